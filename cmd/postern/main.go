@@ -1,0 +1,4 @@
+// Command postern is the whole appliance in one static binary.
+package main
+
+func main() {}
