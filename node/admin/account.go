@@ -1,0 +1,271 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"postern/tenant"
+)
+
+// ofAccount is the request of everything about one account.
+type ofAccount struct {
+	Username string `path:"username" minLength:"1" maxLength:"254"`
+}
+
+// toAccount is a change of one account.
+type toAccount struct {
+	ofAccount
+	keyed
+}
+
+func (s *Server) accountRoutes() {
+	s.accountReads()
+	s.accountChanges()
+	s.accountPasswords()
+}
+
+func (s *Server) accountReads() {
+	type list struct {
+		paged
+		Tenant string `query:"tenant" maxLength:"63"`
+	}
+	register(s, in{verb: http.MethodGet, path: "/v1/accounts", id: "list-accounts", tag: "account", access: tenantToo,
+		does: "List accounts"},
+		func(_ context.Context, who caller, i *list) (*out[Page[Account]], error) {
+			st := s.cfg.State()
+			only, err := filterTenant(st, who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			var all []Account
+			for t := range st.Tenants() {
+				if only != 0 && t.ID != only {
+					continue
+				}
+				for a := range st.AccountsOf(t.ID) {
+					all = append(all, viewAccount(st, a))
+				}
+			}
+			return reply(cut(all, i.paged, func(a Account) string { return a.Username }, byText)), nil
+		})
+	register(s, in{verb: http.MethodGet, path: "/v1/accounts/{username}", id: "get-account", tag: "account", access: tenantToo,
+		does: "Show one account"},
+		func(_ context.Context, who caller, i *ofAccount) (*out[Account], error) {
+			st := s.cfg.State()
+			a, err := findAccount(st, who, i.Username)
+			if err != nil {
+				return nil, err
+			}
+			return reply(viewAccount(st, a)), nil
+		})
+}
+
+func (s *Server) accountChanges() {
+	type patch struct {
+		toAccount
+		Body SetAccount
+	}
+	register(s, in{verb: http.MethodPatch, path: "/v1/accounts/{username}", id: "set-account", tag: "account",
+		does: "Change what an account may do; what is absent stays"},
+		func(ctx context.Context, who caller, i *patch) (*out[Account], error) {
+			a, err := findAccount(s.cfg.State(), who, i.Username)
+			if err != nil {
+				return nil, err
+			}
+			op, err := setAccount(a, i.Body)
+			if err != nil {
+				return nil, err
+			}
+			return s.changeAccount(ctx, i.keyed, a, op)
+		})
+	register(s, in{verb: http.MethodDelete, path: "/v1/accounts/{username}", id: "remove-account", tag: "account",
+		status: http.StatusNoContent, does: "Take away an account"},
+		func(ctx context.Context, who caller, i *toAccount) (*none, error) {
+			a, err := findAccount(s.cfg.State(), who, i.Username)
+			if err != nil {
+				return nil, err
+			}
+			_, _, err = s.propose(ctx, i.keyed, tenant.RemoveAccount{Account: a.ID})
+			return nil, err
+		})
+}
+
+// accountPasswords are the routes that make a secret. Only its SHA-256 is
+// proposed, so a repeated request cannot show it again and says so.
+func (s *Server) accountPasswords() {
+	type add struct {
+		keyed
+		Body NewAccount
+	}
+	register(s, in{verb: http.MethodPost, path: "/v1/accounts", id: "add-account", tag: "account", status: http.StatusCreated,
+		does: "Register an account; its password is made here and shown once"},
+		func(ctx context.Context, who caller, i *add) (*out[Credential], error) {
+			t, err := findTenant(s.cfg.State(), who, i.Body.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			networks, err := parseNetworks(i.Body.Networks)
+			if err != nil {
+				return nil, err
+			}
+			password := NewToken()
+			events, st, err := s.propose(ctx, i.keyed, tenant.AddAccount{Tenant: t.ID, Username: i.Body.Username, Secret: TokenHash(password),
+				Networks: networks, Reference: i.Body.Reference, Plan: statePlan(i.Body.Plan), Class: stateClass(i.Body.Class)})
+			if err != nil {
+				return nil, err
+			}
+			e, _ := created[tenant.AccountAdded](events)
+			return credential(st, e.Account, i.Body.Username, password)
+		})
+	register(s, in{verb: http.MethodPost, path: "/v1/accounts/{username}/password", id: "make-password", tag: "account",
+		status: http.StatusCreated, does: "Make a new password, shown once; the one before ends"},
+		func(ctx context.Context, who caller, i *toAccount) (*out[Credential], error) {
+			a, err := findAccount(s.cfg.State(), who, i.Username)
+			if err != nil {
+				return nil, err
+			}
+			password := NewToken()
+			secret := TokenHash(password)
+			_, st, err := s.propose(ctx, i.keyed, tenant.SetAccount{Account: a.ID, Secret: &secret})
+			if err != nil {
+				return nil, err
+			}
+			return credential(st, a.ID, a.Username, password)
+		})
+}
+
+func credential(st *tenant.State, id tenant.AccountID, name, password string) (*out[Credential], error) {
+	a := st.Account(id)
+	if a == nil {
+		return nil, absent("account", name)
+	}
+	if a.Secret != TokenHash(password) {
+		return nil, doneBefore("postern account password " + a.Username + " makes a new one")
+	}
+	return reply(Credential{Account: viewAccount(st, a), Password: password}), nil
+}
+
+func (s *Server) changeAccount(ctx context.Context, k keyed, a *tenant.Account, op tenant.Op) (*out[Account], error) {
+	_, st, err := s.propose(ctx, k, op)
+	if err != nil {
+		return nil, err
+	}
+	now := st.Account(a.ID)
+	if now == nil {
+		return nil, absent("account", a.Username)
+	}
+	return reply(viewAccount(st, now)), nil
+}
+
+// findAccount gives the account of that name to who may see it.
+func findAccount(st *tenant.State, who caller, name string) (*tenant.Account, error) {
+	a := st.AccountByUsername(strings.ToLower(name))
+	if a == nil || !who.may(a.Tenant) {
+		return nil, absent("account", name)
+	}
+	return a, nil
+}
+
+// filterTenant resolves a filter's tenant; a tenant's own token is always
+// filtered to its tenant. 0 means all.
+func filterTenant(st *tenant.State, who caller, name string) (tenant.ID, error) {
+	if name == "" {
+		return who.tenant, nil
+	}
+	t, err := findTenant(st, who, name)
+	if err != nil {
+		return 0, err
+	}
+	return t.ID, nil
+}
+
+func setAccount(a *tenant.Account, b SetAccount) (tenant.SetAccount, error) {
+	op := tenant.SetAccount{Account: a.ID, Reference: b.Reference}
+	if b.Class != nil {
+		c := stateClass(*b.Class)
+		op.Class = &c
+	}
+	if b.Networks != nil {
+		n, err := parseNetworks(*b.Networks)
+		if err != nil {
+			return op, err
+		}
+		op.Networks = &n
+	}
+	if p := b.Plan; p != nil {
+		plan := a.Plan
+		assign(&plan.BytesPerMonth, p.BytesPerMonth)
+		assign(&plan.MailsPerMonth, p.MailsPerMonth)
+		assign(&plan.MaxRecipients, p.MaxRecipients)
+		assign(&plan.MaxSize, p.MaxSize)
+		op.Plan = &plan
+	}
+	return op, nil
+}
+
+func assign[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
+	nets := make([]netip.Prefix, 0, len(texts))
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			if a, err2 := netip.ParseAddr(text); err2 == nil && a.Zone() == "" {
+				p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+			}
+		}
+		if err != nil {
+			return nil, badField("body.networks", "write it as 192.0.2.0/24", "%q is no network", clip(text))
+		}
+		nets = append(nets, p.Masked())
+	}
+	return nets, nil
+}
+
+func statePlan(p Plan) tenant.Plan {
+	return tenant.Plan{BytesPerMonth: p.BytesPerMonth, MailsPerMonth: p.MailsPerMonth, MaxRecipients: p.MaxRecipients, MaxSize: p.MaxSize}
+}
+
+func stateClass(c string) tenant.Class {
+	if c == "bulk" {
+		return tenant.Bulk
+	}
+	return tenant.Transactional
+}
+
+// ClassName is the outside word for a class.
+func ClassName(c tenant.Class) string {
+	if c == tenant.Bulk {
+		return "bulk"
+	}
+	return "transactional"
+}
+
+func viewAccount(st *tenant.State, a *tenant.Account) Account {
+	v := Account{ID: uint64(a.ID), Username: a.Username, Class: ClassName(a.Class), Networks: []string{}, Reference: a.Reference,
+		Plan:  Plan{BytesPerMonth: a.Plan.BytesPerMonth, MailsPerMonth: a.Plan.MailsPerMonth, MaxRecipients: a.Plan.MaxRecipients, MaxSize: a.Plan.MaxSize},
+		State: "sending", Held: a.Held}
+	for _, n := range a.Networks {
+		v.Networks = append(v.Networks, n.String())
+	}
+	t := st.Tenant(a.Tenant)
+	if t == nil {
+		return v
+	}
+	v.Tenant = t.Name
+	switch {
+	case a.Held != "":
+		v.State = "held"
+	case t.Held != "":
+		v.State, v.Held = "held", "tenant: "+t.Held
+	case t.Paused != "":
+		v.State = "paused"
+	}
+	return v
+}

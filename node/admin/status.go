@@ -1,0 +1,119 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"postern/tenant"
+)
+
+// maxReasons keeps the status a screen, not a list: the rest is counted.
+const maxReasons = 20
+
+func (s *Server) statusRoutes() {
+	register(s, in{verb: http.MethodGet, path: "/v1/status", id: "get-status", tag: "node", access: tenantToo,
+		does: "Say whether this node is fine, and if not, what to do"},
+		func(_ context.Context, who caller, _ *struct{}) (*out[Status], error) {
+			return reply(s.status(who)), nil
+		})
+}
+
+// status counts only what the caller may see; a tenant is not told of the
+// node's inner reasons.
+func (s *Server) status(who caller) Status {
+	st := s.cfg.State()
+	v := Status{Node: s.cfg.Node, Version: s.cfg.Version, Index: st.Index(), Reasons: []Reason{}, Role: schemeOperator}
+	reasons := s.reasons()
+	v.Ready = !stops(reasons)
+	if who.operator {
+		v.Reasons = append(v.Reasons, reasons...)
+	} else {
+		v.Role = schemeTenant
+		if !v.Ready {
+			v.Reasons = append(v.Reasons, Reason{Text: "this node does not accept mail now", Mend: "your program tries again by itself", Stops: true})
+		}
+	}
+	counts := s.cfg.Messages.Counts()
+	for t := range st.Tenants() {
+		if !who.may(t.ID) {
+			continue
+		}
+		v.Tenants++
+		if !who.operator {
+			v.Tenant = t.Name
+		}
+		v.Queued += counts[t.ID].Queued
+		v.InDoubt += counts[t.ID].InDoubt
+		if reason := stopOf(t); reason != "" {
+			v.Stopped++
+			v.Reasons = append(v.Reasons, Reason{Text: fmt.Sprintf("tenant %s is %s", t.Name, reason), Mend: mendStop(t)})
+		}
+		for a := range st.AccountsOf(t.ID) {
+			if a.Held != "" {
+				v.Stopped++
+				v.Reasons = append(v.Reasons, Reason{Text: fmt.Sprintf("account %s is held: %s", a.Username, a.Held),
+					Mend: "postern account release " + a.Username})
+			}
+		}
+	}
+
+	if len(v.Reasons) > maxReasons {
+		more := len(v.Reasons) - maxReasons
+		v.Reasons = append(v.Reasons[:maxReasons], Reason{Text: fmt.Sprintf("and %d more of the kind", more), Mend: "postern tenant list"})
+	}
+	return v
+}
+
+func stopOf(t *tenant.Tenant) string {
+	switch {
+	case t.Held != "":
+		return "held: " + t.Held
+	case t.Paused != "":
+		return "paused: " + t.Paused
+	}
+	return ""
+}
+
+func mendStop(t *tenant.Tenant) string {
+	if t.Held != "" {
+		return "postern tenant release " + t.Name
+	}
+	return "postern tenant resume " + t.Name
+}
+
+func (s *Server) reasons() []Reason {
+	if s.cfg.Ready == nil {
+		return nil
+	}
+	return s.cfg.Ready()
+}
+
+func stops(reasons []Reason) bool {
+	for _, r := range reasons {
+		if r.Stops {
+			return true
+		}
+	}
+	return false
+}
+
+// readyz is for probes and balancers: 200 when this node may say 250.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	reasons := s.reasons()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !stops(reasons) {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	var b strings.Builder
+	for _, r := range reasons {
+		if r.Stops {
+			fmt.Fprintln(&b, r.Text)
+		}
+	}
+	w.Header().Set("Retry-After", "5")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprint(w, b.String())
+}

@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"postern/tenant"
+)
+
+// stopRoutes are holds and pauses: a PUT with the reason sets one, a DELETE
+// lifts it.
+func (s *Server) stopRoutes() {
+	type set struct {
+		toTenant
+		Body Stop
+	}
+	ops := []struct {
+		path, id, does, undoes string
+		op                     func(t tenant.ID, reason string) tenant.Op
+	}{
+		{"hold", "hold-tenant", "Hold a tenant: no attempts, submissions get 550 5.7.1", "Release a held tenant",
+			func(t tenant.ID, reason string) tenant.Op { return tenant.Hold{Tenant: t, Reason: reason} }},
+		{"pause", "pause-tenant", "Pause a tenant: it accepts, but nothing is attempted", "Resume a paused tenant",
+			func(t tenant.ID, reason string) tenant.Op { return tenant.Pause{Tenant: t, Reason: reason} }},
+	}
+	for _, x := range ops {
+		path := "/v1/tenants/{tenant}/" + x.path
+		register(s, in{verb: http.MethodPut, path: path, id: x.id, tag: "tenant", does: x.does},
+			func(ctx context.Context, who caller, i *set) (*out[Tenant], error) {
+				t, err := findTenant(s.cfg.State(), who, i.Tenant)
+				if err != nil {
+					return nil, err
+				}
+				return s.changeTenant(ctx, i.keyed, t, x.op(t.ID, i.Body.Reason))
+			})
+		register(s, in{verb: http.MethodDelete, path: path, id: "un" + x.id, tag: "tenant", does: x.undoes},
+			func(ctx context.Context, who caller, i *toTenant) (*out[Tenant], error) {
+				t, err := findTenant(s.cfg.State(), who, i.Tenant)
+				if err != nil {
+					return nil, err
+				}
+				return s.changeTenant(ctx, i.keyed, t, x.op(t.ID, ""))
+			})
+	}
+	type hold struct {
+		toAccount
+		Body Stop
+	}
+	register(s, in{verb: http.MethodPut, path: "/v1/accounts/{username}/hold", id: "hold-account", tag: "account",
+		does: "Hold one account: its mail waits, its submissions get 550 5.7.1"},
+		func(ctx context.Context, who caller, i *hold) (*out[Account], error) {
+			return s.holdAccount(ctx, who, i.toAccount, i.Body.Reason)
+		})
+	register(s, in{verb: http.MethodDelete, path: "/v1/accounts/{username}/hold", id: "unhold-account", tag: "account",
+		does: "Release a held account"},
+		func(ctx context.Context, who caller, i *toAccount) (*out[Account], error) {
+			return s.holdAccount(ctx, who, *i, "")
+		})
+}
+
+func (s *Server) holdAccount(ctx context.Context, who caller, i toAccount, reason string) (*out[Account], error) {
+	a, err := findAccount(s.cfg.State(), who, i.Username)
+	if err != nil {
+		return nil, err
+	}
+	return s.changeAccount(ctx, i.keyed, a, tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: reason})
+}

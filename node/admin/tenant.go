@@ -1,0 +1,194 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"postern/tenant"
+)
+
+// ofTenant is the request of everything about one tenant.
+type ofTenant struct {
+	Tenant string `path:"tenant" minLength:"1" maxLength:"63"`
+}
+
+// toTenant is a change of one tenant.
+type toTenant struct {
+	ofTenant
+	keyed
+}
+
+func (s *Server) tenantRoutes() {
+	s.tenantReads()
+	s.tenantChanges()
+	s.tenantTokens()
+}
+
+func (s *Server) tenantReads() {
+	type list struct{ paged }
+	register(s, in{verb: http.MethodGet, path: "/v1/tenants", id: "list-tenants", tag: "tenant", access: tenantToo,
+		does: "List the tenants"},
+		func(_ context.Context, who caller, i *list) (*out[Page[Tenant]], error) {
+			st, counts := s.cfg.State(), s.cfg.Messages.Counts()
+			var all []Tenant
+			for t := range st.Tenants() {
+				if who.may(t.ID) {
+					all = append(all, viewTenant(st, t, counts))
+				}
+			}
+			return reply(cut(all, i.paged, func(t Tenant) string { return t.Name }, byText)), nil
+		})
+	register(s, in{verb: http.MethodGet, path: "/v1/tenants/{tenant}", id: "get-tenant", tag: "tenant", access: tenantToo,
+		does: "Show one tenant"},
+		func(_ context.Context, who caller, i *ofTenant) (*out[Tenant], error) {
+			st := s.cfg.State()
+			t, err := findTenant(st, who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			return reply(viewTenant(st, t, s.cfg.Messages.Counts())), nil
+		})
+}
+
+func (s *Server) tenantChanges() {
+	type add struct {
+		keyed
+		Body NewTenant
+	}
+	register(s, in{verb: http.MethodPost, path: "/v1/tenants", id: "add-tenant", tag: "tenant", status: http.StatusCreated,
+		does: "Register a tenant; its home node owns it"},
+		func(ctx context.Context, _ caller, i *add) (*out[Tenant], error) {
+			home, backup, err := places(s.cfg.State(), i.Body.Home, i.Body.Backup)
+			if err != nil {
+				return nil, err
+			}
+			events, st, err := s.propose(ctx, i.keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup})
+			if err != nil {
+				return nil, err
+			}
+			e, _ := created[tenant.TenantAdded](events)
+			return s.shownTenant(st, e.Tenant, i.Body.Name)
+		})
+	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}", id: "remove-tenant", tag: "tenant",
+		status: http.StatusNoContent, does: "Take away a tenant with its accounts and domains"},
+		func(ctx context.Context, who caller, i *toTenant) (*none, error) {
+			t, err := findTenant(s.cfg.State(), who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			_, _, err = s.propose(ctx, i.keyed, tenant.RemoveTenant{Tenant: t.ID})
+			return nil, err
+		})
+	type put struct {
+		toTenant
+		Body SetPlace
+	}
+	register(s, in{verb: http.MethodPut, path: "/v1/tenants/{tenant}/place", id: "place-tenant", tag: "tenant",
+		does: "Change home and backup"},
+		func(ctx context.Context, who caller, i *put) (*out[Tenant], error) {
+			st := s.cfg.State()
+			t, err := findTenant(st, who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			home, backup, err := places(st, i.Body.Home, i.Body.Backup)
+			if err != nil {
+				return nil, err
+			}
+			return s.changeTenant(ctx, i.keyed, t, tenant.SetPlace{Tenant: t.ID, Home: home, Backup: backup})
+		})
+}
+
+func (s *Server) tenantTokens() {
+	register(s, in{verb: http.MethodPost, path: "/v1/tenants/{tenant}/token", id: "make-token", tag: "tenant",
+		status: http.StatusCreated, does: "Make the tenant's API token; the one before ends"},
+		func(ctx context.Context, who caller, i *toTenant) (*out[Token], error) {
+			t, err := findTenant(s.cfg.State(), who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			token := NewToken()
+			_, st, err := s.propose(ctx, i.keyed, tenant.SetToken{Tenant: t.ID, Hash: TokenHash(token)})
+			if err != nil {
+				return nil, err
+			}
+			if now := st.Tenant(t.ID); now == nil || now.Token != TokenHash(token) {
+				return nil, doneBefore("ask for a new token with a new Idempotency-Key")
+			}
+			return reply(Token{Tenant: t.Name, Token: token}), nil
+		})
+	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}/token", id: "remove-token", tag: "tenant",
+		status: http.StatusNoContent, does: "End the tenant's API token"},
+		func(ctx context.Context, who caller, i *toTenant) (*none, error) {
+			t, err := findTenant(s.cfg.State(), who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			_, _, err = s.propose(ctx, i.keyed, tenant.SetToken{Tenant: t.ID})
+			return nil, err
+		})
+}
+
+// doneBefore answers a repeat of a request that made a secret: the secret of
+// the first time is not kept, and this time's was never stored.
+func doneBefore(mend string) *Problem {
+	return problem(http.StatusConflict, mend, "this request was done before, or the object changed since; its secret was shown then and is not kept")
+}
+
+// findTenant gives the tenant of that name to who may see it.
+func findTenant(st *tenant.State, who caller, name string) (*tenant.Tenant, error) {
+	t := st.TenantByName(name)
+	if t == nil || !who.may(t.ID) {
+		return nil, absent("tenant", name)
+	}
+	return t, nil
+}
+
+func (s *Server) changeTenant(ctx context.Context, k keyed, t *tenant.Tenant, op tenant.Op) (*out[Tenant], error) {
+	_, st, err := s.propose(ctx, k, op)
+	if err != nil {
+		return nil, err
+	}
+	return s.shownTenant(st, t.ID, t.Name)
+}
+
+func (s *Server) shownTenant(st *tenant.State, id tenant.ID, name string) (*out[Tenant], error) {
+	t := st.Tenant(id)
+	if t == nil {
+		return nil, absent("tenant", name)
+	}
+	return reply(viewTenant(st, t, s.cfg.Messages.Counts())), nil
+}
+
+func places(st *tenant.State, home Place, backup *Place) (h, b tenant.Place, err error) {
+	if h, err = place(st, "body.home", home); err != nil || backup == nil {
+		return h, b, err
+	}
+	b, err = place(st, "body.backup", *backup)
+	return h, b, err
+}
+
+func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]Counts) Tenant {
+	v := Tenant{ID: uint64(t.ID), Name: t.Name, Hostname: t.Hostname, Home: viewPlace(st, t.Home), Owner: nodeName(st, t.Owner),
+		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, HasToken: t.Token != [32]byte{}}
+	if (t.Backup != tenant.Place{}) {
+		b := viewPlace(st, t.Backup)
+		v.Backup = &b
+	}
+	switch {
+	case t.Held != "":
+		v.State = "held"
+	case t.Paused != "":
+		v.State = "paused"
+	}
+	for range st.AccountsOf(t.ID) {
+		v.Accounts++
+	}
+	for range st.DomainsOf(t.ID) {
+		v.Domains++
+	}
+	if c, ok := counts[t.ID]; ok {
+		v.Queued, v.InDoubt = &c.Queued, &c.InDoubt
+	}
+	return v
+}

@@ -1,0 +1,129 @@
+package admin
+
+import "time"
+
+// Tenant is one customer.
+type Tenant struct {
+	ID       uint64 `json:"id"`
+	Name     string `json:"name"`
+	Hostname string `json:"hostname" doc:"The tenant's own name for the relay; trace headers show it"`
+	Home     Place  `json:"home"`
+	Backup   *Place `json:"backup,omitempty"`
+	Owner    string `json:"owner" doc:"Node that accepts and sends for it now"`
+	Epoch    uint64 `json:"epoch"`
+	State    string `json:"state" enum:"sending,paused,held"`
+	Paused   string `json:"paused,omitempty" doc:"Reason"`
+	Held     string `json:"held,omitempty" doc:"Reason"`
+	HasToken bool   `json:"has_token"`
+	Accounts int    `json:"accounts"`
+	Domains  int    `json:"domains"`
+	Queued   *int   `json:"queued,omitempty" doc:"Recipients without an outcome; absent when another node owns the tenant"`
+	InDoubt  *int   `json:"in_doubt,omitempty" doc:"Attempts begun before a crash whose result is unknown"`
+}
+
+// NewTenant registers a tenant.
+type NewTenant struct {
+	Name     string `json:"name" minLength:"1" maxLength:"63"`
+	Hostname string `json:"hostname" minLength:"1" maxLength:"253"`
+	Home     Place  `json:"home"`
+	Backup   *Place `json:"backup,omitempty"`
+}
+
+// SetPlace changes home and backup.
+type SetPlace struct {
+	Home   Place  `json:"home"`
+	Backup *Place `json:"backup,omitempty" doc:"Absent removes the backup"`
+}
+
+// Stop is why something is held or paused.
+type Stop struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"200"`
+}
+
+// Token is an API token, shown once.
+type Token struct {
+	Tenant string `json:"tenant"`
+	Token  string `json:"token"`
+}
+
+// Domain is a sender domain proved for a tenant.
+type Domain struct {
+	Name     string `json:"name"`
+	Tenant   string `json:"tenant"`
+	Selector string `json:"selector,omitempty" doc:"DKIM selector; absent means unsigned"`
+	// Record is the TXT record the tenant's DNS must have, when SetDomain gave a key.
+	Record   string   `json:"record,omitempty" doc:"TXT record to publish at SELECTOR._domainkey.NAME; only in the answer to a new key"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// SetDomain proves a sender domain by the operator's word and sets or clears
+// its DKIM key.
+type SetDomain struct {
+	Selector string `json:"selector,omitempty" maxLength:"63"`
+	Key      string `json:"key,omitempty" maxLength:"16384" doc:"Private key, PEM: PKCS 8 or PKCS 1; RSA of 1024 bits at least, or Ed25519"`
+}
+
+// Plan is what an account bought; 0 means no limit of that kind.
+type Plan struct {
+	BytesPerMonth uint64 `json:"bytes_per_month" doc:"Weight: size times recipients"`
+	MailsPerMonth uint64 `json:"mails_per_month" doc:"One e-mail is one recipient"`
+	MaxRecipients int    `json:"max_recipients" minimum:"0" maximum:"10000" doc:"Of one message; 0 means 50"`
+	MaxSize       int64  `json:"max_size" minimum:"0" doc:"Octets of one message"`
+}
+
+// Account is one credential of a tenant.
+type Account struct {
+	ID        uint64   `json:"id"`
+	Username  string   `json:"username"`
+	Tenant    string   `json:"tenant"`
+	Class     string   `json:"class" enum:"transactional,bulk"`
+	Plan      Plan     `json:"plan"`
+	Networks  []string `json:"networks" nullable:"false" doc:"Client networks that may send without AUTH"`
+	Reference string   `json:"reference" doc:"Address for reports and notices"`
+	State     string   `json:"state" enum:"sending,paused,held"`
+	Held      string   `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
+}
+
+// NewAccount registers a credential; its password is made here.
+type NewAccount struct {
+	Tenant    string   `json:"tenant" minLength:"1" maxLength:"63"`
+	Username  string   `json:"username" minLength:"3" maxLength:"254" doc:"An address; its domain need not be proved"`
+	Class     string   `json:"class,omitempty" enum:"transactional,bulk" doc:"transactional when absent"`
+	Plan      Plan     `json:"plan,omitempty"`
+	Networks  []string `json:"networks,omitempty" maxItems:"64" doc:"CIDR; usually empty"`
+	Reference string   `json:"reference,omitempty" maxLength:"254"`
+}
+
+// SetAccount changes what is not nil.
+type SetAccount struct {
+	Class     *string   `json:"class,omitempty" enum:"transactional,bulk"`
+	Plan      *SetPlan  `json:"plan,omitempty"`
+	Networks  *[]string `json:"networks,omitempty" maxItems:"64"`
+	Reference *string   `json:"reference,omitempty" maxLength:"254"`
+}
+
+// SetPlan changes what is not nil.
+type SetPlan struct {
+	BytesPerMonth *uint64 `json:"bytes_per_month,omitempty"`
+	MailsPerMonth *uint64 `json:"mails_per_month,omitempty"`
+	MaxRecipients *int    `json:"max_recipients,omitempty" minimum:"0" maximum:"10000"`
+	MaxSize       *int64  `json:"max_size,omitempty" minimum:"0"`
+}
+
+// Credential is an account with its password, shown once.
+type Credential struct {
+	Account  Account `json:"account"`
+	Password string  `json:"password" doc:"160 bits; not kept here and never shown again"`
+}
+
+// Usage is what an account used of one window.
+type Usage struct {
+	Account    string    `json:"account"`
+	Tenant     string    `json:"tenant"`
+	Window     string    `json:"window" enum:"month,minute,hour,half-day,day"`
+	From       time.Time `json:"from"`
+	Mails      uint64    `json:"mails"`
+	Bytes      uint64    `json:"bytes"`
+	MailsLimit uint64    `json:"mails_limit" doc:"0 means none"`
+	BytesLimit uint64    `json:"bytes_limit" doc:"0 means none"`
+}
