@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// figure is one measurement; run gives one sample of each of its values.
+type figure struct {
+	name   string
+	run    func(ctx context.Context, t target, scale float64) (map[string]float64, error)
+	values []value
+}
+
+// value is one line of the table. Floor and Goal are multiples of Postfix; for
+// Less they are what Postern may take of what Postfix takes. Max is an absolute
+// bound on Postern's own figure.
+type value struct {
+	key, title, unit string
+	less             bool
+	floor, goal      float64
+	max              float64
+}
+
+const (
+	small = 5 << 10
+	large = 100 << 10
+)
+
+func figures() []figure {
+	return []figure{
+		{"relay", relay(small, 20, 2000, 20000), []value{
+			{key: "rate", title: "relay end to end, 5 KB, 20 sessions", unit: "msg/s", floor: 6, goal: 10},
+			{key: "cpu", title: "CPU per 1,000 messages relayed", unit: "s", less: true, floor: 1.0 / 6, goal: 1.0 / 10},
+			{key: "rss", title: "memory under that load", unit: "MB", less: true, max: 250},
+		}},
+		{"backlog", backlog(small, 20, 2000, 20000), []value{
+			{key: "accept", title: "accepting, delivery stopped, 5 KB", unit: "msg/s", floor: 6, goal: 10},
+			{key: "drain", title: "draining that backlog", unit: "msg/s", floor: 5, goal: 8},
+		}},
+		{"large", relay(large, 20, 800, 3000), []value{
+			{key: "rate", title: "relay end to end, 100 KB, 20 sessions", unit: "msg/s", floor: 3, goal: 5},
+		}},
+		{"tls", tlsRelay(small, 20, 2000, 16000), []value{
+			{key: "rate", title: "STARTTLS and AUTH, 5 KB, 20 kept connections", unit: "msg/s", floor: 6, goal: 9},
+		}},
+		{"latency1", latency(1, 700), []value{
+			{key: "p50", title: "accept latency, 1 session, p50", unit: "ms", less: true, floor: 1},
+		}},
+		{"latency20", latency(20, 3000), []value{
+			{key: "p99", title: "accept latency, 20 sessions, p99", unit: "ms", less: true, floor: 1.0 / 3},
+		}},
+	}
+}
+
+func figureNames() []string {
+	var names []string
+	for _, f := range figures() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+func count(t target, scale float64, postfix, postern int) int {
+	if t.Name() == "Postfix" {
+		return max(1, int(float64(postfix)*scale))
+	}
+	return max(1, int(float64(postern)*scale))
+}
+
+// relay measures from the first connection to the last message in the sink.
+func relay(size, sessions, nPostfix, nPostern int) func(context.Context, target, float64) (map[string]float64, error) {
+	return func(ctx context.Context, t target, scale float64) (map[string]float64, error) {
+		n := count(t, scale, nPostfix, nPostern)
+		before, err := t.Usage()
+		if err != nil {
+			return nil, err
+		}
+		base, start := t.Sink().Count(), time.Now()
+		if err := smtpSource(ctx, t.Plain(), size, sessions, n); err != nil {
+			return nil, err
+		}
+		if err := t.Sink().Wait(ctx, base+n, time.Minute); err != nil {
+			return nil, err
+		}
+		took := time.Since(start)
+		after, err := t.Usage()
+		if err != nil {
+			return nil, err
+		}
+		return map[string]float64{
+			"rate": float64(n) / took.Seconds(),
+			"cpu":  (after.cpu - before.cpu).Seconds() * 1000 / float64(n),
+			"rss":  float64(after.peak) / 1e6,
+		}, nil
+	}
+}
+
+// backlog measures accepting while nothing is delivered, then draining it.
+func backlog(size, sessions, nPostfix, nPostern int) func(context.Context, target, float64) (map[string]float64, error) {
+	return func(ctx context.Context, t target, scale float64) (map[string]float64, error) {
+		n := count(t, scale, nPostfix, nPostern)
+		if err := t.Pause(ctx); err != nil {
+			return nil, err
+		}
+		base, start := t.Sink().Count(), time.Now()
+		if err := smtpSource(ctx, t.Plain(), size, sessions, n); err != nil {
+			return nil, err
+		}
+		accepted := time.Since(start)
+		pause(ctx, time.Second)
+		if got := t.Sink().Count(); got != base {
+			return nil, fmt.Errorf("%d messages were delivered while delivery was stopped", got-base)
+		}
+		start, err := t.Resume(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.Sink().Wait(ctx, base+n, time.Minute); err != nil {
+			return nil, err
+		}
+		return map[string]float64{
+			"accept": float64(n) / accepted.Seconds(),
+			"drain":  float64(n) / time.Since(start).Seconds(),
+		}, nil
+	}
+}
+
+func tlsRelay(size, sessions, nPostfix, nPostern int) func(context.Context, target, float64) (map[string]float64, error) {
+	return func(ctx context.Context, t target, scale float64) (map[string]float64, error) {
+		n := count(t, scale, nPostfix, nPostern)
+		base, start := t.Sink().Count(), time.Now()
+		if _, err := load(ctx, loadSpec{addr: t.TLS(), tls: true, size: size, sessions: sessions, n: n}); err != nil {
+			return nil, err
+		}
+		if err := t.Sink().Wait(ctx, base+n, time.Minute); err != nil {
+			return nil, err
+		}
+		return map[string]float64{"rate": float64(n) / time.Since(start).Seconds()}, nil
+	}
+}
+
+// latency measures from the final dot to its 250.
+func latency(sessions, n int) func(context.Context, target, float64) (map[string]float64, error) {
+	return func(ctx context.Context, t target, _ float64) (map[string]float64, error) {
+		base := t.Sink().Count()
+		took, err := load(ctx, loadSpec{addr: t.Plain(), size: small, sessions: sessions, n: n})
+		if err != nil {
+			return nil, err
+		}
+		if err := t.Sink().Wait(ctx, base+n, time.Minute); err != nil {
+			return nil, err
+		}
+		return map[string]float64{
+			"p50": quantile(took, 0.50).Seconds() * 1000,
+			"p99": quantile(took, 0.99).Seconds() * 1000,
+		}, nil
+	}
+}

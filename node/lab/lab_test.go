@@ -1,0 +1,606 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/miekg/dns"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// startLab runs a lab for the test and ends it with it.
+func startLab(t testing.TB, cfg Config) *Lab {
+	t.Helper()
+	if cfg.World.Names == nil {
+		cfg.World = Usual()
+	}
+	l, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return l
+}
+
+func (l *Lab) addrOf(t testing.TB, domain string) string {
+	t.Helper()
+	e := l.exchanger(domain)
+	if e == nil {
+		t.Fatalf("no exchanger for %s", domain)
+	}
+	return e.ln.Addr().String()
+}
+
+// chat plays an SMTP dialogue: "> " lines are said, "< " ones are prefixes of
+// the next reply line; "! " says that the far end closes.
+func chat(t *testing.T, addr string, script string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	r := bufio.NewReader(c)
+	for n, line := range strings.Split(strings.TrimSpace(script), "\n") {
+		line = strings.TrimLeft(line, "\t ")
+		switch {
+		case strings.HasPrefix(line, "> "):
+			if _, err := io.WriteString(c, strings.ReplaceAll(line[2:], `\n`, "\r\n")+"\r\n"); err != nil {
+				t.Fatalf("line %d %q: %v", n, line, err)
+			}
+		case strings.HasPrefix(line, "< "):
+			got, err := r.ReadString('\n')
+			if err != nil || !strings.HasPrefix(got, line[2:]) {
+				t.Fatalf("line %d: got %q %v, want %q", n, got, err, line[2:])
+			}
+		case strings.HasPrefix(line, "! "):
+			if got, err := r.ReadString('\n'); err == nil {
+				t.Fatalf("line %d: got %q, want the end", n, got)
+			}
+		}
+	}
+}
+
+const hello = `
+	< 220
+	> EHLO out-1.relay.test
+	< 250-mx.
+	< 250-PIPELINING
+	< 250-8BITMIME
+	< 250-SMTPUTF8
+	< 250-ENHANCEDSTATUSCODES
+	< 250 SIZE
+`
+
+func TestMoods(t *testing.T) {
+	l := startLab(t, Config{})
+	tests := []struct {
+		domain, script string
+		taken          int64
+	}{
+		{"inbox.test", hello + `
+			> MAIL FROM:<a@shoes.test> SIZE=10\nRCPT TO:<b@inbox.test>\nDATA
+			< 250 2.1.0
+			< 250 2.1.5
+			< 354
+			> Subject: x\n\nhello\n..dot\n.
+			< 250 2.0.0
+			> QUIT
+			< 221`, 1},
+		{"grey.test", hello + `
+			> MAIL FROM:<a@shoes.test>
+			< 250
+			> RCPT TO:<b@grey.test>
+			< 451 4.7.1
+			> RCPT TO:<b@grey.test>
+			< 451 4.7.1`, 0},
+		{"busy.test", hello + `
+			> MAIL FROM:<a@shoes.test>
+			< 250
+			> RCPT TO:<b@busy.test>
+			< 451 4.3.2
+			> DATA
+			< 554`, 0},
+		{"nobody.test", hello + `
+			> MAIL FROM:<a@shoes.test>
+			< 250
+			> RCPT TO:<b@nobody.test>
+			< 550 5.1.1`, 0},
+		{"full.test", hello + `
+			> MAIL FROM:<a@shoes.test>
+			< 250
+			> RCPT TO:<b@full.test>
+			< 452 4.2.2`, 0},
+		{"blocked.test", hello + `
+			> MAIL FROM:<a@shoes.test>
+			< 550 5.7.1`, 0},
+		{"hangup.test", hello + `
+			> MAIL FROM:<a@shoes.test>\nRCPT TO:<b@hangup.test>\nDATA
+			< 250
+			< 250
+			< 354
+			> Message-ID: <1@x>\n\nhello\n.
+			! closed`, 0},
+		{"forgetful.test", hello + `
+			> MAIL FROM:<a@shoes.test>\nRCPT TO:<b@forgetful.test>\nDATA
+			< 250
+			< 250
+			< 354
+			> Message-ID: <1@x>\n\nhello\n.
+			! closed`, 1},
+		{"inbox.test", `
+			< 220
+			> MAIL FROM:<a@shoes.test>
+			< 503
+			> RCPT TO:<x@y>
+			< 503
+			> STARTTLS
+			< 502
+			> HELO x
+			< 250
+			> MAIL FROM:<>
+			< 250
+			> MAIL FROM:<>
+			< 503
+			> RCPT TO:<"a>b"@y.test>
+			< 250
+			> NONSENSE
+			< 500`, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.domain, func(t *testing.T) {
+			chat(t, l.addrOf(t, tt.domain), tt.script)
+			if got := l.exchanger(tt.domain).tally().Taken; got != tt.taken {
+				t.Errorf("%d taken, want %d", got, tt.taken)
+			}
+		})
+	}
+	mails, total := l.Messages(Filter{To: "b@inbox.test"})
+	if total != 2 || len(mails) != 1 || mails[0].EHLO != "out-1.relay.test" || mails[0].From != "a@shoes.test" ||
+		!strings.HasSuffix(mails[0].Text, "hello\r\n.dot\r\n") || mails[0].Bare != 0 {
+		t.Errorf("Messages = %+v, %d", mails, total)
+	}
+	t.Run("second try after hanging up", func(t *testing.T) {
+		chat(t, l.addrOf(t, "hangup.test"), hello+`
+			> MAIL FROM:<a@shoes.test>\nRCPT TO:<b@hangup.test>\nDATA
+			< 250
+			< 250
+			< 354
+			> Message-ID: <1@x>\n\nhello\n.
+			< 250`)
+	})
+	t.Run("greylisting ends", func(t *testing.T) {
+		if err := l.SetMood("mx.grey.test", Mood{Kind: Greylist, Wait: time.Nanosecond}); err != nil {
+			t.Fatal(err)
+		}
+		chat(t, l.addrOf(t, "grey.test"), hello+`
+			> MAIL FROM:<a@shoes.test>
+			< 250
+			> RCPT TO:<b@grey.test>
+			< 250`)
+	})
+}
+
+func TestBareLineEndsAreCountedAndEndNothing(t *testing.T) {
+	l := startLab(t, Config{})
+	c, err := net.Dial("tcp", l.addrOf(t, "inbox.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(c, "HELO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@inbox.test>\r\nDATA\r\n")
+	r := bufio.NewReader(c)
+	for range 5 {
+		if _, err := r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Fprintf(c, "A: b\r\n\r\none\n.\ntwo\r.\r\r\n\n.\r\nthree\r\n.\r\nQUIT\r\n")
+	if got, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(got, "250") {
+		t.Fatalf("got %q %v", got, err)
+	}
+	mails, _ := l.Messages(Filter{})
+	if len(mails) != 1 || mails[0].Bare != 5 || !strings.Contains(mails[0].Text, "three") {
+		t.Errorf("Messages = %+v, want one with 5 bare line ends", mails)
+	}
+}
+
+func TestTarpitAndBlackHole(t *testing.T) {
+	l := startLab(t, Config{})
+	if err := l.SetMood("slow.test", Mood{Kind: Tarpit, Wait: 60 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	chat(t, l.addrOf(t, "slow.test"), "< 220\n> HELO x\n< 250\n> QUIT\n< 221")
+	if d := time.Since(start); d < 120*time.Millisecond {
+		t.Errorf("the tarpit took %v", d)
+	}
+	c, err := net.Dial("tcp", l.addrOf(t, "blackhole.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || !err.(net.Error).Timeout() {
+		t.Errorf("the black hole said something: %d %v", n, err)
+	}
+}
+
+func TestDNS(t *testing.T) {
+	w := Usual()
+	w.AddSource(netip.MustParseAddr("127.77.1.11"), "out-1.relay.test")
+	w.AddSender("shoes.test", "mx.inbox.test", netip.MustParsePrefix("127.77.1.0/24"))
+	w.Names["alias.test"] = Name{Records: []string{"CNAME inbox.test."}}
+	w.Names["*.wild.test"] = Name{Records: []string{"A 127.78.0.99"}}
+	w.Names["mute.test"] = Name{Silent: true}
+	w.Names["tcp.test"] = Name{Records: []string{"A 127.78.0.98"}, Truncated: true}
+	many := Name{}
+	for i := range 100 {
+		many.Records = append(many.Records, fmt.Sprintf("MX 10 a-rather-long-name-%d.many.test.", i))
+	}
+	w.Names["many.test"] = many
+	l := startLab(t, Config{World: w})
+	ask := func(network, name string, typ uint16) (*dns.Msg, error) {
+		c := dns.Client{Net: network, Timeout: 300 * time.Millisecond}
+		q := new(dns.Msg)
+		q.SetQuestion(dns.Fqdn(name), typ)
+		m, _, err := c.Exchange(q, l.DNS())
+		return m, err
+	}
+	tests := []struct {
+		name  string
+		typ   uint16
+		rcode int
+		want  []string
+	}{
+		{"inbox.test", dns.TypeMX, 0, []string{"10 mx.inbox.test."}},
+		{"INBOX.test", dns.TypeMX, 0, []string{"10 mx.inbox.test."}},
+		{"mx.inbox.test", dns.TypeA, 0, []string{"127.78.0.10"}},
+		{"mx.inbox.test", dns.TypeAAAA, 0, nil},
+		{"mx.sixfirst.test", dns.TypeAAAA, 0, []string{"::1"}},
+		{"implicit.test", dns.TypeMX, 0, nil},
+		{"implicit.test", dns.TypeA, 0, []string{"127.78.0.12"}},
+		{"nullmx.test", dns.TypeMX, 0, []string{"0 ."}},
+		{"servfail.test", dns.TypeMX, dns.RcodeServerFailure, nil},
+		{"gone.test", dns.TypeMX, dns.RcodeNameError, nil},
+		{"never.heard.test", dns.TypeMX, dns.RcodeNameError, nil},
+		{"relay.test", dns.TypeMX, 0, nil}, // an empty non-terminal exists
+		{"11.1.77.127.in-addr.arpa", dns.TypePTR, 0, []string{"out-1.relay.test."}},
+		{"out-1.relay.test", dns.TypeA, 0, []string{"127.77.1.11"}},
+		{"shoes.test", dns.TypeTXT, 0, []string{`"v=spf1 ip4:127.77.1.0/24 -all"`}},
+		{"alias.test", dns.TypeMX, 0, []string{"inbox.test.", "10 mx.inbox.test."}},
+		{"any.thing.wild.test", dns.TypeA, 0, []string{"127.78.0.99"}},
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		for _, tt := range tests {
+			m, err := ask(network, tt.name, tt.typ)
+			if err != nil {
+				t.Errorf("%s %s: %v", network, tt.name, err)
+				continue
+			}
+			var got []string
+			for _, rr := range m.Answer {
+				got = append(got, strings.TrimPrefix(rr.String(), rr.Header().String()))
+			}
+			if m.Rcode != tt.rcode || fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Errorf("%s %s %s = %s %q, want %s %q", network, tt.name, dns.TypeToString[tt.typ],
+					dns.RcodeToString[m.Rcode], got, dns.RcodeToString[tt.rcode], tt.want)
+			}
+			if len(got) == 0 && m.Rcode != dns.RcodeServerFailure && len(m.Ns) != 1 {
+				t.Errorf("%s %s: a negative answer without SOA", network, tt.name)
+			}
+		}
+	}
+	if m, err := ask("udp", "mute.test", dns.TypeA); err == nil {
+		t.Errorf("the silent name answered %v", m)
+	}
+	for _, name := range []string{"tcp.test", "many.test"} {
+		typ := map[string]uint16{"tcp.test": dns.TypeA, "many.test": dns.TypeMX}[name]
+		if m, err := ask("udp", name, typ); err != nil || !m.Truncated {
+			t.Errorf("%s over udp: %v %v, want TC", name, m, err)
+		}
+		if m, err := ask("tcp", name, typ); err != nil || m.Truncated || len(m.Answer) == 0 {
+			t.Errorf("%s over tcp: %v %v, want all", name, m, err)
+		}
+	}
+}
+
+func TestAPI(t *testing.T) {
+	l := startLab(t, Config{})
+	call := func(method, path, body string) (int, string) {
+		req, err := http.NewRequest(method, "http://"+l.API()+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := &http.Transport{DisableKeepAlives: true}
+		res, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(b)
+	}
+	for _, tt := range []struct {
+		method, path, body string
+		code               int
+		want               string
+	}{
+		{"PUT", "/mood/mx.inbox.test", `{"mood":"greylist","wait":"2s"}`, 200, `"wait":"2s"`},
+		{"PUT", "/mood/inbox.test", `reject`, 200, `"mood":"reject"`},
+		{"PUT", "/mood/127.78.0.10", `"tls"`, 200, `"tls":true`},
+		{"PUT", "/mood/mx.inbox.test", `angry`, 400, `no mood`},
+		{"PUT", "/mood/mx.inbox.test", `{"mood":"fine","wait":"-1s"}`, 400, `bad wait`},
+		{"PUT", "/mood/mx.else.test", `fine`, 404, `no such mail exchanger`},
+		{"PUT", "/dns", `{"new.test":{"records":["MX 5 mx.inbox.test."]},"inbox.test":null}`, 200, `"names":2`},
+		{"PUT", "/dns", `{"bad.test":{"records":["MX five"]}}`, 400, `read record`},
+		{"PUT", "/dns", `{"bad.test":{"rcode":"MAYBE"}}`, 400, `unknown rcode`},
+		{"PUT", "/dns", `[`, 400, `read names`},
+		{"GET", "/messages?limit=0", "", 400, `limit`},
+		{"GET", "/messages?after=x", "", 400, `after`},
+		{"GET", "/messages", "", 200, `{"messages":[],"total":0}`},
+		{"GET", "/exchangers", "", 200, `mx.blackhole.test`},
+		{"POST", "/messages", "", 405, ``},
+		{"PUT", "/listing/127.77.1.11", `{}`, 404, ``},
+	} {
+		if code, got := call(tt.method, tt.path, tt.body); code != tt.code || !strings.Contains(got, tt.want) {
+			t.Errorf("%s %s %s = %d %s, want %d with %q", tt.method, tt.path, tt.body, code, got, tt.code, tt.want)
+		}
+	}
+	if n := l.zones.answer(question("new.test", dns.TypeMX), false); len(n.Answer) != 1 {
+		t.Error("the new name is unknown")
+	}
+	if n := l.zones.answer(question("inbox.test", dns.TypeMX), false); n.Rcode != dns.RcodeSuccess || len(n.Answer) != 0 {
+		t.Error("the removed name still answers, or its children are gone with it")
+	}
+}
+
+func question(name string, typ uint16) *dns.Msg {
+	q := new(dns.Msg)
+	q.SetQuestion(dns.Fqdn(name), typ)
+	return q
+}
+
+// relay stands between load and ledger: it hands on what the lab took, but
+// loses or doubles what it is told to.
+type relay struct {
+	mu   sync.Mutex
+	n    int
+	lose int
+	dup  int
+	tamp int
+}
+
+func (r *relay) pass(l *Ledger, m *Mail) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch r.n++; r.n {
+	case r.lose:
+		return
+	case r.dup:
+		Book(l, m)
+	case r.tamp:
+		m.Body[0]++
+	}
+	Book(l, m)
+}
+
+func TestLoadAgainstLedger(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		lose, dup, tamp int
+		want            Counts
+	}{
+		{"sound", 0, 0, 0, Counts{Accepted: 600, Delivered: 600}},
+		{"one lost", 77, 0, 0, Counts{Accepted: 600, Delivered: 598, Lost: 2}},
+		{"one doubled", 0, 78, 0, Counts{Accepted: 600, Delivered: 600, Twice: 2}},
+		{"one altered", 0, 0, 79, Counts{Accepted: 600, Delivered: 600, Altered: 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ledger := NewLedger(0)
+			r := &relay{lose: tt.lose, dup: tt.dup, tamp: tt.tamp}
+			l := startLab(t, Config{Taken: func(m *Mail) { r.pass(ledger, m) }})
+			sum, err := Load{
+				Addrs: []string{l.addrOf(t, "inbox.test")}, Senders: []Sender{{From: "a@shoes.test"}},
+				Domains: []string{"inbox.test", "secure.test"}, Rcpts: 2, Sessions: 4, PerConn: 20, Count: 300, Size: 2000,
+				Sent: func(s *Submission) { Record(ledger, s) },
+			}.Run(context.Background())
+			if err != nil || sum.Accepted != 300 || sum.Sent != 300 || sum.P99 <= 0 || sum.P50 > sum.P99 {
+				t.Fatalf("Run = %+v, %v", sum, err)
+			}
+			if got := ledger.Final(); got != tt.want {
+				t.Errorf("Final() = %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLoadVerdicts(t *testing.T) {
+	l := startLab(t, Config{})
+	for _, tt := range []struct {
+		domain string
+		want   LoadSum
+	}{
+		{"nobody.test", LoadSum{Sent: 3, Refused: 3}},
+		{"busy.test", LoadSum{Sent: 3, Postponed: 3}},
+		{"forgetful.test", LoadSum{Sent: 3, Unknown: 3}},
+		{"blocked.test", LoadSum{Sent: 3, Refused: 3}},
+	} {
+		sum, err := Load{
+			Addrs: []string{l.addrOf(t, tt.domain)}, Senders: []Sender{{From: "a@shoes.test"}},
+			Domains: []string{tt.domain}, Count: 3, Backoff: time.Millisecond,
+		}.Run(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum.Elapsed, sum.P50, sum.P99 = 0, 0, 0
+		if sum != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.domain, sum, tt.want)
+		}
+	}
+}
+
+func TestLoadOverTLSAtARate(t *testing.T) {
+	l := startLab(t, Config{})
+	start := time.Now()
+	sum, err := Load{
+		Addrs: []string{l.addrOf(t, "secure.test")}, TLS: &tls.Config{InsecureSkipVerify: true},
+		Senders: []Sender{{From: "a@shoes.test"}}, Domains: []string{"secure.test"}, Sessions: 2, Count: 11, Rate: 100,
+	}.Run(context.Background())
+	if err != nil || sum.Accepted != 11 {
+		t.Fatalf("Run = %+v, %v", sum, err)
+	}
+	if d := time.Since(start); d < 95*time.Millisecond {
+		t.Errorf("11 messages at 100/s took %v", d)
+	}
+	mails, _ := l.Messages(Filter{})
+	if len(mails) != 11 || mails[0].TLS != "TLS 1.3" || mails[0].Text != "" || mails[0].Early {
+		t.Errorf("%d mails, first %+v", len(mails), mails[0])
+	}
+}
+
+func TestLoadStopsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	sum, err := Load{Addrs: []string{"127.78.255.1:1"}, Senders: []Sender{{From: "a@b"}}, Domains: []string{"x"}}.Run(ctx)
+	if err != nil || sum.Sent != 0 {
+		t.Errorf("Run = %+v, %v", sum, err)
+	}
+}
+
+func TestRing(t *testing.T) {
+	r := newRing(3)
+	for i := range 5 {
+		r.add(&Mail{MX: fmt.Sprint(i), Rcpts: []string{"A@x.test"}})
+	}
+	for _, tt := range []struct {
+		f    Filter
+		want string
+	}{
+		{Filter{}, "[3 4 5]"},
+		{Filter{Limit: 2}, "[4 5]"},
+		{Filter{After: 3}, "[4 5]"},
+		{Filter{After: 1, Limit: 1}, "[3]"},
+		{Filter{To: "a@X.test", Limit: 1}, "[5]"},
+		{Filter{To: "@x.test", Limit: 1}, "[5]"},
+		{Filter{To: "@y.test"}, "[]"},
+		{Filter{MX: "3"}, "[4]"},
+	} {
+		mails, total := r.list(tt.f)
+		ns := []uint64{}
+		for _, m := range mails {
+			ns = append(ns, m.N)
+		}
+		if fmt.Sprint(ns) != tt.want || total != 5 {
+			t.Errorf("list(%+v) = %v, %d; want %s", tt.f, ns, total, tt.want)
+		}
+	}
+}
+
+func TestHeadOfMail(t *testing.T) {
+	var m Mail
+	m.readHead([]byte("Received: by shoes.relay.test\r\n\twith ESMTPSA id 00-11-22; Sat, 1 Jan 2000 00:00:00 +0000\r\n" +
+		"Received: from x by y id older;\r\nMessage-ID: <a@b>\r\nx-lab-id: " + UID{1}.String() + "\r\n\r\nMessage-ID: <body@b>\r\n"))
+	if m.QueueID != "00-11-22" || m.MessageID != "<a@b>" || m.UID != (UID{1}).String() {
+		t.Errorf("readHead = %+v", m)
+	}
+}
+
+func TestMoodJSON(t *testing.T) {
+	for _, k := range Moods() {
+		m, err := ParseMood(string(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := json.Marshal(m)
+		var back Mood
+		if err := json.Unmarshal(b, &back); err != nil || back != m {
+			t.Errorf("%s came back as %+v, %v", b, back, err)
+		}
+	}
+}
+
+// FuzzSession talks to a live exchanger: it must stay up, end the session when
+// the client does, and never take a message nobody sent.
+func FuzzSession(f *testing.F) {
+	f.Add([]byte("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nA: b\r\n\r\n..\r\n.\r\n.\r\nQUIT\r\n"))
+	f.Add([]byte("DATA\r\n\x00\xff\r.\r\n"))
+	l := startLab(f, Config{})
+	addr := l.addrOf(f, "inbox.test")
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		go func() {
+			_, _ = c.Write(in)
+			_ = c.(*net.TCPConn).CloseWrite()
+		}()
+		out, err := io.ReadAll(io.LimitReader(c, 64<<20))
+		if err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Fatalf("session of %q did not end: %v", in, err)
+		}
+		if !strings.HasPrefix(string(out), "220 ") && len(out) > 0 {
+			t.Fatalf("no banner but %q", out)
+		}
+	})
+}
+
+func FuzzDNS(f *testing.F) {
+	z := newZones()
+	for name, n := range Usual().Names {
+		if err := z.set(name, &n); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add("inbox.test", uint16(15), "MX 10 x.test.")
+	f.Fuzz(func(t *testing.T, name string, typ uint16, record string) {
+		_, _ = parseName("x.test.", Name{Records: []string{record}})
+		q := new(dns.Msg)
+		q.Question = []dns.Question{{Name: name, Qtype: typ, Qclass: 1}}
+		if m := z.answer(q, true); m == nil || len(m.Answer) > maxRecords*maxChain {
+			t.Errorf("answer to %q = %v", name, m)
+		}
+	})
+}
+
+// BenchmarkSink is what load and exchanger together cost a message.
+func BenchmarkSink(b *testing.B) {
+	ledger := NewLedger(1 << 16)
+	l := startLab(b, Config{Taken: func(m *Mail) { Book(ledger, m) }})
+	b.ReportAllocs()
+	b.ResetTimer()
+	sum, err := Load{
+		Addrs: []string{l.addrOf(b, "inbox.test")}, Senders: []Sender{{From: "a@shoes.test"}}, Domains: []string{"inbox.test"},
+		Sessions: 20, Count: int64(b.N), Sent: func(s *Submission) { Record(ledger, s) },
+	}.Run(context.Background())
+	if err != nil || sum.Accepted != int64(b.N) {
+		b.Fatalf("%+v %v", sum, err)
+	}
+}
