@@ -1,15 +1,30 @@
 package tenant
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 )
 
 // State is one immutable version of everything the cluster agreed on. Reading
 // it takes no lock; Apply returns the next version. What the accessors return
 // is shared and must not be changed.
-type State struct{}
+type State struct {
+	header
+	nodes    table[NodeID, *Node]
+	sources  table[SourceID, *Source]
+	tenants  table[ID, *Tenant]
+	accounts table[AccountID, *Account]
+	domains  table[string, *Domain]
+	routes   table[string, *Route]
+	open     table[AccountID, *book]
+	closed   table[AccountID, *book]
+	requests requests
+	sum      sum
+	lookup   *lookup // derived: neither encoded nor hashed
+}
 
 // Refused is the error of a command whose rule forbids it; the same on every
 // node. Reason is a lower-case sentence for the operator.
@@ -21,66 +36,255 @@ func (r *Refused) Error() string { return r.Reason }
 type Event interface{ event() }
 
 // New returns the empty state.
-func New() *State { panic("unwritten") }
+func New() *State {
+	s := &State{}
+	s.lookup = buildIndex(s)
+	return s
+}
 
-// Apply carries out c as log entry index and returns the next state. s never
-// changes. A *Refused error comes with the state that remembers the refusal.
-func Apply(s *State, index uint64, c Command) (*State, []Event, error) { panic("unwritten") }
+// Index is the log entry the state is at.
+func (s *State) Index() uint64 { return s.header.index }
 
-// Check reports the first broken invariant.
-func (s *State) Check() error { panic("unwritten") }
+// Now is the state's clock: the latest time a command carried.
+func (s *State) Now() time.Time { return time.Unix(0, s.now).UTC() }
 
-// Reads. Iterators go in ascending id (or name) order.
-func (s *State) Index() uint64                   { panic("unwritten") }
-func (s *State) Now() time.Time                  { panic("unwritten") }
-func (s *State) Digest() [32]byte                { panic("unwritten") }
-func (s *State) Node(NodeID) *Node               { panic("unwritten") }
-func (s *State) NodeByName(string) *Node         { panic("unwritten") }
-func (s *State) Nodes() iter.Seq[*Node]          { panic("unwritten") }
-func (s *State) Source(SourceID) *Source         { panic("unwritten") }
-func (s *State) SourceByAddr(netip.Addr) *Source { panic("unwritten") }
-func (s *State) Sources() iter.Seq[*Source]      { panic("unwritten") }
+// Node returns a node or nil.
+func (s *State) Node(id NodeID) *Node { return s.nodes.get(id) }
+
+// NodeByName returns a node or nil.
+func (s *State) NodeByName(name string) *Node { return s.nodes.get(s.lookup.nodes[name]) }
+
+// Nodes lists all nodes, ascending by id.
+func (s *State) Nodes() iter.Seq[*Node] { return s.nodes.all() }
+
+// Source returns a source or nil.
+func (s *State) Source(id SourceID) *Source { return s.sources.get(id) }
+
+// SourceByAddr returns a source or nil.
+func (s *State) SourceByAddr(a netip.Addr) *Source { return s.sources.get(s.lookup.sources[a.Unmap()]) }
+
+// Sources lists all sources, ascending by id.
+func (s *State) Sources() iter.Seq[*Source] { return s.sources.all() }
 
 // SourcesAt lists what a place leaves by: its dedicated source, or the node's pool.
-func (s *State) SourcesAt(Place) []*Source         { panic("unwritten") }
-func (s *State) Tenant(ID) *Tenant                 { panic("unwritten") }
-func (s *State) TenantByName(string) *Tenant       { panic("unwritten") }
-func (s *State) Tenants() iter.Seq[*Tenant]        { panic("unwritten") }
-func (s *State) Account(AccountID) *Account        { panic("unwritten") }
-func (s *State) AccountByUsername(string) *Account { panic("unwritten") }
+func (s *State) SourcesAt(p Place) []*Source {
+	if p.Source == 0 {
+		return s.lookup.pools[p.Node]
+	}
+	if src := s.sources.get(p.Source); src != nil && src.Node == p.Node {
+		return []*Source{src}
+	}
+	return nil
+}
+
+// Tenant returns a tenant or nil.
+func (s *State) Tenant(id ID) *Tenant { return s.tenants.get(id) }
+
+// TenantByName returns a tenant or nil.
+func (s *State) TenantByName(name string) *Tenant { return s.tenants.get(s.lookup.tenants[name]) }
+
+// TenantByToken finds the tenant whose API token has this SHA-256, or nil.
+func (s *State) TenantByToken(hash [32]byte) *Tenant { return s.tenants.get(s.lookup.tokens[hash]) }
+
+// Tenants lists all tenants, ascending by id.
+func (s *State) Tenants() iter.Seq[*Tenant] { return s.tenants.all() }
+
+// Account returns an account or nil.
+func (s *State) Account(id AccountID) *Account { return s.accounts.get(id) }
+
+// AccountByUsername returns an account or nil; case does not matter.
+func (s *State) AccountByUsername(name string) *Account {
+	if len(name) > maxAddress {
+		return nil
+	}
+	return s.accounts.get(s.lookup.usernames[lower(name)])
+}
 
 // AccountByNetwork finds the account allowed to send without AUTH from addr (longest prefix).
-func (s *State) AccountByNetwork(netip.Addr) *Account { panic("unwritten") }
-func (s *State) AccountsOf(ID) iter.Seq[*Account]     { panic("unwritten") }
-func (s *State) Domain(string) *Domain                { panic("unwritten") }
-func (s *State) DomainsOf(ID) iter.Seq[*Domain]       { panic("unwritten") }
+func (s *State) AccountByNetwork(addr netip.Addr) *Account {
+	addr = addr.Unmap().WithZone("")
+	for _, bits := range s.lookup.lengths[family(addr)] {
+		p, err := addr.Prefix(bits)
+		if err != nil {
+			return nil
+		}
+		if id, ok := s.lookup.networks[p]; ok {
+			return s.accounts.get(id)
+		}
+	}
+	return nil
+}
 
-// MaySendAs reports whether a sender domain is proved for the tenant.
-func (s *State) MaySendAs(ID, string) bool { panic("unwritten") }
+// AccountsOf lists a tenant's accounts, ascending by id.
+func (s *State) AccountsOf(id ID) iter.Seq[*Account] {
+	return func(yield func(*Account) bool) {
+		for _, a := range s.lookup.accounts[id] {
+			if !yield(s.accounts.get(a)) {
+				return
+			}
+		}
+	}
+}
+
+// Domain returns a proved sender domain or nil.
+func (s *State) Domain(name string) *Domain { return s.domains.get(name) }
+
+// Domains lists all proved sender domains, ascending by name.
+func (s *State) Domains() iter.Seq[*Domain] { return s.domains.all() }
+
+// DomainsOf lists a tenant's domains, ascending by name.
+func (s *State) DomainsOf(id ID) iter.Seq[*Domain] {
+	return func(yield func(*Domain) bool) {
+		for d := range s.domains.all() {
+			if d.Tenant == id && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// MaySendAs reports whether a sender domain is proved for the tenant. The match
+// is exact: a sub-domain of a proved domain must be proved itself, because who
+// answers for example.com need not answer for a delegated part of it.
+func (s *State) MaySendAs(id ID, domain string) bool {
+	if len(domain) > maxHost {
+		return false
+	}
+	d := s.domains.get(lower(domain))
+	return d != nil && d.Tenant == id
+}
 
 // RouteFor finds the route of a recipient domain, or that of "*", or nil.
-func (s *State) RouteFor(string) *Route         { panic("unwritten") }
-func (s *State) Routes() iter.Seq[*Route]       { panic("unwritten") }
-func (s *State) Grant(AccountID, Window) *Grant { panic("unwritten") }
+func (s *State) RouteFor(domain string) *Route {
+	if r := s.routes.get(domain); r != nil {
+		return r
+	}
+	return s.routes.get("*")
+}
+
+// Routes lists all routes, ascending by domain.
+func (s *State) Routes() iter.Seq[*Route] { return s.routes.all() }
+
+// Grant returns the live grant of an account in a window or nil.
+func (s *State) Grant(a AccountID, w Window) *Grant {
+	if q := s.quotaIn(a, w); q != nil && q.live.ID != 0 {
+		return &q.live.Grant
+	}
+	return nil
+}
 
 // UsageOf is the settled use (live grants not included).
-func (s *State) UsageOf(AccountID, Window) Amount { panic("unwritten") }
+func (s *State) UsageOf(a AccountID, w Window) Amount {
+	if q := s.quotaIn(a, w); q != nil {
+		return q.used
+	}
+	return Amount{}
+}
+
+// SpentOf is all that is known to be spent: the settled use, and what the owner
+// last said of the live grant.
+func (s *State) SpentOf(a AccountID, w Window) Amount {
+	if q := s.quotaIn(a, w); q != nil {
+		return q.used.Plus(q.live.spent)
+	}
+	return Amount{}
+}
+
+// UsagesOf lists what is known to be spent in each window kept, oldest first.
+func (s *State) UsagesOf(a AccountID) []Usage {
+	var us []Usage
+	for _, b := range [2]*book{s.closed.get(a), s.open.get(a)} {
+		if b == nil {
+			continue
+		}
+		for i := range b.quotas {
+			q := &b.quotas[i]
+			us = append(us, Usage{Account: a, Window: q.window, Used: q.used.Plus(q.live.spent)})
+		}
+	}
+	slices.SortStableFunc(us, func(x, y Usage) int { return x.Window.compare(y.Window) })
+	return us
+}
 
 // Limit is the account's limit for windows of that kind; 0 fields mean none.
-func (s *State) Limit(AccountID, WindowKind) Amount { panic("unwritten") }
+func (s *State) Limit(a AccountID, k WindowKind) Amount {
+	acc := s.accounts.get(a)
+	if acc == nil || k != Month {
+		return Amount{}
+	}
+	return Amount{Mails: acc.Plan.MailsPerMonth, Bytes: acc.Plan.BytesPerMonth}
+}
 
 // WindowsOf lists the windows an account's message spends in at t.
-func (s *State) WindowsOf(AccountID, time.Time) []Window { panic("unwritten") }
+func (s *State) WindowsOf(a AccountID, t time.Time) []Window {
+	if !s.accounts.has(a) || !inRange(t) {
+		return nil
+	}
+	kinds := counted()
+	ws := make([]Window, 0, len(kinds))
+	for _, k := range kinds {
+		ws = append(ws, WindowAt(k, t))
+	}
+	return ws
+}
 
-// Stopped says why a message of the account may not be attempted now, or "".
-func (s *State) Stopped(AccountID) string { panic("unwritten") }
+// lookup finds records by what else names them. It is made from the tables
+// after a command that changed names, and shared until the next one.
+type lookup struct {
+	nodes     map[string]NodeID
+	sources   map[netip.Addr]SourceID
+	pools     map[NodeID][]*Source
+	tenants   map[string]ID
+	tokens    map[[32]byte]ID
+	usernames map[string]AccountID
+	accounts  map[ID][]AccountID
+	networks  map[netip.Prefix]AccountID
+	lengths   [2][]int // prefix lengths in use for IPv4 and IPv6, longest first
+}
 
-// StoodStill is how long the account or its tenant stood still since t; message expiry is later by that much.
-func (s *State) StoodStill(AccountID, time.Time) time.Duration { panic("unwritten") }
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
 
-// Encode gives the canonical bytes (snapshot); Decode reads them back. Decode
-// never panics and bounds what it allocates by the length of the input.
-func (s *State) Encode() []byte             { panic("unwritten") }
-func Decode([]byte) (*State, error)         { panic("unwritten") }
-func EncodeCommand(Command) ([]byte, error) { panic("unwritten") }
-func DecodeCommand([]byte) (Command, error) { panic("unwritten") }
+func buildIndex(s *State) *lookup {
+	x := &lookup{
+		nodes:     make(map[string]NodeID, s.nodes.len()),
+		sources:   make(map[netip.Addr]SourceID, s.sources.len()),
+		pools:     make(map[NodeID][]*Source),
+		tenants:   make(map[string]ID, s.tenants.len()),
+		tokens:    make(map[[32]byte]ID),
+		usernames: make(map[string]AccountID, s.accounts.len()),
+		accounts:  make(map[ID][]AccountID, s.tenants.len()),
+		networks:  make(map[netip.Prefix]AccountID),
+	}
+	for n := range s.nodes.all() {
+		x.nodes[n.Name] = n.ID
+	}
+	for src := range s.sources.all() {
+		x.sources[src.Addr] = src.ID
+		if src.Shared {
+			x.pools[src.Node] = append(x.pools[src.Node], src)
+		}
+	}
+	for t := range s.tenants.all() {
+		x.tenants[t.Name] = t.ID
+		if t.Token != ([32]byte{}) {
+			x.tokens[t.Token] = t.ID
+		}
+	}
+	for a := range s.accounts.all() {
+		x.usernames[a.Username] = a.ID
+		x.accounts[a.Tenant] = append(x.accounts[a.Tenant], a.ID)
+		for _, p := range a.Networks {
+			x.networks[p] = a.ID
+			f := family(p.Addr())
+			if i, ok := slices.BinarySearchFunc(x.lengths[f], p.Bits(), func(e, t int) int { return cmp.Compare(t, e) }); !ok {
+				x.lengths[f] = slices.Insert(x.lengths[f], i, p.Bits())
+			}
+		}
+	}
+	return x
+}

@@ -1,0 +1,138 @@
+package tenant
+
+import (
+	"fmt"
+	"time"
+)
+
+// draft is the next state while it is made. Its tables clone before the first
+// write, so the state it began from never changes.
+type draft struct {
+	State
+	scratch coder
+	events  []Event
+	config  bool        // a table other than the books was touched
+	names   bool        // an index by name must be made anew
+	books   []AccountID // whose books were touched
+}
+
+func (s *State) draft() *draft { return &draft{State: *s} }
+
+func (d *draft) hash(r record) [32]byte { return hashRecord(&d.scratch, r) }
+
+func (d *draft) emit(e Event) { d.events = append(d.events, e) }
+
+func (d *draft) touch(a AccountID) { d.books = append(d.books, a) }
+
+// publish ends the draft and gives the state it made.
+func (d *draft) publish() *State {
+	if d.names {
+		d.lookup = buildIndex(&d.State)
+	}
+	s := d.State
+	s.nodes.publish()
+	s.sources.publish()
+	s.tenants.publish()
+	s.accounts.publish()
+	s.domains.publish()
+	s.routes.publish()
+	s.open.publish()
+	s.closed.publish()
+	return &s
+}
+
+func refuse(format string, args ...any) error { return &Refused{Reason: fmt.Sprintf(format, args...)} }
+
+// Apply carries out c as log entry index and returns the next state. s never
+// changes. A *Refused error comes with the state that remembers the refusal.
+//
+// A request id that is remembered changes nothing but the index and yields the
+// first result again. The zero id is never remembered.
+func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
+	if index <= s.index {
+		return s, nil, refuse("log entry %d is not after %d", index, s.index)
+	}
+	base := s.draft()
+	base.header.index = index
+	if c.Request != (RequestID{}) {
+		if r := s.requests.find(c.Request); r != nil {
+			events, err := decodeOutcome(r.outcome)
+			return base.publish(), events, err
+		}
+	}
+	base.tick(c.At)
+	before := base.publish()
+	d := before.draft()
+	d.books = base.books
+	err := d.run(c.Op)
+	if err == nil {
+		err = d.check(before)
+	}
+	if err != nil {
+		d = before.draft()
+	}
+	if c.Request != (RequestID{}) {
+		d.remember(c.Request, d.events, err)
+	}
+	return d.publish(), d.events, err
+}
+
+// tick moves the clock on; it never goes back. A time that cannot be stored
+// moves nothing.
+func (d *draft) tick(at time.Time) {
+	if !inRange(at) || at.UnixNano() <= d.now {
+		return
+	}
+	was := WindowAt(Month, d.Now())
+	d.now = at.UnixNano()
+	if WindowAt(Month, d.Now()) != was {
+		d.rollAll()
+	}
+}
+
+func (d *draft) remember(id RequestID, events []Event, err error) {
+	r := &request{id: id, index: d.header.index, outcome: encodeOutcome(events, err)}
+	d.sum.add(d.hash(r))
+	d.requests.add(r, func(old *request) { d.sum.sub(d.hash(old)) })
+}
+
+// run carries out one operation on the draft.
+func (d *draft) run(op Op) error {
+	switch op := op.(type) {
+	case AddNode:
+		return d.addNode(op)
+	case AddSource:
+		return d.addSource(op)
+	case RemoveSource:
+		return d.removeSource(op)
+	case AddTenant:
+		return d.addTenant(op)
+	case RemoveTenant:
+		return d.removeTenant(op)
+	case SetToken:
+		return d.setToken(op)
+	case SetPlace:
+		return d.setPlace(op)
+	case AddAccount:
+		return d.addAccount(op)
+	case SetAccount:
+		return d.setAccount(op)
+	case RemoveAccount:
+		return d.removeAccount(op)
+	case SetDomain:
+		return d.setDomain(op)
+	case RemoveDomain:
+		return d.removeDomain(op)
+	case SetRoute:
+		return d.setRoute(op)
+	case Own:
+		return d.own(op)
+	case TakeGrant:
+		return d.takeGrant(op)
+	case Pause:
+		return d.pause(op)
+	case Hold:
+		return d.hold(op)
+	}
+	return refuse("operation is not known")
+}

@@ -1,0 +1,268 @@
+package tenant
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// book holds one account's quotas: the open ones (now and a while after their
+// window passed) or the closed ones (history). They are apart so that the
+// entries written every second copy and hash the small part only.
+type book struct {
+	account AccountID
+	closed  bool
+	quotas  []quota // by window, oldest first
+}
+
+// quota is the accounting of one account in one window.
+type quota struct {
+	window Window
+	used   Amount // settled
+	// epochs is what each epoch settled here, ascending, so that a log read
+	// again settles nothing twice. At or below floor nothing settles any more.
+	epochs []epochUse
+	floor  uint64
+	live   liveGrant // ID 0 when there is none
+}
+
+type epochUse struct {
+	epoch  uint64
+	amount Amount
+}
+
+// liveGrant is a grant with what the owner last said of it, and, for each of the
+// two numbers, the limit and the settled use when it last grew: base + Given <=
+// limit.
+type liveGrant struct {
+	Grant
+	spent       Amount
+	limit, base Amount
+}
+
+// settle records that epoch spent amount in all. A fact: it may go beyond what
+// was given, and it is never taken back.
+func (q *quota) settle(epoch uint64, amount Amount) {
+	if epoch <= q.floor || amount.IsZero() {
+		return
+	}
+	i, ok := slices.BinarySearchFunc(q.epochs, epoch, func(e epochUse, x uint64) int { return cmp.Compare(e.epoch, x) })
+	q.epochs = slices.Clone(q.epochs)
+	if !ok {
+		q.epochs = slices.Insert(q.epochs, i, epochUse{epoch: epoch})
+	}
+	e := &q.epochs[i]
+	q.used = q.used.Plus(amount.Minus(e.amount))
+	e.amount = e.amount.Max(amount)
+	if len(q.epochs) > maxEpochs {
+		q.floor = q.epochs[0].epoch
+		q.epochs = slices.Delete(q.epochs, 0, 1)
+	}
+}
+
+// report takes in the cumulative spending of an epoch.
+func (q *quota) report(epoch uint64, amount Amount) {
+	if q.live.ID != 0 && q.live.Epoch == epoch {
+		q.live.spent = q.live.spent.Max(amount)
+		return
+	}
+	q.settle(epoch, amount)
+}
+
+// end turns the spent part of the live grant into settled use.
+func (q *quota) end() {
+	if q.live.ID != 0 {
+		q.settle(q.live.Epoch, q.live.spent)
+		q.live = liveGrant{}
+	}
+}
+
+// grow gives at least need beyond what is spent, as far as the limit allows.
+func (q *quota) grow(need, limit Amount) {
+	g := &q.live
+	given := g.spent.Plus(need).upTo(limit, q.used).Max(g.Given)
+	if given.Mails != g.Given.Mails {
+		g.limit.Mails, g.base.Mails = limit.Mails, q.used.Mails
+	}
+	if given.Bytes != g.Given.Bytes {
+		g.limit.Bytes, g.base.Bytes = limit.Bytes, q.used.Bytes
+	}
+	g.Given = given
+}
+
+// kept is how long a passed window stays in the history.
+func (w Window) kept() time.Time {
+	if w.Kind == Month {
+		return w.End().AddDate(2, 0, 0)
+	}
+	return w.End().Add(48 * time.Hour)
+}
+
+// settles is when a passed window closes: one window later.
+func (w Window) settles() time.Time { return w.Next().End() }
+
+// quotaIn finds the account's quota of a window, open or closed, or nil.
+func (s *State) quotaIn(a AccountID, w Window) *quota {
+	for _, b := range [2]*book{s.open.get(a), s.closed.get(a)} {
+		if b == nil {
+			continue
+		}
+		if i, ok := b.find(w); ok {
+			return &b.quotas[i]
+		}
+	}
+	return nil
+}
+
+func (b *book) find(w Window) (int, bool) {
+	return slices.BinarySearchFunc(b.quotas, w, func(q quota, w Window) int { return q.window.compare(w) })
+}
+
+// edit changes the account's quota of a window on a copy, made when missing.
+// Change reports whether the quota is to be kept.
+func (d *draft) edit(a AccountID, w Window, change func(*quota) bool) {
+	t, b := &d.open, d.open.get(a)
+	if !w.settles().After(d.Now()) {
+		t, b = &d.closed, d.closed.get(a)
+	}
+	cp := book{account: a, closed: t == &d.closed}
+	if b != nil {
+		cp.quotas = b.quotas
+	}
+	i, ok := cp.find(w)
+	q := quota{window: w}
+	if ok {
+		q = cp.quotas[i]
+	}
+	if !change(&q) {
+		return
+	}
+	cp.quotas = slices.Clone(cp.quotas)
+	if ok {
+		cp.quotas[i] = q
+	} else {
+		cp.quotas = slices.Insert(cp.quotas, i, q)
+	}
+	put(d, t, a, &cp)
+	d.touch(a)
+}
+
+// roll closes the account's windows that passed and drops those out of keeping.
+func (d *draft) roll(a AccountID) {
+	now := d.Now()
+	if b := d.open.get(a); b != nil {
+		n := 0
+		for n < len(b.quotas) && !b.quotas[n].window.settles().After(now) {
+			n++
+		}
+		if n > 0 {
+			d.closeWindows(b, n)
+		}
+	}
+	if b := d.closed.get(a); b != nil {
+		n := 0
+		for n < len(b.quotas) && !b.quotas[n].window.kept().After(now) {
+			n++
+		}
+		if n == len(b.quotas) {
+			remove(d, &d.closed, a)
+		} else if n > 0 {
+			put(d, &d.closed, a, &book{account: a, closed: true, quotas: slices.Clone(b.quotas[n:])})
+		}
+	}
+}
+
+// closeWindows moves the first n open windows to the history.
+func (d *draft) closeWindows(b *book, n int) {
+	past := book{account: b.account, closed: true}
+	if old := d.closed.get(b.account); old != nil {
+		past.quotas = slices.Clone(old.quotas)
+	}
+	for _, q := range b.quotas[:n] {
+		q.end()
+		if i, ok := past.find(q.window); !ok {
+			past.quotas = slices.Insert(past.quotas, i, q)
+		}
+	}
+	put(d, &d.closed, b.account, &past)
+	if n == len(b.quotas) {
+		remove(d, &d.open, b.account)
+	} else {
+		put(d, &d.open, b.account, &book{account: b.account, quotas: slices.Clone(b.quotas[n:])})
+	}
+	d.touch(b.account)
+}
+
+// rollAll does it for everybody; called when a month begins, so that accounts
+// nobody uses any more lose their old windows too.
+func (d *draft) rollAll() {
+	for _, t := range [2][]AccountID{slices.Clone(d.open.keys), slices.Clone(d.closed.keys)} {
+		for _, a := range t {
+			d.roll(a)
+		}
+	}
+}
+
+func (d *draft) takeGrant(c TakeGrant) error {
+	if !d.nodes.has(c.Node) {
+		return refuse("node %d is not known", c.Node)
+	}
+	if len(c.Wants) > maxWants {
+		return refuse("more than %d wants in one command", maxWants)
+	}
+	for _, w := range c.Wants {
+		d.emit(d.want(c.Node, w))
+	}
+	return nil
+}
+
+// want serves one want. What cannot be served is Short and nothing else, so
+// that one account never stops the others of the command.
+func (d *draft) want(node NodeID, w Want) Granted {
+	g := Granted{Grant: Grant{Account: w.Account, Window: w.Window, Epoch: w.Epoch}, Short: !w.Need.IsZero()}
+	a := d.accounts.get(w.Account)
+	if a == nil {
+		return g
+	}
+	t := d.tenants.get(a.Tenant)
+	if t == nil || t.Owner != node || t.Epoch != w.Epoch {
+		return g
+	}
+	d.roll(w.Account)
+	current := slices.Contains(d.WindowsOf(w.Account, d.Now()), w.Window)
+	if !current && !d.settleable(w.Window) {
+		return g
+	}
+	d.edit(w.Account, w.Window, func(q *quota) bool {
+		before := q.live
+		if q.live.ID == 0 && current {
+			q.live.Grant = Grant{ID: d.lastGrant + 1, Account: w.Account, Window: w.Window, Epoch: w.Epoch}
+		}
+		used := q.used
+		q.report(w.Epoch, w.Spent)
+		if current && a.Held == "" && t.Held == "" {
+			q.grow(w.Need, d.Limit(w.Account, w.Window.Kind))
+		}
+		if before.ID == 0 && q.live.ID != 0 {
+			if q.live.Given.IsZero() && q.live.spent.IsZero() {
+				return false
+			}
+			d.lastGrant++
+		}
+		if q.live.ID != 0 {
+			g.Grant = q.live.Grant
+		}
+		g.Short = !g.Grant.Given.Covers(w.Spent.Plus(w.Need)) && !w.Need.IsZero()
+		return q.live != before || q.used != used
+	})
+	return g
+}
+
+// settleable reports whether use in w may still be reported by an owner: the
+// window has begun, and closes one window after it passed.
+func (d *draft) settleable(w Window) bool {
+	if !w.Valid() || !slices.Contains(counted(), w.Kind) {
+		return false
+	}
+	return w.Start <= d.Now().Unix() && w.settles().After(d.Now())
+}
