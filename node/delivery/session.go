@@ -70,6 +70,9 @@ type result struct {
 	Err      error // I/O fault, nil when every reply was read
 	Dialogue string
 	DSN      bool // next hop took over DSN duties (it offers DSN)
+	// Stale says that a kept session turned out to be closed by the far end
+	// before this transaction: no attempt took place, try a new session at once.
+	Stale bool
 }
 
 // hostError is why no session came about.
@@ -85,4 +88,3 @@ type hostError struct {
 }
 
 func (e *hostError) Error() string { return e.Reply.Text }
-
