@@ -1,0 +1,344 @@
+package delivery
+
+import (
+	"errors"
+	"hash/fnv"
+	"time"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// lane is a line of due mail the store handed out and has not been told is
+// drained. It is somewhere at any time: stopped, being looked up, or at a target.
+type lane struct {
+	key     queue.Lane
+	stand   standing
+	lookup  *lookup // while its domain is being resolved
+	site    *site
+	primary *part
+	others  []*part // retries of another day that keep another source
+	held    int     // items in memory, not being attempted
+	more    bool    // the store may have more due
+	loading bool    // a courier is taking from the store
+	again   bool    // more fell due while loading
+	recall  bool    // to be admitted anew once loading ended
+	until   time.Time
+}
+
+// dayOf numbers the days on which a pool's members change hands.
+func dayOf(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
+
+// pick chooses the member of a pool by which a tenant's mail of a day leaves.
+// It depends on nothing else, so that a retry leaves by the same one
+// (greylisting). Each member is weighed on its own: one that goes or comes
+// moves no one else.
+func pick(sources []*tenant.Source, t tenant.ID, day int64) *tenant.Source {
+	if len(sources) == 1 {
+		return sources[0]
+	}
+	var best *tenant.Source
+	var most uint64
+	for _, src := range sources {
+		h := fnv.New64a()
+		var b [24]byte
+		for i := range 8 {
+			b[i] = byte(uint64(t) >> (8 * i))
+			b[8+i] = byte(uint64(day) >> (8 * i))
+			b[16+i] = byte(uint64(src.ID) >> (8 * i))
+		}
+		h.Write(b[:])
+		weight := h.Sum64()
+		weight ^= weight >> 29
+		weight *= 0xbf58476d1ce4e5b9
+		weight ^= weight >> 32
+		if best == nil || weight > most {
+			best, most = src, weight
+		}
+	}
+	return best
+}
+
+// arrive takes in lanes that fell due.
+func (s *scheduler) arrive(keys []queue.Lane) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		l := s.lanes[key]
+		if l == nil {
+			l = &lane{key: key, more: true}
+			s.lanes[key] = l
+			s.admit(l, now)
+			continue
+		}
+		l.more = true
+		if l.loading {
+			l.again = true
+		} else if l.primary != nil {
+			l.primary.enqueue()
+			s.wake(l.primary.ready.target, now)
+		}
+	}
+}
+
+// admit finds out whether and where a lane may be attempted.
+func (s *scheduler) admit(l *lane, now time.Time) {
+	delete(s.stopped, l)
+	l.until = time.Time{}
+	l.stand = s.view.of(s.cfg.State(), s.cfg.Node(), l.key)
+	if l.stand.why != "" || s.closing {
+		s.stopped[l] = struct{}{}
+		return
+	}
+	s.locate(l, now)
+}
+
+// halt keeps a lane from being attempted until then.
+func (s *scheduler) halt(l *lane, until time.Time) {
+	s.empty(l)
+	l.more, l.until = true, until
+	s.stopped[l] = struct{}{}
+}
+
+// place puts a lane at the target its domain resolved to.
+func (s *scheduler) place(l *lane, found *site, fault *routeError, now time.Time) {
+	var t *target
+	if fault != nil {
+		t = s.faultTarget(l.key.Domain, fault)
+	} else {
+		l.site = found
+		t = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(now)), found)
+	}
+	if now.Before(t.until) {
+		if _, ours := t.parked[l.key]; !ours {
+			s.park(l, t)
+			return
+		}
+		// We put it aside and it comes early: the operator wants it tried.
+		t.until = time.Time{}
+	}
+	delete(t.parked, l.key)
+	l.primary = s.partAt(l, t)
+	l.primary.enqueue()
+	s.wake(t, now)
+}
+
+// partAt finds or makes the lane's part at a target.
+func (s *scheduler) partAt(l *lane, t *target) *part {
+	if l.primary != nil && l.primary.ready.target == t {
+		return l.primary
+	}
+	for _, p := range l.others {
+		if p.ready.target == t {
+			return p
+		}
+	}
+	t.refs++
+	p := &part{lane: l, ready: t.ready(l.key.Tenant)}
+	if l.primary != nil {
+		l.others = append(l.others, p)
+	}
+	return p
+}
+
+// empty gives a lane's items back and takes it away from its targets.
+func (s *scheduler) empty(l *lane) {
+	l.lookup = nil
+	if l.primary != nil {
+		s.bury(l.primary)
+	}
+	for _, p := range l.others {
+		s.bury(p)
+	}
+	l.primary, l.others, l.held = nil, nil, 0
+}
+
+// bury gives a part's items back and ends it.
+func (s *scheduler) bury(p *part) {
+	r, t := p.ready, p.ready.target
+	var back []*queue.Item
+	for p.items.len() > 0 {
+		back = append(back, p.items.pop())
+	}
+	for range r.doubt.len() {
+		d := r.doubt.pop()
+		if d.part == p {
+			back = append(back, d.item)
+		} else {
+			r.doubt.push(d)
+		}
+	}
+	t.items -= len(back)
+	if p.queued {
+		r.parts--
+		t.parts--
+	}
+	p.queued, p.dead = false, true
+	t.refs--
+	if len(back) > 0 {
+		s.spool.GiveBack(back...)
+	}
+}
+
+// park puts a lane aside until its target's rest ends.
+func (s *scheduler) park(l *lane, t *target) {
+	s.forget(l)
+	t.parked[l.key] = struct{}{}
+	s.spool.Park(l.key, t.until)
+}
+
+// forget drops a lane; its items are given back.
+func (s *scheduler) forget(l *lane) {
+	s.empty(l)
+	delete(s.lanes, l.key)
+	delete(s.stopped, l)
+}
+
+// retire drops a lane that is drained.
+func (s *scheduler) retire(l *lane) {
+	if !l.more && l.held == 0 && !l.loading && l.lookup == nil && s.lanes[l.key] == l {
+		s.forget(l)
+	}
+}
+
+// load takes the next window of a lane. The caller set loading; mu is not held.
+func (s *scheduler) load(l *lane) {
+	items, more, err := s.spool.Take(l.key, window)
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.loading = false
+	l.more = more || l.again
+	l.again = false
+	switch {
+	case s.lanes[l.key] != l:
+		s.spool.GiveBack(items...)
+	case errors.Is(err, queue.ErrStale):
+		// Released: whoever owns the tenant now takes it from its own log.
+		s.forget(l)
+	case err != nil:
+		s.cfg.Log.Error("take due mail failed", "tenant", uint64(l.key.Tenant), "account", uint64(l.key.Account), "err", err)
+		s.spool.GiveBack(items...)
+		s.halt(l, now.Add(time.Second))
+	case l.recall || l.primary == nil || s.closing:
+		s.spool.GiveBack(items...)
+		l.recall = false
+		s.empty(l)
+		l.more = true
+		s.admit(l, now)
+	case now.Before(l.primary.ready.target.until):
+		s.spool.GiveBack(items...)
+		s.park(l, l.primary.ready.target)
+	default:
+		s.distribute(l, items, now)
+	}
+}
+
+// distribute puts loaded items into the parts they leave by.
+func (s *scheduler) distribute(l *lane, items []*queue.Item, now time.Time) {
+	home := l.primary.ready.target
+	if l.site != nil {
+		// The day may have changed since the lane was placed.
+		home = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(now)), l.site)
+		if p := s.partAt(l, home); p != l.primary {
+			s.moveHome(l, p)
+		}
+	}
+	for _, it := range items {
+		t := home
+		if l.site != nil && len(l.stand.sources) > 1 {
+			t = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(it.Envelope.Arrived)), l.site)
+		}
+		p := s.partAt(l, t)
+		t.items++
+		l.held++
+		if it.InDoubt {
+			p.ready.doubt.push(doubtful{it, p, now})
+			p.ready.stand()
+		} else {
+			p.items.push(it)
+			p.enqueue()
+		}
+		if t != home {
+			s.wake(t, now)
+		}
+	}
+	l.primary.enqueue()
+	s.dropSpent(l)
+	s.wake(home, now)
+	s.retire(l)
+}
+
+// moveHome makes p the lane's primary part.
+func (s *scheduler) moveHome(l *lane, p *part) {
+	old := l.primary
+	for i, o := range l.others {
+		if o == p {
+			l.others[i] = old
+		}
+	}
+	l.primary = p
+}
+
+// dropSpent ends parts of other days that have nothing left.
+func (s *scheduler) dropSpent(l *lane) {
+	kept := l.others[:0]
+	for _, p := range l.others {
+		if p.items.len() == 0 && !p.queued && !p.ready.doubts(p) {
+			s.bury(p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	l.others = kept
+}
+
+// doubts reports whether an item in doubt of p waits.
+func (r *ready) doubts(p *part) bool {
+	for _, d := range r.doubt.items[r.doubt.head:] {
+		if d.part == p {
+			return true
+		}
+	}
+	return false
+}
+
+// putBack returns an item that was not attempted, to be the next one tried.
+func (s *scheduler) putBack(j job, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := j.part
+	l := p.lane
+	if !p.dead && s.lanes[l.key] == l && !s.closing {
+		p.items.unshift(j.item)
+		l.held++
+		p.ready.target.items++
+		p.enqueue()
+		s.wake(p.ready.target, now)
+		return
+	}
+	s.giveBack(j.item, now)
+}
+
+// giveBack ends an item's lease and makes sure its lane is looked at again.
+func (s *scheduler) giveBack(it *queue.Item, now time.Time) {
+	s.spool.GiveBack(it)
+	if s.closing {
+		return
+	}
+	l := s.lanes[it.Lane]
+	if l == nil {
+		l = &lane{key: it.Lane, more: true}
+		s.lanes[it.Lane] = l
+		s.admit(l, now)
+		return
+	}
+	l.more = true
+	if l.loading {
+		l.again = true
+	} else if l.primary != nil {
+		l.primary.enqueue()
+		s.wake(l.primary.ready.target, now)
+	}
+}

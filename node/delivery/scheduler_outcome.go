@@ -1,0 +1,310 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"postern/node/queue"
+)
+
+// errHalted says that the account was stopped, or the tenant or its source
+// moved, while the item was on its way.
+var errHalted = errors.New("the item may not be attempted any more")
+
+// leaseWait is how long the final dot waits for the lease; the far end waits
+// with it, so it is far below its timeouts.
+const leaseWait = 20 * time.Second
+
+// terms gathers what judging an attempt of it needs.
+func (s *scheduler) terms(it *queue.Item, now time.Time) terms {
+	e := it.Envelope
+	st := s.cfg.State()
+	s.mu.Lock()
+	over := s.over(e, now)
+	s.mu.Unlock()
+	return terms{
+		now: now, over: over, life: e.Expires.Sub(e.Arrived), retry: s.cfg.Retry,
+		limit: deadline(st, e), random: s.random(), n: it.Attempts + 1, arrived: e.Arrived,
+	}
+}
+
+// endExpired settles an item whose time is up without another attempt. One
+// that was never tried gets its one attempt, unless its destination is failing.
+func (s *scheduler) endExpired(t *target, j job, now time.Time) bool {
+	if now.Before(j.item.Envelope.Expires) {
+		return false
+	}
+	s.mu.Lock()
+	end := s.over(j.item.Envelope, now) && (j.item.Attempts > 0 || t.failures > 0)
+	s.mu.Unlock()
+	if end {
+		s.expire(j.item, now)
+	}
+	return end
+}
+
+// expire ends all recipients of an item.
+func (s *scheduler) expire(it *queue.Item, now time.Time) {
+	a := queue.Attempt{N: it.Attempts + 1, At: now}
+	s.settle(it, a, expireAll(it, s.terms(it, now)), subject{})
+}
+
+// failRoute settles an item whose domain has no site. A fault for good ends
+// it; a temporary one counts against the domain, once for all its mail.
+func (c *courier) failRoute(j job) bool {
+	s, now := c.s, time.Now()
+	s.mu.Lock()
+	fault := c.t.fault
+	s.mu.Unlock()
+	a := queue.Attempt{N: j.item.Attempts + 1, At: now, Dialogue: "look-up: " + fault.Reply.Text}
+	if !fault.Permanent {
+		s.unreachable(c.t, j, a, fault.Reply, now)
+		return false
+	}
+	s.settle(j.item, a, allOf(j.item, queue.Bounced, fault.Reply, s.terms(j.item, now)), subject{})
+	return true
+}
+
+// learnCap lowers the number of sessions where a site refuses another one while
+// others work; then nothing failed. It reports whether that is so.
+func (s *scheduler) learnCap(t *target, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.greeted || t.open < 2 {
+		return false
+	}
+	t.cap, t.capUntil = t.open-1, now.Add(10*time.Minute)
+	return true
+}
+
+// unreachable puts a target to rest and settles the one item that was tried.
+// The item keeps its place before those behind it: it is the one to be tried
+// again, and the first to expire.
+func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.Reply, now time.Time) {
+	s.mu.Lock()
+	t.failures++
+	wait := backoffWait(s.cfg.Backoff, t.failures)
+	ended := s.backOff(t, reply, wait, now)
+	until := t.until
+	s.mu.Unlock()
+	for _, it := range ended {
+		s.expire(it, now)
+	}
+	v := allOf(j.item, queue.Deferred, reply, s.terms(j.item, now))
+	if v.deferred > 0 && until.Before(v.next) {
+		v.next = until
+	}
+	s.settle(j.item, a, v, subject{remote: a.Host})
+}
+
+// judged settles a finished transaction.
+func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now time.Time) {
+	s.m.attempt.Observe(a.Took.Seconds())
+	v := judge(j.item.Rcpts, res, s.terms(j.item, now))
+	broken := res.Err != nil && !res.DotSent
+	s.mu.Lock()
+	t := c.t
+	switch {
+	case broken:
+		t.faults++
+	default:
+		t.faults = 0
+	}
+	if v.delivered > 0 {
+		t.budget.worked()
+	}
+	var ended []*queue.Item
+	switch {
+	case v.throttle:
+		ended = s.throttle(t.budget, now)
+	case t.faults >= maxFaults:
+		t.failures++
+		ended = s.backOff(t, v.outcomes[0].Reply, backoffWait(s.cfg.Backoff, t.failures), now)
+	}
+	s.mu.Unlock()
+	for _, it := range ended {
+		s.expire(it, now)
+	}
+	if v.unknown {
+		s.tally(j.item.ID.Tenant).inDoubt.Add(float64(v.deferred))
+	}
+	s.settle(j.item, a, v, subject{remote: a.Host, dsn: res.DSN})
+}
+
+// throttle leaves a provider alone from one source after it said that the
+// source sends too much; afterwards one connection, then one more at a time.
+func (s *scheduler) throttle(b *budget, now time.Time) (expired []*queue.Item) {
+	wait := throttled
+	if s.cfg.Backoff[0] < time.Minute {
+		wait = s.cfg.Backoff[len(s.cfg.Backoff)-1] // shortened times are for tests and demos
+	}
+	b.until = now.Add(wait)
+	b.cap = 1
+	for _, t := range s.targets {
+		if t.budget == b {
+			expired = append(expired, s.backOff(t, queue.Reply{Enhanced: "4.7.0", Text: "the provider limits this source"}, wait, now)...)
+		}
+	}
+	return expired
+}
+
+// halted gives an item back that may not be attempted now.
+func (s *scheduler) halted(j job, why error, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spool.GiveBack(j.item)
+	if errors.Is(why, queue.ErrStale) || s.closing {
+		return
+	}
+	if !errors.Is(why, errHalted) {
+		s.cfg.Log.Warn("final dot not allowed", "tenant", uint64(j.item.ID.Tenant), "epoch", j.stand.epoch, "err", why)
+	}
+	// Whatever it is, the lane pauses: without a lease each item would open a
+	// transaction for nothing.
+	l := s.lanes[j.item.Lane]
+	if l == nil {
+		l = &lane{key: j.item.Lane}
+		s.lanes[l.key] = l
+	}
+	if l.loading {
+		l.recall, l.again = true, true
+		return
+	}
+	s.halt(l, now.Add(time.Second))
+}
+
+// bodyLost puts an item off whose bytes cannot be read: our own fault.
+func (s *scheduler) bodyLost(j job, err error, now time.Time) {
+	s.cfg.Log.Error("read message body failed", "msg", j.item.ID.String(), "err", err)
+	if errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrFailed) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.spool.GiveBack(j.item)
+		return
+	}
+	reply := queue.Reply{Code: 451, Enhanced: "4.3.0", Text: "the message could not be read"}
+	a := queue.Attempt{N: j.item.Attempts + 1, At: now}
+	s.settle(j.item, a, allOf(j.item, queue.Deferred, reply, s.terms(j.item, now)), subject{})
+}
+
+// settle writes down what came of an item, with the notice it calls for.
+func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about subject) {
+	st := s.cfg.State()
+	now := a.At.Add(a.Took)
+	x := queue.Settlement{Item: it, Attempt: a, Outcomes: v.outcomes, Next: v.next}
+	x.Delayed = v.deferred > 0 && !it.Delayed && now.Sub(it.Envelope.Arrived) >= s.cfg.DelayAfter
+	if v.ended > 0 || x.Delayed || v.delivered > 0 && wantsSuccess(it) {
+		about.item, about.outcomes, about.now = it, v.outcomes, now
+		about.delay, about.until = x.Delayed, deadline(st, it.Envelope)
+		n, err := s.notice(st, about)
+		if err != nil {
+			s.cfg.Log.Error("compose notice failed", "msg", it.ID.String(), "err", err)
+		}
+		if n != nil {
+			x.Reports = []queue.Notice{*n}
+		}
+	}
+	s.unsettled.Add(1)
+	s.ledger.Settle(x, func(err error) {
+		defer s.unsettled.Done()
+		s.settled(x, v, err)
+	})
+}
+
+// settled counts, logs and shows a settlement once it is durable. It is called
+// by the store and takes no lock of ours.
+func (s *scheduler) settled(x queue.Settlement, v verdict, err error) {
+	if err != nil {
+		s.cfg.Log.Error("settle attempt failed", "msg", x.Item.ID.String(), "err", err)
+		return
+	}
+	n := s.tally(x.Item.ID.Tenant)
+	if v.delivered > 0 {
+		n.delivered.Add(float64(v.delivered))
+		s.m.latency.Observe(x.Attempt.At.Add(x.Attempt.Took).Sub(x.Item.Envelope.Arrived).Seconds())
+	}
+	if v.ended > 0 {
+		n.bounced.Add(float64(v.ended))
+		n.expired.Add(float64(v.expired))
+	}
+	if v.deferred > 0 {
+		n.deferred.Add(float64(v.deferred))
+	}
+	s.log.settled(x)
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(Event{Item: x.Item, Attempt: x.Attempt, Outcomes: x.Outcomes})
+	}
+}
+
+// fresh resolves a site again whose addresses are no longer to be trusted. A
+// failure keeps the old ones: lying DNS must not be able to stop a running flow.
+func (s *scheduler) fresh(found *site, domain string) *site {
+	if time.Now().Before(found.Until) {
+		return found
+	}
+	route := s.cfg.State().RouteFor(domain)
+	if (route != nil) != found.Route {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, lookupFor)
+	defer cancel()
+	if again, _ := s.lookUp(ctx, domain, route); again != nil && again.Key == found.Key {
+		return again
+	}
+	return found
+}
+
+func wantsSuccess(it *queue.Item) bool {
+	for _, i := range it.Rcpts {
+		if it.Envelope.Rcpts[i].Notify&queue.NotifySuccess != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// rcptsOf lists the recipients an item still has.
+func rcptsOf(it *queue.Item) []queue.Rcpt {
+	if len(it.Rcpts) == len(it.Envelope.Rcpts) {
+		return it.Envelope.Rcpts
+	}
+	list := make([]queue.Rcpt, len(it.Rcpts))
+	for i, n := range it.Rcpts {
+		list[i] = it.Envelope.Rcpts[n]
+	}
+	return list
+}
+
+// sameFamily keeps the addresses a source can reach at all.
+func sameFamily(list []netip.Addr, four bool) []netip.Addr {
+	kept := make([]netip.Addr, 0, len(list))
+	for _, a := range list {
+		if a.Unmap().Is4() == four {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+// staleSession reports whether a session was closed by the far end rather than
+// this message refused.
+func staleSession(res result) bool {
+	if res.Err != nil {
+		return true
+	}
+	for _, r := range res.Replies {
+		if r.Code != 421 {
+			return false
+		}
+	}
+	return true
+}
+
+func asHostError(err error) *hostError {
+	if h, ok := errors.AsType[*hostError](err); ok {
+		return h
+	}
+	return &hostError{Stage: stageConnect, Reply: queue.Reply{Enhanced: "4.4.1", Text: "connection failed"}, Err: err}
+}

@@ -1,0 +1,24 @@
+package delivery
+
+// newProtocol makes the parts that speak DNS and SMTP.
+func newProtocol(cfg Config) (finder, dialer) {
+	find := newResolver(resolverConfig{
+		Servers: cfg.Resolvers, Port: cfg.Port, Own: cfg.Own, AllowLoopback: cfg.AllowLoopback,
+		OwnName: func(name string) bool { return ownName(cfg, name) },
+	})
+	return find, newDialer(dialerConfig{})
+}
+
+// ownName reports whether an MX of that name is one of our sources: mail for it
+// would come back to us.
+func ownName(cfg Config, name string) bool {
+	if name == cfg.Hostname {
+		return name != ""
+	}
+	for src := range cfg.State().Sources() {
+		if src.EHLO == name {
+			return true
+		}
+	}
+	return false
+}
