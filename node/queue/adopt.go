@@ -1,0 +1,265 @@
+package queue
+
+import (
+	"bytes"
+	"container/heap"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"postern/tenant"
+)
+
+// Adopt takes over a tenant's log under epoch: from now on Put, Take, Start and
+// Settle work for it, older epochs' messages included. It returns what the logs
+// of lower epochs spent in total, to be committed before anything is spent. An
+// epoch at or below one adopted before, also before a restart, is ErrStale:
+// sequences start at 1 in each, so it would write keys again.
+func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
+	if err := s.broken(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	old := s.index.logs[t]
+	s.mu.Unlock()
+	if old != nil && epoch > old.epoch {
+		if err := s.Release(t); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.raiseFence(t, epoch); err != nil {
+		return nil, err
+	}
+	g := &tlog{
+		tenant: t, epoch: epoch, day: dayOf(s.now()),
+		entries: map[shareKey]*entry{}, msgs: map[ID]*message{}, lanes: map[Lane]*lane{},
+	}
+	spent, err := s.spentBelow(t, epoch)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loadCounts(g); err != nil {
+		return nil, err
+	}
+	if err := s.loadDoubts(g); err != nil {
+		return nil, err
+	}
+	if err := s.loadLanes(g); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.index.logs[t] = g
+	for _, l := range g.lanes {
+		s.index.place(g, l)
+	}
+	s.index.ready += len(g.entries)
+	s.mu.Unlock()
+	s.poke()
+	s.cfg.Log.Info("tenant adopted", "tenant", t, "epoch", epoch, "messages", g.counts.Messages, "in_doubt", g.counts.InDoubt)
+	return spent, nil
+}
+
+// raiseFence makes epoch the tenant's durably, and starts its first day.
+func (s *Store) raiseFence(t tenant.ID, epoch uint64) error {
+	prefix := tenantPrefix(nil, tabFence, t)
+	var olds [][]byte
+	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		if binary.BigEndian.Uint64(k[9:]) >= epoch {
+			return false, ErrStale
+		}
+		olds = append(olds, bytes.Clone(k))
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	for _, k := range olds {
+		_ = b.SingleDelete(k, nil)
+	}
+	setFramed(b, fenceKey(nil, t, epoch), nil, nil)
+	setFramed(b, dayKey(nil, t, epoch, dayOf(s.now())), be64(nil, 1), nil)
+	return s.commit(b)
+}
+
+// each calls f for every key of a range until it gives false or an error. The
+// value comes lazily: reading one may cost a blob.
+func (s *Store) each(from, to []byte, f func(k, payload []byte) (bool, error)) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("read queue: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("read queue: %w", err)
+		}
+		p, err := unseal(v)
+		if err != nil {
+			return err
+		}
+		if more, err := f(it.Key(), p); !more || err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+// eachSum is each for the sums, which are records as a whole.
+func (s *Store) eachSum(from, to []byte, f func(k []byte, v sum)) error {
+	return s.each(from, to, func(k, p []byte) (bool, error) {
+		r := &reader{b: p}
+		v := sum{r.int(), r.int()}
+		if err := r.done("sum"); err != nil {
+			return false, err
+		}
+		f(k, v)
+		return true, nil
+	})
+}
+
+func (s *Store) spentBelow(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
+	prefix := tenantPrefix(nil, tabSpend, t)
+	var spent []tenant.Spent
+	err := s.eachSum(prefix, be64(bytes.Clone(prefix), epoch), func(k []byte, v sum) {
+		if e, a, w, ok := parseSpendKey(k); ok {
+			spent = append(spent, tenant.Spent{Account: a, Window: w, Epoch: e,
+				Amount: tenant.Amount{Mails: uint64(v.a), Bytes: uint64(v.b)}})
+		}
+	})
+	return spent, err
+}
+
+func (s *Store) loadCounts(g *tlog) error {
+	k := tenantPrefix(nil, tabCount, g.tenant)
+	return s.eachSum(k, after(k), func(_ []byte, v sum) {
+		g.counts.Messages, g.counts.Queued = int(v.a), int(v.b)
+	})
+}
+
+// loadDoubts brings the items in doubt into memory, due after a grace.
+func (s *Store) loadDoubts(g *tlog) error {
+	prefix := tenantPrefix(nil, tabDoubt, g.tenant)
+	due := s.cfg.Now().Add(s.cfg.Grace).UnixMicro()
+	return s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		id, n, rev, ok := parseRevKey(k)
+		if !ok {
+			return false, errCorrupt
+		}
+		at, open, err := s.attemptOpen(id, n, rev)
+		if err != nil || !open {
+			return err == nil, err
+		}
+		h, _, err := s.readMessage(id, false)
+		if err != nil {
+			return false, err
+		}
+		l := s.index.laneOf(g, Lane{g.tenant, h.env.Account, h.env.Class, h.domains[n]})
+		e := &entry{at: at, due: max(due, at.due), lane: l, inDoubt: true}
+		s.index.hold(g, e)
+		e.phase = phaseReady
+		heap.Push(&l.ready, e)
+		g.counts.InDoubt++
+		return true, nil
+	})
+}
+
+// loadLanes finds the lanes that have mail by hopping from one to the next: a
+// seek for each lane, however much lies in it.
+func (s *Store) loadLanes(g *tlog) error {
+	prefix := tenantPrefix(nil, tabDue, g.tenant)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("read lanes: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		key, at, good := parseDueKey(it.Key())
+		if !good {
+			return fmt.Errorf("read lanes: %w: due key", errCorrupt)
+		}
+		l := s.index.laneOf(g, key)
+		l.cursor, l.disk = at, at.due
+		ok = it.SeekGE(after(l.prefix))
+	}
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("read lanes: %w", err)
+	}
+	return nil
+}
+
+// Forget drops spending records of epochs below epoch, once committed.
+func (s *Store) Forget(t tenant.ID, epoch uint64) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	from := tenantPrefix(nil, tabSpend, t)
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.DeleteRange(from, be64(bytes.Clone(from), epoch), nil); err != nil {
+		return fmt.Errorf("forget spending: %w", err)
+	}
+	return s.commit(b)
+}
+
+// Release stops all work for the tenant; leased items are given back. What was
+// started and not settled is in doubt for whoever adopts the tenant next.
+func (s *Store) Release(t tenant.ID) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	g := s.index.logs[t]
+	s.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	done := make(chan error, 1)
+	if !s.queue.add(&ending{stop: g, tell: func(err error) { done <- err }}) {
+		return errors.New("release tenant: store is closed")
+	}
+	return <-done
+}
+
+// writeRelease keeps the starts that will be in doubt.
+func (s *Store) writeRelease(b *pebble.Batch, g *tlog) error {
+	type started struct {
+		id  ID
+		n   uint16
+		rev uint32
+	}
+	var list []started
+	s.mu.Lock()
+	for _, e := range g.entries {
+		if e.started != nil && e.phase == phaseLeased {
+			list = append(list, started{e.msg.id, e.at.n, e.at.rev})
+		}
+	}
+	s.mu.Unlock()
+	for _, x := range list {
+		if err := s.doubt(b, x.id, x.n, x.rev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endRelease takes the log out of the index. The caller holds mu.
+func (s *Store) endRelease(g *tlog) (started []*startFile) {
+	if s.index.logs[g.tenant] != g {
+		return nil
+	}
+	for _, e := range g.entries {
+		if e.started != nil {
+			started = append(started, e.started)
+		}
+	}
+	for _, buf := range s.index.removeLog(g) {
+		buf.release()
+	}
+	return started
+}

@@ -1,0 +1,137 @@
+package queue
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	memtableSize = 64 << 20
+	cacheSize    = 32 << 20
+	minBlobValue = 1 << 10
+)
+
+// options of the queue's pebble. Several defaults are wrong for a queue; each
+// line that differs says why.
+func (s *Store) options() *pebble.Options {
+	o := &pebble.Options{
+		FS: s.fs,
+		// The default is the oldest format; raising it later rewrites tables.
+		FormatMajorVersion: pebble.FormatNewest,
+		CacheSize:          cacheSize,
+		// A message that leaves within a memtable's life never reaches a table.
+		MemTableSize:                memtableSize,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Merger:                      sumMerger(),
+		Logger:                      pebbleLog{s},
+		EventListener:               s.events(),
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled:               true,
+			MinimumSize:           minBlobValue,
+			MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge:     5 * time.Minute,
+			TargetGarbageRatio:    0.3,
+		}
+	}
+	o.WithFSDefaults() // disk-health checks: DiskSlow
+	return o
+}
+
+func (s *Store) events() *pebble.EventListener {
+	log := s.cfg.Log
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			log.Error("queue background write failed", "err", err)
+			s.metrics.background.Inc()
+			s.disk.suspect.Store(true)
+		},
+		// The default would end the process from inside the library.
+		DataCorruption: func(i pebble.DataCorruptionInfo) { s.fail(fmt.Errorf("data corruption: %v", i)) },
+		DiskSlow: func(i vfs.DiskSlowInfo) {
+			log.Warn("queue disk slow", "op", i.OpType.String(), "took", i.Duration)
+			s.metrics.slow.Inc()
+		},
+		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+			log.Warn("queue writes stalled", "reason", i.Reason)
+			s.metrics.stalls.Inc()
+			s.disk.suspect.Store(true)
+		},
+		LowDiskSpace: func(pebble.LowDiskSpaceInfo) { s.disk.suspect.Store(true) },
+		PossibleAPIMisuse: func(i pebble.PossibleAPIMisuseInfo) {
+			log.Error("queue key written twice", "info", i.String())
+			s.metrics.misuse.Inc()
+		},
+	}
+}
+
+// pebbleLog takes pebble's own messages. Its Fatalf must not return by pebble's
+// contract; Config.Fatal sees to that.
+type pebbleLog struct{ s *Store }
+
+func (l pebbleLog) Infof(f string, a ...any) {
+	if l.s.cfg.Log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+		l.s.cfg.Log.Debug("pebble", "text", fmt.Sprintf(f, a...))
+	}
+}
+func (l pebbleLog) Errorf(f string, a ...any) {
+	l.s.cfg.Log.Error("pebble", "text", fmt.Sprintf(f, a...))
+}
+func (l pebbleLog) Fatalf(f string, a ...any) { l.s.fail(fmt.Errorf(f, a...)) }
+
+// sum is a merge operand: two numbers that add up.
+type sum struct{ a, b int64 }
+
+func (v sum) append(b []byte) []byte {
+	b = newRecord(b)
+	return seal(binary.AppendVarint(binary.AppendVarint(b, v.a), v.b))
+}
+
+func readSum(b []byte) (sum, error) {
+	p, err := unseal(b)
+	if err != nil {
+		return sum{}, err
+	}
+	r := &reader{b: p}
+	v := sum{r.int(), r.int()}
+	return v, r.done("sum")
+}
+
+// sumMerger adds operands. Its name is on disk.
+func sumMerger() *pebble.Merger {
+	return &pebble.Merger{
+		Name: "postern.sum.1",
+		Merge: func(_, value []byte) (pebble.ValueMerger, error) {
+			v, err := readSum(value)
+			return &summing{v}, err
+		},
+	}
+}
+
+type summing struct{ v sum }
+
+func (m *summing) add(b []byte) error {
+	v, err := readSum(b)
+	m.v.a, m.v.b = m.v.a+v.a, m.v.b+v.b
+	return err
+}
+
+func (m *summing) MergeNewer(b []byte) error { return m.add(b) }
+func (m *summing) MergeOlder(b []byte) error { return m.add(b) }
+func (m *summing) Finish(bool) ([]byte, io.Closer, error) {
+	return m.v.append(nil), nil, nil
+}

@@ -1,0 +1,323 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"postern/tenant"
+)
+
+// Writer takes the bytes of one message; what exceeds InlineMax streams to a
+// chunk file, so memory stays bounded. It is not safe for concurrent use.
+type Writer struct {
+	s     *Store
+	log   *tlog
+	buf   *buffer
+	size  int64
+	chunk *chunkWriter // set once the message is too big for memory
+	err   error
+	done  bool
+}
+
+var errDone = errors.New("write message: writer is done")
+
+// NewMessage starts a message for a tenant this store has adopted.
+func (s *Store) NewMessage(t tenant.ID) (*Writer, error) {
+	if err := s.broken(); err != nil {
+		return nil, err
+	}
+	if err := s.Full(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	g := s.index.logs[t]
+	s.mu.Unlock()
+	if g == nil {
+		return nil, ErrStale
+	}
+	return &Writer{s: s, log: g}, nil
+}
+
+// Write adds octets to the message.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, errDone
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.size += int64(len(p))
+	if w.chunk == nil && w.size > int64(w.s.cfg.InlineMax) {
+		if w.err = w.spill(); w.err != nil {
+			return 0, w.err
+		}
+	}
+	if w.chunk != nil {
+		if w.err = w.chunk.write(p); w.err != nil {
+			return 0, w.err
+		}
+		return len(p), nil
+	}
+	if w.buf == nil {
+		w.buf = w.s.pool.get(headroom + max(len(p), 4<<10))
+		w.buf.off, w.buf.b = headroom, w.buf.b[:headroom]
+	}
+	w.buf = w.buf.grow(&w.s.pool, len(p))
+	w.buf.b = append(w.buf.b, p...)
+	return len(p), nil
+}
+
+// spill moves what is in memory to a chunk file.
+func (w *Writer) spill() (err error) {
+	if w.chunk, err = w.s.newChunk(); err != nil {
+		return err
+	}
+	if w.buf != nil {
+		err = w.chunk.write(w.buf.bytes())
+		w.buf.release()
+		w.buf = nil
+	}
+	return err
+}
+
+// Put makes the message durable: prefix (headers made here, first in the
+// message), what was written, envelope, spending and due entries in one synced
+// batch. When it returns nil the 250 may be said. The Writer is done either way.
+// The store sets e.Size.
+func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Spend) (ID, error) {
+	if w.done {
+		return ID{}, errDone
+	}
+	defer w.Discard()
+	if w.err != nil {
+		return ID{}, w.err
+	}
+	if err := ctx.Err(); err != nil {
+		return ID{}, err
+	}
+	env := *e
+	env.Rcpts = append([]Rcpt(nil), e.Rcpts...)
+	env.Size = int64(len(prefix)) + w.size
+	e.Size = env.Size
+	h := &head{env: &env, prefix: len(prefix)}
+	if err := checkEnvelope(&env); err != nil {
+		return ID{}, err
+	}
+	if err := h.split(); err != nil {
+		return ID{}, err
+	}
+	if w.chunk != nil {
+		if err := w.chunk.finish(); err != nil {
+			return ID{}, err
+		}
+		h.place, h.chunk, h.crc = bodyChunk, w.chunk.name, w.chunk.crc
+	}
+	if w.buf == nil { // nothing written, or all in the chunk file
+		w.buf = w.s.pool.get(max(len(prefix), 1))
+	}
+	w.buf = w.buf.prepend(&w.s.pool, prefix)
+	p := &putting{head: h, buf: w.buf, spend: spend}
+	b := w.s.db.NewBatchWithSize(len(w.buf.bytes()) + 1024)
+	defer b.Close()
+	if err := w.s.beginPut(w.log, p); err != nil {
+		return ID{}, err
+	}
+	p.write(b)
+	// From here the file belongs to the message: an error leaves open whether
+	// the batch is on disk.
+	w.chunk = nil
+	if err := w.s.commit(b); err != nil {
+		return ID{}, err
+	}
+	w.s.endPut(w.log, p)
+	return p.id, nil
+}
+
+// Discard drops an unfinished message; harmless after Put.
+func (w *Writer) Discard() {
+	w.done = true
+	if w.chunk != nil {
+		w.chunk.discard()
+		w.chunk = nil
+	}
+	if w.buf != nil {
+		w.buf.release()
+		w.buf = nil
+	}
+}
+
+// putting is a message on its way into the log.
+type putting struct {
+	id      ID
+	head    *head
+	buf     *buffer // prefix and body, or only the prefix of a chunk
+	spend   []Spend
+	day     uint32 // set when this message is the first of a day
+	entries []entry
+	msg     message
+}
+
+// dayOf numbers days for retention.
+func dayOf(micro int64) uint32 { return uint32(micro / (24 * 3600 * 1e6)) }
+
+// beginPut gives the message its place in the log. Its entries stand in the
+// index before the batch is visible to a scan, so nobody takes a message that
+// is not durable.
+func (s *Store) beginPut(g *tlog, p *putting) error {
+	now := s.now()
+	h := p.head
+	h.due0 = now
+	if h.place == 0 {
+		h.place = bodyInline
+		if len(p.buf.bytes()) > inlineWithHead {
+			h.place = bodyApart
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.index.logs[g.tenant] != g {
+		return ErrStale
+	}
+	g.seq++
+	p.id = ID{Tenant: g.tenant, Epoch: g.epoch, Seq: g.seq}
+	if d := dayOf(now); d > g.day {
+		g.day, p.day = d, d
+	}
+	p.msg = message{id: p.id, head: h, live: len(h.domains), cost: cacheCost(h, p.buf)}
+	if h.place != bodyChunk {
+		p.msg.buf = p.buf
+		p.buf.retain()
+	}
+	p.entries = make([]entry, len(h.domains))
+	items := make([]Item, len(h.domains))
+	for n := range p.entries {
+		l := s.index.laneOf(g, Lane{g.tenant, h.env.Account, h.env.Class, h.domains[n]})
+		e := &p.entries[n]
+		*e = entry{at: dueAt{now, p.id.Epoch, p.id.Seq, uint16(n), 0}, due: now, lane: l, msg: &p.msg, phase: phasePut}
+		items[n] = Item{ID: p.id, Lane: l.key, N: uint16(n), Envelope: h.env, Rcpts: h.rcptsOf(uint16(n)), Due: fromMicro(now)}
+		e.item = &items[n]
+		s.index.hold(g, e)
+	}
+	return nil
+}
+
+// cacheCost is what a message in memory counts for: its bytes and about what
+// its envelope and entries take.
+func cacheCost(h *head, buf *buffer) int64 {
+	c := int64(512 + 256*len(h.env.Rcpts))
+	if buf != nil {
+		c += int64(cap(buf.b))
+	}
+	return c
+}
+
+// write puts the message's records into a batch.
+func (p *putting) write(b *pebble.Batch) {
+	var kb [512]byte
+	h := p.head
+	body := p.buf.bytes()
+	if h.place == bodyApart {
+		setFramed(b, messageKey(kb[:0], tabBody, p.id), nil, body)
+		body = nil
+	}
+	var hb [1024]byte
+	enc := h.append(append(hb[:0], 0, 0, 0, 0))
+	binary.BigEndian.PutUint32(enc, uint32(len(enc)-4))
+	setFramed(b, messageKey(kb[:0], tabMessage, p.id), enc, body)
+	if h.place == bodyChunk {
+		setFramed(b, chunkKey(kb[:0], h.chunk), messageKey(nil, tabMessage, p.id), nil)
+	}
+	for i := range p.entries {
+		e := &p.entries[i]
+		setDue(b, e.lane, e.at, h.due0)
+	}
+	for _, sp := range p.spend {
+		v := sum{int64(sp.Amount.Mails), int64(sp.Amount.Bytes)}
+		_ = b.Merge(spendKey(kb[:0], p.id.Tenant, p.id.Epoch, h.env.Account, sp.Window), v.append(nil), nil)
+	}
+	_ = b.Merge(tenantPrefix(kb[:0], tabCount, p.id.Tenant), sum{1, int64(len(h.env.Rcpts))}.append(nil), nil)
+	if p.day != 0 {
+		setFramed(b, dayKey(kb[:0], p.id.Tenant, p.id.Epoch, p.day), be64(nil, p.id.Seq), nil)
+	}
+}
+
+// setFramed writes a record of two parts straight into the batch.
+func setFramed(b *pebble.Batch, key, p1, p2 []byte) {
+	op := b.SetDeferred(len(key), recordOverhead+len(p1)+len(p2))
+	copy(op.Key, key)
+	copy(op.Value[5:], p1)
+	copy(op.Value[5+len(p1):], p2)
+	sealInto(op.Value)
+	_ = op.Finish()
+}
+
+// setDue writes a due key; its value is when it was written, which tells a
+// flush what was deferred after it.
+func setDue(b *pebble.Batch, l *lane, at dueAt, written int64) {
+	var v [8]byte
+	binary.BigEndian.PutUint64(v[:], uint64(written))
+	op := b.SetDeferred(len(l.prefix)+dueTailLen, recordOverhead+len(v))
+	appendDueTail(append(op.Key[:0], l.prefix...), at)
+	copy(op.Value[5:], v[:])
+	sealInto(op.Value)
+	_ = op.Finish()
+}
+
+// endPut makes a durable message's items takeable. While the cache has room
+// they stay in memory and are delivered without a read; else they are left to
+// a later scan.
+func (s *Store) endPut(g *tlog, p *putting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.index.logs[g.tenant] != g {
+		return
+	}
+	g.counts.Messages++
+	g.counts.Queued += len(p.head.env.Rcpts)
+	keep := s.index.cached <= cacheLimit && s.index.ready < readyLimit
+	for i := range p.entries {
+		e := &p.entries[i]
+		if keep {
+			s.index.makeReady(e)
+		} else {
+			s.retire(g, e, &e.at)
+		}
+		s.index.place(g, e.lane)
+		if e.lane.slot >= 0 && e.lane.next() <= p.head.due0 {
+			s.poke()
+		}
+	}
+}
+
+// What waits in memory to be taken, over all lanes.
+const (
+	cacheLimit = 24 << 20
+	readyLimit = 100_000
+)
+
+// retire takes an entry out of memory and notes the key it left on disk, if
+// any; when its lane is being scanned, at the end of the scan.
+func (s *Store) retire(g *tlog, e *entry, key *dueAt) {
+	l := e.lane
+	if l.scanning {
+		l.gone = append(l.gone, e)
+		if key != nil {
+			l.later = append(l.later, *key)
+		}
+		return
+	}
+	s.leave(g, e)
+	if key != nil {
+		l.lower(*key)
+	}
+}
+
+// leave takes an entry out of memory.
+func (s *Store) leave(g *tlog, e *entry) {
+	if buf := s.index.drop(g, e); buf != nil {
+		buf.release()
+	}
+}

@@ -1,0 +1,370 @@
+package queue
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	settleGather = 5 * time.Millisecond // how long the first of a batch waits for others
+	settleBatch  = 512
+)
+
+// committer is the one goroutine that ends items: their settlements, and what
+// an operator cancels. Being one, it sees each message's items in order.
+type committer struct {
+	mu     sync.Mutex // guards what follows
+	ops    []*ending
+	closed bool
+	ring   chan struct{}
+	done   chan struct{}
+}
+
+// ending is one op of the committer.
+type ending struct {
+	x    Settlement
+	log  *tlog
+	e    *entry
+	stop *tlog // release this tenant instead
+	tell func(error)
+
+	// what became of it
+	err     error
+	next    *dueAt
+	last    bool // the message ended
+	removed int  // recipients that have an outcome now
+	doubt   bool
+	puts    []*putting
+}
+
+func (c *committer) init() {
+	c.ring, c.done = make(chan struct{}, 1), make(chan struct{})
+}
+
+func (c *committer) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.kick()
+}
+
+func (c *committer) kick() {
+	select {
+	case c.ring <- struct{}{}:
+	default:
+	}
+}
+
+func (c *committer) add(op *ending) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.ops = append(c.ops, op)
+	if n := len(c.ops); n == 1 || n == settleBatch {
+		c.kick()
+	}
+	return true
+}
+
+// take removes the next batch.
+func (c *committer) take() (ops []*ending, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.ops), settleBatch)
+	ops = c.ops[:n:n]
+	c.ops = c.ops[n:]
+	if len(c.ops) > 0 {
+		c.kick()
+	} else {
+		c.ops = nil
+	}
+	return ops, c.closed
+}
+
+func (c *committer) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return settleBatch
+	}
+	return len(c.ops)
+}
+
+// Settle makes the outcomes durable in one batch (grouped with others within
+// 20 ms) and ends the item's lease. done, if not nil, is called once with the
+// result after the sync, from the goroutine that settles for all: it must not
+// block. Settle itself does not wait for it.
+func (s *Store) Settle(x Settlement, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
+	if err := s.broken(); err != nil {
+		done(err)
+		return
+	}
+	s.mu.Lock()
+	g, e := s.index.leased(x.Item)
+	if e == nil {
+		s.mu.Unlock()
+		done(ErrStale)
+		return
+	}
+	if err := checkOutcomes(&x); err != nil {
+		s.mu.Unlock()
+		done(err)
+		return
+	}
+	e.phase = phaseSettled
+	s.mu.Unlock()
+	if !s.queue.add(&ending{x: x, log: g, e: e, tell: done}) {
+		done(fmt.Errorf("settle item: %w: store is closed", ErrFailed))
+	}
+}
+
+// checkOutcomes demands one outcome for each recipient of the item.
+func checkOutcomes(x *Settlement) error {
+	if len(x.Outcomes) != len(x.Item.Rcpts) {
+		return fmt.Errorf("settle item: %d outcomes for %d recipients", len(x.Outcomes), len(x.Item.Rcpts))
+	}
+	for _, o := range x.Outcomes {
+		found := false
+		for _, r := range x.Item.Rcpts {
+			found = found || r == o.Rcpt
+		}
+		if !found || o.Result < Delivered || o.Result > Cancelled {
+			return fmt.Errorf("settle item: outcome %d of recipient %d", o.Result, o.Rcpt)
+		}
+		for _, p := range x.Outcomes {
+			if p.Rcpt == o.Rcpt && p != o {
+				return fmt.Errorf("settle item: two outcomes of recipient %d", o.Rcpt)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) settleLoop() {
+	defer close(s.queue.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		<-s.queue.ring
+		if n := s.queue.waiting(); n > 0 && n < settleBatch {
+			timer.Reset(settleGather)
+			for full := false; !full; {
+				select {
+				case <-timer.C:
+					full = true
+				case <-s.queue.ring:
+					full = s.queue.waiting() >= settleBatch
+				}
+			}
+		}
+		ops, closed := s.queue.take()
+		if len(ops) > 0 {
+			s.settleAll(ops)
+		} else if closed {
+			return
+		}
+		if closed {
+			s.queue.kick()
+		}
+	}
+}
+
+// settleAll commits one batch of endings.
+func (s *Store) settleAll(ops []*ending) {
+	b := s.db.NewBatch()
+	defer b.Close()
+	sums := map[*tlog]sum{}
+	for _, op := range ops {
+		if op.stop != nil {
+			op.err = s.writeRelease(b, op.stop)
+			continue
+		}
+		op.err = s.writeEnding(b, op, sums)
+	}
+	var kb [16]byte
+	for g, v := range sums {
+		_ = b.Merge(tenantPrefix(kb[:0], tabCount, g.tenant), v.append(nil), nil)
+	}
+	var err error
+	if !b.Empty() {
+		err = s.commit(b)
+	}
+	if err == nil {
+		s.forget(ops)
+	}
+	for _, op := range ops {
+		if err != nil {
+			op.err = err
+		}
+		op.tell(op.err)
+	}
+}
+
+// writeEnding puts what one settlement changes into the batch.
+func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) error {
+	g, e, m := op.log, op.e, op.e.msg
+	s.mu.Lock()
+	stale := s.index.logs[g.tenant] != g
+	s.mu.Unlock()
+	if stale {
+		return ErrStale
+	}
+	puts, err := s.beginReports(g, op.x.Reports)
+	if err != nil {
+		return err
+	}
+	op.puts = puts
+	h, at := m.head, e.at
+	var kb [512]byte
+	_ = b.SingleDelete(dueKey(kb[:0], e.lane.key, at), nil)
+	if at.rev > 0 {
+		_ = b.SingleDelete(revKey(kb[:0], tabShare, m.id, at.n, at.rev), nil)
+	}
+	if e.inDoubt {
+		op.doubt = true
+		_ = b.SingleDelete(revKey(kb[:0], tabDoubt, m.id, at.n, at.rev), nil)
+	}
+	now := s.now()
+	rest := s.restOf(op, now)
+	op.removed = len(op.x.Item.Rcpts) - len(rest.rcpts)
+	v := sums[g]
+	v.b -= int64(op.removed)
+	switch {
+	case len(rest.rcpts) > 0:
+		next := dueAt{rest.due, at.epoch, at.seq, at.n, at.rev + 1}
+		op.next = &next
+		setFramed(b, revKey(kb[:0], tabShare, m.id, at.n, next.rev), rest.append(nil), nil)
+		setDue(b, e.lane, next, now)
+	case m.live > 1:
+		m.end(at.n, at.rev+1)
+		mark := shareState{ended: true, attempts: rest.attempts, at: now}
+		setFramed(b, revKey(kb[:0], tabShare, m.id, at.n, at.rev+1), mark.append(nil), nil)
+	default:
+		op.last = true
+		v.a--
+		deleteMessage(b, m)
+	}
+	sums[g] = v
+	writeTrace(b, op, at.rev+1, now)
+	for _, p := range puts {
+		p.write(b)
+	}
+	_ = h
+	return nil
+}
+
+// restOf is the item's state after the attempt.
+func (s *Store) restOf(op *ending, now int64) *shareState {
+	it := op.x.Item
+	st := &shareState{attempts: it.Attempts + 1, at: now, delayed: it.Delayed || op.x.Delayed}
+	for _, o := range op.x.Outcomes {
+		if o.Result == Deferred {
+			st.rcpts = append(st.rcpts, o.Rcpt)
+			st.last = o.Reply
+		}
+	}
+	if len(st.rcpts) > 0 {
+		// Not before now: a lane's past is never read again.
+		st.due = max(micro(op.x.Next), now)
+	}
+	return st
+}
+
+// deleteMessage removes a message's records with its last item.
+func deleteMessage(b *pebble.Batch, m *message) {
+	var kb [64]byte
+	_ = b.SingleDelete(messageKey(kb[:0], tabMessage, m.id), nil)
+	switch m.head.place {
+	case bodyApart:
+		_ = b.SingleDelete(messageKey(kb[:0], tabBody, m.id), nil)
+	case bodyChunk:
+		_ = b.SingleDelete(chunkKey(kb[:0], m.head.chunk), nil)
+	}
+	for n, rev := range m.ended {
+		_ = b.SingleDelete(revKey(kb[:0], tabShare, m.id, n, rev), nil)
+	}
+}
+
+// forget brings the index up to a durable batch and removes files nobody needs.
+func (s *Store) forget(ops []*ending) {
+	var files []chunkName
+	var started []*startFile
+	s.mu.Lock()
+	for _, op := range ops {
+		if op.stop != nil {
+			started = append(started, s.endRelease(op.stop)...)
+			continue
+		}
+		if op.err != nil {
+			continue
+		}
+		g, e := op.log, op.e
+		if e.started != nil {
+			started = append(started, e.started)
+		}
+		if op.last && e.msg.head.place == bodyChunk {
+			files = append(files, e.msg.head.chunk)
+		}
+		if s.index.logs[g.tenant] != g {
+			continue
+		}
+		if len(e.msg.head.domains) > 1 && op.next == nil {
+			g.ends++
+		}
+		g.counts.Queued -= op.removed
+		if op.last {
+			g.counts.Messages--
+		}
+		if op.doubt {
+			g.counts.InDoubt--
+		}
+		s.retire(g, e, op.next)
+		s.index.place(g, e.lane)
+	}
+	s.mu.Unlock()
+	for _, op := range ops {
+		for _, p := range op.puts {
+			s.endPut(op.log, p)
+			p.buf.release()
+		}
+	}
+	s.poke()
+	s.starts.settled(started)
+	for _, n := range files {
+		s.removeChunk(n)
+	}
+}
+
+// beginReports prepares the notices of a settlement as puts of the same batch.
+func (s *Store) beginReports(g *tlog, ns []Notice) ([]*putting, error) {
+	puts := make([]*putting, 0, len(ns))
+	for i := range ns {
+		env := ns[i].Envelope
+		env.Size = int64(len(ns[i].Body))
+		env.Rcpts = append([]Rcpt(nil), env.Rcpts...)
+		p := &putting{head: &head{env: &env}}
+		if err := checkEnvelope(&env); err != nil {
+			return nil, err
+		}
+		if err := p.head.split(); err != nil {
+			return nil, err
+		}
+		p.buf = s.pool.get(max(len(ns[i].Body), 1))
+		p.buf.b = append(p.buf.b, ns[i].Body...)
+		puts = append(puts, p)
+	}
+	for _, p := range puts {
+		if err := s.beginPut(g, p); err != nil {
+			return nil, err
+		}
+	}
+	return puts, nil
+}

@@ -1,0 +1,362 @@
+package queue
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	waitLanes = 256 // most lanes one Wait returns
+	scanKeys  = 256 // due keys one scan brings into memory, at least
+)
+
+// Wait blocks until some lane has mail due now or until ctx ends, and returns
+// lanes not returned before that became due since; each lane is returned once
+// until Take reported it drained.
+func (s *Store) Wait(ctx context.Context) ([]Lane, error) {
+	for {
+		if err := s.broken(); err != nil {
+			return nil, err
+		}
+		lanes, next := s.dueLanes()
+		if len(lanes) > 0 {
+			return lanes, nil
+		}
+		if err := s.sleep(ctx, next); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sleep waits until next, a poke, or the end.
+func (s *Store) sleep(ctx context.Context, next int64) error {
+	var timer <-chan time.Time
+	if next != never {
+		// Never longer than a minute: the wall clock may be set meanwhile.
+		d := min(time.Duration(max(next-s.now(), 0))*time.Microsecond, time.Minute)
+		t := time.NewTimer(d + time.Microsecond)
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.dead:
+		return s.broken()
+	case <-s.wake:
+	case <-timer:
+	}
+	return nil
+}
+
+func (s *Store) dueLanes() (lanes []Lane, next int64) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := &s.index
+	for len(x.heap) > 0 && len(lanes) < waitLanes {
+		l := x.heap[0]
+		if next = l.next(); next > now {
+			return lanes, next
+		}
+		heap.Pop(&x.heap)
+		l.announced = true
+		lanes = append(lanes, l.key)
+	}
+	if len(x.heap) > 0 {
+		s.poke() // for another caller, and for the next call
+		return lanes, x.heap[0].next()
+	}
+	return lanes, never
+}
+
+// Take leases up to max due items of a lane, oldest due first. more says that
+// further items are due now. When more is false the lane is drained: Wait
+// returns it again as soon as something in it falls due.
+func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
+	if err := s.broken(); err != nil {
+		return nil, false, err
+	}
+	now := s.now()
+	var taken []*entry
+	s.mu.Lock()
+	g := s.index.logs[l.Tenant]
+	if g == nil || g.lanes[l] == nil {
+		s.mu.Unlock()
+		return nil, false, nil
+	}
+	ln := g.lanes[l]
+	for len(taken) < max {
+		first := int64(never)
+		if len(ln.ready) > 0 {
+			first = ln.ready[0].due
+		}
+		if ln.disk <= now && ln.disk <= first && !ln.scanning {
+			if err = s.scan(g, ln, max-len(taken), now); err != nil {
+				break
+			}
+			continue
+		}
+		if first > now {
+			break
+		}
+		e := ln.ready[0]
+		s.index.unready(e)
+		e.phase = phaseLeased
+		taken = append(taken, e)
+	}
+	more = min(ln.disk, firstDue(ln)) <= now
+	if !more || err != nil {
+		ln.announced = false
+		s.index.place(g, ln)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.giveBack(g, taken)
+		return nil, false, err
+	}
+	for _, e := range taken {
+		if it := s.fill(g, e); it != nil {
+			items = append(items, it)
+		}
+	}
+	return items, more, nil
+}
+
+func firstDue(l *lane) int64 {
+	if len(l.ready) > 0 {
+		return l.ready[0].due
+	}
+	return never
+}
+
+// scan brings the lane's next due keys into memory. The caller holds mu, which
+// is let go while the disk is read; settlements and puts of that time that
+// could be missed or seen twice wait in the lane for its end.
+func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
+	l.scanning = true
+	from := l.cursor
+	s.mu.Unlock()
+	found, next, err := s.readDue(l, from, max(want, scanKeys), now)
+	s.mu.Lock()
+	l.scanning = false
+	if err == nil && s.index.logs[g.tenant] == g {
+		l.disk = never
+		if next != nil {
+			l.cursor, l.disk = *next, next.due
+		} else if len(found) > 0 {
+			l.cursor = found[len(found)-1]
+			l.cursor.rev++
+		}
+		for _, at := range found {
+			if _, held := g.entries[at.key()]; held {
+				continue
+			}
+			e := &entry{at: at, due: at.due, lane: l}
+			s.index.hold(g, e)
+			s.index.makeReady(e)
+		}
+	}
+	gone, later := l.gone, l.later
+	l.gone, l.later = nil, nil
+	for _, e := range gone {
+		s.leave(g, e)
+	}
+	for _, at := range later {
+		l.lower(at)
+	}
+	return err
+}
+
+// readDue reads up to n due keys from a position on, and where the lane goes on
+// behind them; nil when it does not.
+func (s *Store) readDue(l *lane, from dueAt, n int, now int64) (found []dueAt, next *dueAt, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendDueTail(append([]byte(nil), l.prefix...), from),
+		UpperBound: after(l.prefix),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read lane: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(it.Key()) != len(l.prefix)+dueTailLen {
+			continue
+		}
+		at, _ := parseDueTail(it.Key())
+		if at.due > now || len(found) == n {
+			return found, &at, nil
+		}
+		found = append(found, at)
+	}
+	if err := it.Error(); err != nil {
+		return nil, nil, fmt.Errorf("read lane: %w", err)
+	}
+	return found, nil, nil
+}
+
+// fill completes a leased entry's item. It gives nil when the item cannot be
+// read: it is left alone then, loudly, and does not block its lane.
+func (s *Store) fill(g *tlog, e *entry) *Item {
+	if e.item != nil {
+		return e.item
+	}
+	for {
+		s.mu.Lock()
+		if s.index.logs[g.tenant] != g {
+			s.mu.Unlock()
+			return nil
+		}
+		ends := g.ends
+		id := ID{g.tenant, e.at.epoch, e.at.seq}
+		m := g.msgs[id]
+		s.mu.Unlock()
+		m, sh, err := s.load(id, e.at, m)
+		s.mu.Lock()
+		if s.index.logs[g.tenant] != g {
+			s.mu.Unlock()
+			return nil
+		}
+		if err != nil {
+			e.phase = phaseBroken
+			s.mu.Unlock()
+			s.metrics.corrupt.Inc()
+			s.cfg.Log.Error("queued message unreadable; left alone", "msg", id.String(), "err", err)
+			return nil
+		}
+		if have := g.msgs[id]; have != nil {
+			if have != m && m.buf != nil {
+				m.buf.release()
+				m.buf = nil
+			}
+			m = have
+		} else if g.ends != ends {
+			if m.buf != nil {
+				m.buf.release()
+				m.buf = nil
+			}
+			s.mu.Unlock()
+			continue // what was read of its other items may be old
+		}
+		s.attach(g, e, m, sh)
+		s.mu.Unlock()
+		return e.item
+	}
+}
+
+// attach joins a leased entry and its message. The caller holds mu.
+func (s *Store) attach(g *tlog, e *entry, m *message, sh *shareState) {
+	e.msg = m
+	s.index.link(g, m)
+	h := m.head
+	it := &Item{ID: m.id, N: e.at.n, Lane: e.lane.key, Envelope: h.env, Due: fromMicro(e.at.due), InDoubt: e.inDoubt}
+	if sh != nil {
+		it.Rcpts, it.Attempts, it.Last, it.Delayed = sh.rcpts, sh.attempts, sh.last, sh.delayed
+	} else {
+		it.Rcpts = h.rcptsOf(e.at.n)
+	}
+	e.item = it
+}
+
+// load reads what an entry needs: its message, unless it is in memory, and its
+// state, if it was attempted before.
+func (s *Store) load(id ID, at dueAt, m *message) (*message, *shareState, error) {
+	if m == nil {
+		h, buf, err := s.readMessage(id, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.place == bodyChunk {
+			buf.release()
+			buf = nil
+		}
+		m = &message{id: id, head: h, buf: buf, cost: cacheCost(h, buf), live: len(h.domains)}
+		if len(h.domains) > 1 {
+			shares, err := s.readShares(id)
+			if err != nil {
+				return nil, nil, err
+			}
+			for n, sh := range shares {
+				if sh.ended {
+					m.end(n, sh.rev)
+				}
+			}
+		}
+	}
+	if int(at.n) >= len(m.head.domains) {
+		return nil, nil, fmt.Errorf("read item: %w: no share %d", errCorrupt, at.n)
+	}
+	if at.rev == 0 {
+		return m, nil, nil
+	}
+	var sh *shareState
+	err := s.get(revKey(nil, tabShare, id, at.n, at.rev), func(p []byte) (err error) {
+		sh, err = readShare(p)
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read item of %s: %w", id, err)
+	}
+	for _, r := range sh.rcpts {
+		if r >= len(m.head.env.Rcpts) {
+			return nil, nil, fmt.Errorf("read item of %s: %w: recipient %d", id, errCorrupt, r)
+		}
+	}
+	return m, sh, nil
+}
+
+// end notes that an item of the message ended with the marker rev.
+func (m *message) end(n uint16, rev uint32) {
+	if m.ended == nil {
+		m.ended = map[uint16]uint32{}
+	}
+	m.ended[n] = rev
+	m.live--
+}
+
+// Park puts a lane aside until t: Wait does not return it before. For a
+// destination that does not answer; costs the same for one message or a million.
+func (s *Store) Park(l Lane, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.index.logs[l.Tenant]
+	if g == nil || g.lanes[l] == nil {
+		return
+	}
+	ln := g.lanes[l]
+	ln.parked, ln.announced = until.UnixMicro(), false
+	s.index.place(g, ln)
+	s.poke()
+}
+
+// GiveBack ends the lease of items that were not attempted; they stay due.
+func (s *Store) GiveBack(items ...*Item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range items {
+		g, e := s.index.leased(it)
+		if e == nil {
+			continue
+		}
+		s.index.makeReady(e)
+		s.index.place(g, e.lane)
+	}
+	s.poke()
+}
+
+// giveBack is GiveBack for entries whose items are not complete.
+func (s *Store) giveBack(g *tlog, es []*entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.index.logs[g.tenant] != g {
+		return
+	}
+	for _, e := range es {
+		s.index.makeReady(e)
+		s.index.place(g, e.lane)
+	}
+}
