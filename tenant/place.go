@@ -124,6 +124,18 @@ func (d *draft) usable(id ID, p Place) error {
 	return nil
 }
 
+// Place is what the owner leaves by: the home or backup that is on its node, or
+// the zero place when neither is.
+func (t *Tenant) Place() Place {
+	switch t.Owner {
+	case t.Home.Node:
+		return t.Home
+	case t.Backup.Node:
+		return t.Backup
+	}
+	return Place{}
+}
+
 // room refuses to make n the owner of one tenant more than it may carry.
 func (d *draft) room(n NodeID, except ID) error {
 	owned := 0
@@ -216,88 +228,18 @@ func (d *draft) setToken(c SetToken) error {
 }
 
 func (d *draft) setPlace(c SetPlace) error {
-	if !d.tenants.has(c.Tenant) {
+	t := d.tenants.get(c.Tenant)
+	if t == nil {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
 	if err := d.placeable(c.Tenant, c.Home, c.Backup); err != nil {
 		return err
 	}
+	// The owner keeps sending until another node owns the tenant.
+	if t.Place() != (Place{}) && c.Home.Node != t.Owner && c.Backup.Node != t.Owner {
+		return refuse("node %q owns tenant %q and would be no place of it", d.Node(t.Owner).Name, t.Name)
+	}
 	d.changeTenant(c.Tenant, func(t *Tenant) { t.Home, t.Backup = c.Home, c.Backup })
 	d.emit(TenantChanged{c.Tenant})
 	return nil
-}
-
-func (d *draft) own(c Own) error {
-	t := d.tenants.get(c.Tenant)
-	if t == nil {
-		return refuse("tenant %d is not known", c.Tenant)
-	}
-	if !d.nodes.has(c.Node) {
-		return refuse("node %d is not known", c.Node)
-	}
-	if t.Epoch != c.Expect {
-		return refuse("tenant %q is at epoch %d, not %d", t.Name, t.Epoch, c.Expect)
-	}
-	if err := d.room(c.Node, t.ID); err != nil {
-		return err
-	}
-	epoch := t.Epoch + 1
-	facts, err := d.facts(t, epoch, c.Spent)
-	if err != nil {
-		return err
-	}
-	for _, a := range d.lookup.accounts[t.ID] {
-		d.endGrants(a, facts[a])
-	}
-	d.changeTenant(t.ID, func(t *Tenant) { t.Owner, t.Epoch = c.Node, epoch })
-	d.emit(Owned{Tenant: t.ID, Node: c.Node, Epoch: epoch})
-	return nil
-}
-
-// facts sorts what old epochs spent by account. Accounts that are gone and
-// windows out of keeping have nobody to be charged to.
-func (d *draft) facts(t *Tenant, epoch uint64, spent []Spent) (map[AccountID][]Spent, error) {
-	if len(spent) > maxSpent {
-		return nil, refuse("more than %d spendings in one command", maxSpent)
-	}
-	facts := make(map[AccountID][]Spent)
-	for _, sp := range spent {
-		if sp.Epoch >= epoch {
-			return nil, refuse("spending of epoch %d is not below epoch %d", sp.Epoch, epoch)
-		}
-		if !sp.Window.Valid() || !slices.Contains(counted(), sp.Window.Kind) || sp.Window.Start > d.Now().Unix() {
-			return nil, refuse("spending names no window of account %d", sp.Account)
-		}
-		a := d.accounts.get(sp.Account)
-		if a == nil || !sp.Window.kept().After(d.Now()) {
-			continue
-		}
-		if a.Tenant != t.ID {
-			return nil, refuse("spending names an account of another tenant")
-		}
-		facts[sp.Account] = append(facts[sp.Account], sp)
-	}
-	return facts, nil
-}
-
-// endGrants takes in the facts and ends every live grant of the account.
-func (d *draft) endGrants(a AccountID, facts []Spent) {
-	d.roll(a)
-	for _, f := range facts {
-		d.edit(a, f.Window, func(q *quota) bool {
-			before := q.used
-			live := q.live
-			q.report(f.Epoch, f.Amount)
-			return q.used != before || q.live != live
-		})
-	}
-	b := d.open.get(a)
-	if b == nil {
-		return
-	}
-	for _, q := range slices.Clone(b.quotas) {
-		if q.live.ID != 0 {
-			d.edit(a, q.window, func(q *quota) bool { q.end(); return true })
-		}
-	}
 }
