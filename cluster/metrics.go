@@ -88,4 +88,3 @@ func (m *metrics) took(ok bool) {
 	}
 	m.snapshots.WithLabelValues(result).Inc()
 }
-

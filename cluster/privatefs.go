@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,6 +14,9 @@ import (
 const (
 	dirMode  = 0o700
 	fileMode = 0o600
+
+	// markerPrefix begins the names of pebble's marker files.
+	markerPrefix = "marker."
 )
 
 // privateFS makes every file 0600 and every directory 0700, whatever the
@@ -22,7 +28,17 @@ type privateFS struct{ vfs.FS }
 func (fs privateFS) Unwrap() vfs.FS { return fs.FS }
 
 // Create implements vfs.FS.
+//
+// pebble names its newest manifest in a marker file and syncs the directory
+// only after both exist. A power cut in between may keep the marker's name and
+// lose the manifest's, and then the store never opens again. So what a marker
+// may name is made durable before the marker is.
 func (fs privateFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(fs.PathBase(name), markerPrefix) {
+		if err := syncDir(fs.FS, fs.PathDir(name)); err != nil {
+			return nil, fmt.Errorf("sync before marker: %w", err)
+		}
+	}
 	return private(fs.FS.Create(name, c))
 }
 
@@ -39,6 +55,21 @@ func (fs privateFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs
 // MkdirAll implements vfs.FS.
 func (fs privateFS) MkdirAll(dir string, _ os.FileMode) error {
 	return fs.FS.MkdirAll(dir, dirMode)
+}
+
+// Lock implements vfs.FS. The file is made before it is locked: closing another
+// descriptor of a locked file would give the lock away.
+func (fs privateFS) Lock(name string) (io.Closer, error) {
+	if _, err := fs.FS.Stat(name); errors.Is(err, os.ErrNotExist) {
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return fs.FS.Lock(name)
 }
 
 // private sets the mode of a real file; the ones in memory have none.
