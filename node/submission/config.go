@@ -4,9 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
+	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +29,7 @@ type Config struct {
 	Signer     Signer
 	TLS        func() *tls.Config             // current certificate; nil: no TLS offered
 	Idle       time.Duration                  // rolling wait for the next command or bytes [5 min]
+	Grace      time.Duration                  // what a message in its body gets at shutdown [30 s]
 	Lifetime   map[tenant.Class]time.Duration // expiry of queued mail [48 h transactional, 5 d bulk]
 	Limits     Limits
 	Log        *slog.Logger
@@ -48,54 +48,55 @@ type Limits struct {
 	MaxSize         int64         // octets of one message where the plan sets none [500 MB]
 }
 
-// Quota reserves what a message will spend. Implemented by node over grants.
-type Quota interface {
-	// Reserve takes mails e-mails and their bytes (size x recipients) of the
-	// account's windows. Errors: *OverLimit, or anything else for 451 4.3.0.
-	Reserve(ctx context.Context, a tenant.AccountID, need tenant.Amount) (Reservation, error)
-}
-
-// Reservation is one transaction's share of the grants. It grows as recipients
-// and bytes come in; exactly one of Spend and Release ends it.
-type Reservation interface {
-	Grow(ctx context.Context, need tenant.Amount) error
-	// Spend settles it at what was really used and says what to store with the
-	// message. Call it right before Put; if Put fails call Release.
-	Spend(used tenant.Amount) []queue.Spend
-	Release()
-}
-
-// OverLimit is a quota or rate limit that is reached.
-type OverLimit struct {
-	Window tenant.WindowKind
-	Limit  uint64
-	Bytes  bool      // the limit is in octets, else in e-mails
-	Resets time.Time // when the next window starts
-}
-
-func (e *OverLimit) Error() string { return "limit reached" }
-
 // Signer finds the DKIM key of a domain; nil key means unsigned.
 type Signer interface {
 	Key(domain string) (selector string, key crypto.Signer, err error)
 }
 
-// Server serves submission on the listeners it is given.
-type Server struct{ cfg Config }
-
-func New(cfg Config) (*Server, error) { panic("unwritten") }
-
-// Listener is one port. Implicit means TLS from the first byte (465).
-type Listener struct {
-	net.Listener
-	Implicit bool
+// withDefaults checks the required fields and fills in the others.
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Hostname == "":
+		return c, errors.New("configure submission: Hostname is missing")
+	case c.State == nil:
+		return c, errors.New("configure submission: State is missing")
+	case c.Quota == nil:
+		return c, errors.New("configure submission: Quota is missing")
+	}
+	if c.MayAnswer == nil {
+		return c, errors.New("configure submission: MayAnswer is missing")
+	}
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	setDefault(&c.Idle, 5*time.Minute)
+	setDefault(&c.Grace, 30*time.Second)
+	life := map[tenant.Class]time.Duration{tenant.Transactional: 48 * time.Hour, tenant.Bulk: 5 * 24 * time.Hour}
+	for class, d := range c.Lifetime {
+		life[class] = d
+	}
+	c.Lifetime = life
+	l := &c.Limits
+	setDefault(&l.Conns, 2000)
+	setDefault(&l.ConnsPerIP, 50)
+	setDefault(&l.ConnsPerAccount, 100)
+	setDefault(&l.AuthFailures, 5)
+	setDefault(&l.AuthWindow, 10*time.Minute)
+	setDefault(&l.Commands, 1000)
+	setDefault(&l.HeaderBytes, 1_000_000)
+	setDefault(&l.MaxSize, 500_000_000)
+	return c, nil
 }
 
-// Run serves until ctx ends; then every client is told 421 and transactions in
-// their final phase get up to 30 s.
-func (s *Server) Run(ctx context.Context, ls ...Listener) error { panic("unwritten") }
-
-// NewPassword makes a machine password of 160 bits and its stored form.
-// CheckPassword compares in constant time.
-
-var _ = netip.Addr{}
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}

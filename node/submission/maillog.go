@@ -1,0 +1,53 @@
+package submission
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// mailLog is the one place that knows how the log of submissions looks: one
+// line an event, the same keys everywhere.
+type mailLog struct{ l *slog.Logger }
+
+func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id queue.ID, e *queue.Envelope, tls string, took time.Duration) {
+	m.l.Info("message accepted", "tenant", t.Name, "account", a.Username, "msg", id, "from", e.From,
+		"rcpts", len(e.Rcpts), "size", e.Size, "message_id", e.MessageID, "tls", tls, "took", took)
+}
+
+func (m mailLog) refused(t, a string, client netip.Addr, verb string, r *reply) {
+	m.l.Info("refused", "tenant", t, "account", a, "client", client, "command", verb,
+		"code", r.code, "enhanced", r.enhanced(), "text", r.text)
+}
+
+func (m mailLog) loggedIn(t *tenant.Tenant, a *tenant.Account, client netip.Addr, mechanism string) {
+	m.l.Info("login", "tenant", t.Name, "account", a.Username, "client", client, "mechanism", mechanism)
+}
+
+func (m mailLog) loginFailed(username string, client netip.Addr, r *reply) {
+	m.l.Info("login failed", "account", username, "client", client, "code", r.code)
+}
+
+func (m mailLog) handshakeFailed(client netip.Addr, err error) {
+	m.l.Info("TLS handshake failed", "client", client, "err", err)
+}
+
+func (m mailLog) acceptFailed(addr string, err error) {
+	m.l.Warn("accept failed", "listener", addr, "err", err)
+}
+
+func (m mailLog) internal(at stage, err error, id string) {
+	m.l.Error("message not stored", "stage", int(at), "err", err, "id", id)
+}
+
+func (m mailLog) panicked(client netip.Addr, what any, stack []byte) {
+	m.l.Error("connection panicked", "client", client, "panic", what, "stack", string(stack))
+}
+
+// Printf and Println take what the command engine has to say.
+func (m mailLog) Printf(format string, v ...any) { m.l.Debug("engine", "text", sprintf(format, v...)) }
+
+func (m mailLog) Println(v ...any) { m.l.Debug("engine", "text", sprintln(v...)) }

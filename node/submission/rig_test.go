@@ -1,0 +1,569 @@
+package submission
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// The names of the tests' world.
+const (
+	tHost  = "shop.relay.test" // the tenant's own name for the relay
+	tUser  = "mail@shop.test"
+	tOther = "mail@other.test" // another tenant's account
+	tSmall = "small@shop.test" // an account with a small plan
+	tNet   = "net@shop.test"   // an account allowed by network
+	tNode  = tenant.NodeID(1)
+)
+
+// rig is a real server over a real queue, with real state.
+type rig struct {
+	t     testing.TB
+	srv   *Server
+	queue *queue.Store
+	quota *testQuota
+	addr  string // with STARTTLS
+	addrS string // TLS from the start
+	pass  map[string]string
+	ca    *x509.CertPool
+	logs  *lockedBuffer
+	reg   *prometheus.Registry
+	notes *noting
+	stop  func()
+
+	mu    sync.Mutex // guards state, index
+	state *tenant.State
+	index uint64
+}
+
+type rigOption func(*Config, *rig)
+
+func newRig(t testing.TB, opts ...rigOption) *rig {
+	t.Helper()
+	r := &rig{t: t, quota: &testQuota{}, pass: map[string]string{}, logs: &lockedBuffer{}, reg: prometheus.NewRegistry()}
+	r.world()
+	q, err := queue.New(queue.Config{Dir: t.TempDir(), Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		FreeFloor: 1 << 20, Fatal: func(err error) { t.Errorf("queue failed: %v", err); select {} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.queue = q
+	for tt := range r.state.Tenants() {
+		if _, err := q.Adopt(tt.ID, tt.Epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cert, pool := testCertificate(t)
+	r.ca = pool
+	tlsConf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	cfg := Config{
+		Hostname: "in-1.relay.test", State: r.current, Node: tNode, Queue: q, Quota: r.quota,
+		MayAnswer:  func(context.Context, tenant.ID, uint64) error { return nil },
+		TLS:        func() *tls.Config { return tlsConf },
+		Log:        slog.New(slog.NewTextHandler(r.logs, nil)),
+		Registerer: r.reg,
+	}
+	for _, o := range opts {
+		o(&cfg, r)
+	}
+	if r.srv, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.notes = &noting{store: r.srv.store}
+	r.srv.store = r.notes
+	plain, implicit := listen(t), listen(t)
+	r.addr, r.addrS = plain.Addr().String(), implicit.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.srv.Run(ctx, Listener{Listener: plain}, Listener{Listener: implicit, Implicit: true}) }()
+	var once sync.Once
+	r.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		r.stop()
+		if err := q.Close(); err != nil {
+			t.Errorf("close queue: %v", err)
+		}
+	})
+	return r
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// world makes two tenants with accounts and domains.
+func (r *rig) world() {
+	r.state = tenant.New()
+	r.apply(tenant.AddNode{Name: "node-1"})
+	r.apply(tenant.AddSource{Node: tNode, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "out-1.relay.test", Shared: true})
+	shop := r.tenant("shop", tHost)
+	other := r.tenant("other", "other.relay.test")
+	r.account(shop, tUser, tenant.Plan{})
+	r.account(other, tOther, tenant.Plan{})
+	r.account(shop, tSmall, tenant.Plan{MaxRecipients: 3, MaxSize: 20_000})
+	r.account(shop, tNet, tenant.Plan{}, netip.MustParsePrefix("127.0.0.9/32"))
+	r.apply(tenant.SetDomain{Tenant: shop, Name: "shop.test"})
+	r.apply(tenant.SetDomain{Tenant: other, Name: "other.test"})
+}
+
+func (r *rig) tenant(name, host string) tenant.ID {
+	r.apply(tenant.AddTenant{Name: name, Hostname: host, Home: tenant.Place{Node: tNode}})
+	t := r.state.TenantByName(name)
+	if t.Owner != tNode {
+		r.apply(tenant.Own{Tenant: t.ID, Node: tNode, Expect: t.Epoch})
+	}
+	return t.ID
+}
+
+func (r *rig) account(t tenant.ID, user string, p tenant.Plan, nets ...netip.Prefix) {
+	password, secret := NewPassword()
+	r.pass[user] = password
+	r.apply(tenant.AddAccount{Tenant: t, Username: user, Secret: secret, Plan: p, Networks: nets, Reference: user})
+}
+
+func (r *rig) apply(op tenant.Op) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index++
+	var id tenant.RequestID
+	_, _ = rand.Read(id[:])
+	next, _, err := tenant.Apply(r.state, r.index, tenant.Command{Request: id, At: time.Now(), Op: op})
+	if err != nil {
+		r.t.Fatalf("apply %T: %v", op, err)
+	}
+	r.state = next
+}
+
+func (r *rig) current() *tenant.State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+// kept lists what the queue took, oldest first, with the bytes as stored.
+func (r *rig) kept() (out []keptMessage) {
+	r.t.Helper()
+	r.notes.mu.Lock()
+	defer r.notes.mu.Unlock()
+	for _, n := range r.notes.list {
+		b, err := r.queue.Body(n.id)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		raw, err := io.ReadAll(b)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		b.Close()
+		if int64(len(raw)) != n.env.Size {
+			r.t.Errorf("message %v: %d octets, envelope says %d", n.id, len(raw), n.env.Size)
+		}
+		out = append(out, keptMessage{n.id, n.env, string(raw)})
+	}
+	return out
+}
+
+// noting is the real queue, with a note of what it took.
+type noting struct {
+	store
+	mu   sync.Mutex
+	list []keptMessage
+	fail func(step string) error // injected errors, nil for none
+}
+
+type notingMessage struct {
+	message
+	n *noting
+}
+
+func (n *noting) failed(step string) error {
+	if n.fail == nil {
+		return nil
+	}
+	return n.fail(step)
+}
+
+func (n *noting) Full() error {
+	if err := n.failed("full"); err != nil {
+		return err
+	}
+	return n.store.Full()
+}
+
+func (n *noting) NewMessage(t tenant.ID) (message, error) {
+	if err := n.failed("new"); err != nil {
+		return nil, err
+	}
+	m, err := n.store.NewMessage(t)
+	return &notingMessage{m, n}, err
+}
+
+func (m *notingMessage) Write(p []byte) (int, error) {
+	if err := m.n.failed("write"); err != nil {
+		return 0, err
+	}
+	return m.message.Write(p)
+}
+
+func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelope, spend []queue.Spend) (queue.ID, error) {
+	if err := m.n.failed("put"); err != nil {
+		return queue.ID{}, err
+	}
+	id, err := m.message.Put(ctx, prefix, e, spend)
+	if err == nil {
+		m.n.mu.Lock()
+		m.n.list = append(m.n.list, keptMessage{id: id, env: e})
+		m.n.mu.Unlock()
+	}
+	return id, err
+}
+
+type keptMessage struct {
+	id  queue.ID
+	env *queue.Envelope
+	raw string
+}
+
+// body is what stands behind the header section.
+func (m keptMessage) body() string {
+	_, b, _ := strings.Cut(m.raw, "\r\n\r\n")
+	return b
+}
+
+func (m keptMessage) header() string {
+	h, _, _ := strings.Cut(m.raw, "\r\n\r\n")
+	return h + "\r\n"
+}
+
+// one returns the only message kept.
+func (r *rig) one() keptMessage {
+	r.t.Helper()
+	k := r.kept()
+	if len(k) != 1 {
+		r.t.Fatalf("%d messages kept, want 1", len(k))
+	}
+	return k[0]
+}
+
+// client is a raw SMTP client.
+type client struct {
+	t    testing.TB
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (r *rig) dial() *client {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return newClient(r.t, c)
+}
+
+func newClient(t testing.TB, c net.Conn) *client {
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return &client{t: t, conn: c, r: bufio.NewReader(c)}
+}
+
+func (r *rig) dialTLS() *client {
+	r.t.Helper()
+	c, err := tls.Dial("tcp", r.addrS, r.clientTLS())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return newClient(r.t, c)
+}
+
+func (r *rig) clientTLS() *tls.Config {
+	return &tls.Config{RootCAs: r.ca, ServerName: "in-1.relay.test"}
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, s); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// reply reads one reply, its lines joined by \n.
+func (c *client) reply() string {
+	c.t.Helper()
+	s, err := c.tryReply()
+	if err != nil {
+		c.t.Fatalf("read reply: %v (so far %q)", err, s)
+	}
+	return s
+}
+
+func (c *client) tryReply() (string, error) {
+	var out []string
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			return strings.Join(out, "\n"), err
+		}
+		out = append(out, strings.TrimRight(line, "\r\n"))
+		if len(line) < 4 || line[3] != '-' {
+			return strings.Join(out, "\n"), nil
+		}
+	}
+}
+
+// cmd sends a line and expects a reply that begins with want.
+func (c *client) cmd(line, want string) string {
+	c.t.Helper()
+	c.send(line + "\r\n")
+	return c.expect(want, line)
+}
+
+func (c *client) expect(want, what string) string {
+	c.t.Helper()
+	got := c.reply()
+	if !strings.HasPrefix(got, want) {
+		c.t.Fatalf("%s: got %q, want %q", what, got, want)
+	}
+	return got
+}
+
+// gone expects the server to have closed.
+func (c *client) gone() {
+	c.t.Helper()
+	if s, err := c.tryReply(); err == nil {
+		c.t.Fatalf("connection still open, said %q", s)
+	}
+}
+
+func (c *client) startTLS(r *rig) {
+	c.t.Helper()
+	c.cmd("STARTTLS", "220")
+	t := tls.Client(c.conn, r.clientTLS())
+	if err := t.Handshake(); err != nil {
+		c.t.Fatalf("handshake: %v", err)
+	}
+	c.conn, c.r = t, bufio.NewReader(t)
+}
+
+// login goes all the way to an authenticated TLS session.
+func (r *rig) login(user string) *client {
+	r.t.Helper()
+	c := r.dialTLS()
+	c.expect("220", "banner")
+	c.cmd("EHLO client.test", "250")
+	c.cmd("AUTH PLAIN "+plain(user, r.pass[user]), "235")
+	return c
+}
+
+// byNet is a session in clear, allowed by its network.
+func (r *rig) byNet() *client {
+	r.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
+	conn, err := d.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c := newClient(r.t, conn)
+	c.expect("220", "banner")
+	c.cmd("EHLO client.test", "250")
+	return c
+}
+
+func (c *client) envelope(from string, rcpts ...string) {
+	c.t.Helper()
+	c.cmd("MAIL FROM:<"+from+">", "250 2.1.0")
+	for _, rc := range rcpts {
+		c.cmd("RCPT TO:<"+rc+">", "250 2.1.5")
+	}
+}
+
+const simple = "From: Shop <mail@shop.test>\r\nTo: a@example.test\r\nSubject: hello\r\n\r\nhi\r\n"
+
+// testQuota counts what is reserved, spent and released.
+type testQuota struct {
+	mu                     sync.Mutex
+	limit                  *OverLimit
+	mails, bytes           uint64 // most that may be spent; 0 no limit
+	held, spent            tenant.Amount
+	open, spends, releases int
+}
+
+type testReservation struct {
+	q    *testQuota
+	has  tenant.Amount
+	done bool
+}
+
+func (q *testQuota) take(need tenant.Amount) error {
+	if q.mails > 0 && q.held.Mails+q.spent.Mails+need.Mails > q.mails ||
+		q.bytes > 0 && q.held.Bytes+q.spent.Bytes+need.Bytes > q.bytes {
+		return q.limit
+	}
+	q.held.Mails += need.Mails
+	q.held.Bytes += need.Bytes
+	return nil
+}
+
+func (q *testQuota) Reserve(_ context.Context, _ tenant.AccountID, need tenant.Amount) (Reservation, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.take(need); err != nil {
+		return nil, err
+	}
+	q.open++
+	return &testReservation{q: q, has: need}, nil
+}
+
+func (r *testReservation) Grow(_ context.Context, need tenant.Amount) error {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	if err := r.q.take(need); err != nil {
+		return err
+	}
+	r.has.Mails += need.Mails
+	r.has.Bytes += need.Bytes
+	return nil
+}
+
+func (r *testReservation) finish() {
+	if !r.done {
+		r.done = true
+		r.q.open--
+		r.q.held.Mails -= r.has.Mails
+		r.q.held.Bytes -= r.has.Bytes
+	}
+}
+
+func (r *testReservation) Spend(used tenant.Amount) []queue.Spend {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	if used.Mails > r.has.Mails || used.Bytes > r.has.Bytes {
+		panic("spent more than reserved")
+	}
+	r.finish()
+	r.q.spends++
+	r.q.spent.Mails += used.Mails
+	r.q.spent.Bytes += used.Bytes
+	return nil
+}
+
+func (r *testReservation) Release() {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	r.q.releases++
+	r.finish()
+}
+
+// settled waits until nothing is reserved any more.
+func (q *testQuota) settled(t testing.TB) {
+	t.Helper()
+	eventually(t, "reservations settled", func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.open == 0 && q.held == tenant.Amount{}
+	})
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(2 * time.Millisecond); ; <-tick.C {
+		if ok() {
+			tick.Stop()
+			return
+		}
+		if time.Now().After(deadline) {
+			tick.Stop()
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// oneKey signs for one domain.
+type oneKey struct {
+	domain, selector string
+	key              crypto.Signer
+	err              error
+}
+
+func (k oneKey) Key(domain string) (string, crypto.Signer, error) {
+	if domain != k.domain {
+		return "", nil, nil
+	}
+	return k.selector, k.key, k.err
+}
+
+func testCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "in-1.relay.test"},
+		DNSNames: []string{"in-1.relay.test", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
