@@ -224,3 +224,23 @@ func fault(what string, r Reply, err error) error {
 	}
 	return fmt.Errorf("%s: %d %s", what, r.Code, r.Text)
 }
+
+// Probe asks a submission server whether it would take mail of that sender
+// now: it logs in, says MAIL and takes it back.
+func Probe(ctx context.Context, addr string, t *tls.Config, from Sender) error {
+	c, err := dialClient(ctx, addr, t, false, "probe.lab.test", 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.quit()
+	if from.Password != "" {
+		if r, err := c.auth(from.Username, from.Password); err != nil || r.Code != 235 {
+			return fault("log in as "+from.Username, r, err)
+		}
+	}
+	if r, err := c.ask("MAIL FROM:<" + from.From + ">"); err != nil || r.Code != 250 {
+		return fault("say mail", r, err)
+	}
+	_, err = c.ask("RSET")
+	return err
+}

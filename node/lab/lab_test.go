@@ -393,6 +393,7 @@ type relay struct {
 	lose int
 	dup  int
 	tamp int
+	run  RunID
 }
 
 func (r *relay) pass(l *Ledger, m *Mail) {
@@ -402,11 +403,11 @@ func (r *relay) pass(l *Ledger, m *Mail) {
 	case r.lose:
 		return
 	case r.dup:
-		Book(l, m)
+		Book(l, r.run, m)
 	case r.tamp:
 		m.Body[0]++
 	}
-	Book(l, m)
+	Book(l, r.run, m)
 }
 
 func TestLoadAgainstLedger(t *testing.T) {
@@ -422,15 +423,15 @@ func TestLoadAgainstLedger(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ledger := NewLedger(0)
-			r := &relay{lose: tt.lose, dup: tt.dup, tamp: tt.tamp}
+			r := &relay{lose: tt.lose, dup: tt.dup, tamp: tt.tamp, run: NewRunID()}
 			l := startLab(t, Config{Taken: func(m *Mail) { r.pass(ledger, m) }})
 			sum, err := Load{
 				Addrs: []string{l.addrOf(t, "inbox.test")}, Senders: []Sender{{From: "a@shoes.test"}},
-				Domains: []string{"inbox.test", "secure.test"}, Rcpts: 2, Sessions: 4, PerConn: 20, Count: 300, Size: 2000,
+				Domains: []string{"inbox.test", "secure.test"}, Rcpts: 2, Sessions: 4, PerConn: 20, Count: 300, Size: 2000, Run: r.run,
 				Sent: func(s *Submission) { Record(ledger, s) },
-			}.Run(context.Background())
+			}.Send(context.Background())
 			if err != nil || sum.Accepted != 300 || sum.Sent != 300 || sum.P99 <= 0 || sum.P50 > sum.P99 {
-				t.Fatalf("Run = %+v, %v", sum, err)
+				t.Fatalf("Send = %+v, %v", sum, err)
 			}
 			if got := ledger.Final(); got != tt.want {
 				t.Errorf("Final() = %+v, want %+v", got, tt.want)
@@ -453,7 +454,7 @@ func TestLoadVerdicts(t *testing.T) {
 		sum, err := Load{
 			Addrs: []string{l.addrOf(t, tt.domain)}, Senders: []Sender{{From: "a@shoes.test"}},
 			Domains: []string{tt.domain}, Count: 3, Backoff: time.Millisecond,
-		}.Run(context.Background())
+		}.Send(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,9 +471,9 @@ func TestLoadOverTLSAtARate(t *testing.T) {
 	sum, err := Load{
 		Addrs: []string{l.addrOf(t, "secure.test")}, TLS: &tls.Config{InsecureSkipVerify: true},
 		Senders: []Sender{{From: "a@shoes.test"}}, Domains: []string{"secure.test"}, Sessions: 2, Count: 11, Rate: 100,
-	}.Run(context.Background())
+	}.Send(context.Background())
 	if err != nil || sum.Accepted != 11 {
-		t.Fatalf("Run = %+v, %v", sum, err)
+		t.Fatalf("Send = %+v, %v", sum, err)
 	}
 	if d := time.Since(start); d < 95*time.Millisecond {
 		t.Errorf("11 messages at 100/s took %v", d)
@@ -486,9 +487,9 @@ func TestLoadOverTLSAtARate(t *testing.T) {
 func TestLoadStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	sum, err := Load{Addrs: []string{"127.78.255.1:1"}, Senders: []Sender{{From: "a@b"}}, Domains: []string{"x"}}.Run(ctx)
+	sum, err := Load{Addrs: []string{"127.78.255.1:1"}, Senders: []Sender{{From: "a@b"}}, Domains: []string{"x"}}.Send(ctx)
 	if err != nil || sum.Sent != 0 {
-		t.Errorf("Run = %+v, %v", sum, err)
+		t.Errorf("Send = %+v, %v", sum, err)
 	}
 }
 
@@ -592,14 +593,14 @@ func FuzzDNS(f *testing.F) {
 
 // BenchmarkSink is what load and exchanger together cost a message.
 func BenchmarkSink(b *testing.B) {
-	ledger := NewLedger(1 << 16)
-	l := startLab(b, Config{Taken: func(m *Mail) { Book(ledger, m) }})
+	ledger, run := NewLedger(1<<16), NewRunID()
+	l := startLab(b, Config{Taken: func(m *Mail) { Book(ledger, run, m) }})
 	b.ReportAllocs()
 	b.ResetTimer()
 	sum, err := Load{
 		Addrs: []string{l.addrOf(b, "inbox.test")}, Senders: []Sender{{From: "a@shoes.test"}}, Domains: []string{"inbox.test"},
-		Sessions: 20, Count: int64(b.N), Sent: func(s *Submission) { Record(ledger, s) },
-	}.Run(context.Background())
+		Run: run, Sessions: 20, Count: int64(b.N), Sent: func(s *Submission) { Record(ledger, s) },
+	}.Send(context.Background())
 	if err != nil || sum.Accepted != int64(b.N) {
 		b.Fatalf("%+v %v", sum, err)
 	}

@@ -14,6 +14,12 @@ type UID [16]byte
 // UIDHeader carries a message's UID through any relay.
 const UIDHeader = "X-Lab-Id"
 
+// RunID marks the messages of one load: the first half of their UIDs.
+type RunID [8]byte
+
+// Run is the load the message belongs to.
+func (u UID) Run() RunID { return RunID(u[:8]) }
+
 // String is the form the header has.
 func (u UID) String() string { return hex.EncodeToString(u[:]) }
 
@@ -120,7 +126,7 @@ func (c Counts) Sound() error {
 // entry is what is known of one recipient. Events come in any order: an arrival
 // often precedes the 250's own record.
 type entry struct {
-	sent, got [8]byte // prefixes of the body hashes
+	sent, got [8]byte // prefixes of the body hashes; sent is zero when nobody knows it
 	verdict   Verdict // 0: not recorded
 	arrivals  uint8
 	flags     uint8
@@ -140,7 +146,7 @@ func (e entry) counts() Counts {
 	if e.arrivals > 1 {
 		c.Twice = int64(e.arrivals) - 1
 	}
-	if e.flags&flagAltered != 0 || (arrived && e.verdict != 0 && e.sent != e.got) {
+	if e.flags&flagAltered != 0 || (arrived && e.sent != [8]byte{} && e.sent != e.got) {
 		c.Altered = 1
 	}
 	if arrived && bounced {
@@ -204,11 +210,14 @@ func NewLedger(remember int) *Ledger {
 	return &Ledger{remember: remember, open: map[Key]entry{}, ended: [2]map[Key]entry{{}, {}}}
 }
 
-// Sent records what the client was told.
+// Sent records what the client was told. A zero body is one nobody knows, as
+// with mail that did not come from a load.
 func (l *Ledger) Sent(k Key, body Hash, v Verdict) {
 	l.change(k, func(e *entry) {
 		e.verdict = v
-		e.sent = [8]byte(body[:8])
+		if body != (Hash{}) {
+			e.sent = [8]byte(body[:8])
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 )
 
@@ -139,29 +140,48 @@ func TestKeyOfFoldsCase(t *testing.T) {
 	}
 }
 
-func TestFailureNotice(t *testing.T) {
+func TestReadNotice(t *testing.T) {
 	uid := UID{7}
-	text := "From: <mailer-daemon@x.test>\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n" +
+	text := "From: <mailer-daemon@x.test>\r\nContent-Type: multipart/report;\r\n\treport-type=delivery-status; boundary=b\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n" +
 		"Reporting-MTA: dns; out.test\r\n\r\n" +
-		"Final-Recipient: rfc822; a@nobody.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n" +
+		"Final-Recipient: rfc822; a@nobody.test\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1\r\n no such user\r\n\r\n" +
 		"Final-Recipient: rfc822;b@slow.test\r\nAction: delayed\r\n\r\n" +
 		"Original-Recipient: rfc822; C@full.test\r\nAction: failed\r\nFinal-Recipient: rfc822; c@full.test\r\n" +
-		"--b\r\nContent-Type: text/rfc822-headers\r\n\r\n" + UIDHeader + ": " + uid.String() + "\r\n--b--\r\n"
-	got, failed, ok := FailureNotice(text)
-	if !ok || got != uid || len(failed) != 2 || failed[0] != "a@nobody.test" || failed[1] != "c@full.test" {
-		t.Errorf("FailureNotice = %v %q %v", got, failed, ok)
+		"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nReceived: by x\r\n\twith ESMTPSA id 1-2-3; now\r\n" + UIDHeader + ": " + uid.String() + "\r\nMessage-ID: <m@x>\r\n--b--\r\n"
+	n, ok := ReadNotice(text)
+	want := Notice{Failed: []FailedRcpt{{"a@nobody.test", "5.1.1", "550 5.1.1 no such user"}, {"c@full.test", "", ""}},
+		UID: uid.String(), QueueID: "1-2-3", MessageID: "<m@x>"}
+	if !ok || !reflect.DeepEqual(n, want) {
+		t.Errorf("ReadNotice = %+v %v, want %+v", n, ok, want)
 	}
-	if _, _, ok := FailureNotice("Subject: hello\r\n\r\nAction: failed\r\n"); ok {
+	if _, ok := ReadNotice("Subject: hello\r\n\r\nAction: failed\r\n"); ok {
 		t.Error("an ordinary mail passed for a notice")
 	}
 }
 
-func FuzzFailureNotice(f *testing.F) {
-	f.Add("Final-Recipient: rfc822; a@b\r\nAction: failed\r\n\r\nX-Lab-Id: 00112233445566778899aabbccddeeff\r\n")
+func TestBookLeavesOtherLoadsAlone(t *testing.T) {
+	l := NewLedger(0)
+	mine, other := UID{1}, UID{2}
+	if !Book(l, mine.Run(), &Mail{UID: mine.String(), From: "a@b", Rcpts: []string{"x@y"}}) {
+		t.Error("own mail was not booked")
+	}
+	if Book(l, mine.Run(), &Mail{UID: other.String(), From: "a@b", Rcpts: []string{"x@y"}}) {
+		t.Error("another load's mail was booked")
+	}
+	if Book(l, mine.Run(), &Mail{From: "a@b", Rcpts: []string{"x@y"}, Text: "Final-Recipient: rfc822; x@y\nAction: failed\n"}) {
+		t.Error("a person's mail passed for a notice")
+	}
+	if got := l.Counts(); got != (Counts{Strays: 1}) {
+		t.Errorf("Counts() = %+v", got)
+	}
+}
+
+func FuzzReadNotice(f *testing.F) {
+	f.Add("Final-Recipient: rfc822; a@b\r\nAction: failed\r\n\r\nContent-Type: message/rfc822\r\n\r\nX-Lab-Id: 00112233445566778899aabbccddeeff\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		_, failed, ok := FailureNotice(text)
-		if ok && len(failed) == 0 || len(failed) > maxFailed {
-			t.Errorf("ok %v with %d recipients", ok, len(failed))
+		n, ok := ReadNotice(text)
+		if ok != (len(n.Failed) > 0) || len(n.Failed) > maxFailed {
+			t.Errorf("ok %v with %d recipients", ok, len(n.Failed))
 		}
 	})
 }

@@ -41,6 +41,7 @@ type Load struct {
 	TLS      *tls.Config // nil: no TLS
 	Implicit bool        // TLS from the first byte
 	EHLO     string      // ["load.lab.test"]
+	Run      RunID       // marks its messages [random]
 	Senders  []Sender    // taken in turn by the sessions
 	// Domains are the recipients' domains, taken in turn; repeat one to weigh it.
 	Domains  []string
@@ -70,18 +71,24 @@ type LoadSum struct {
 // loadRun is one run of a load.
 type loadRun struct {
 	Load
-	run   [8]byte
 	next  atomic.Int64
 	sum   [5]atomic.Int64 // by Verdict; 0 is all
 	took  latencies
 	start time.Time
 }
 
-// Run sends until Count is reached or ctx ends. A message whose fate is
+// NewRunID makes a mark that no other load has.
+func NewRunID() RunID {
+	var id RunID
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	return id
+}
+
+// Send sends until Count is reached or ctx ends. A message whose fate is
 // unknown is never sent again: the next one has a new id.
-func (l Load) Run(ctx context.Context) (LoadSum, error) {
+func (l Load) Send(ctx context.Context) (LoadSum, error) {
 	if len(l.Addrs) == 0 || len(l.Senders) == 0 || len(l.Domains) == 0 {
-		return LoadSum{}, errors.New("run load: it needs an address, a sender and a domain")
+		return LoadSum{}, errors.New("send load: it needs an address, a sender and a domain")
 	}
 	orElse(&l.EHLO, "load.lab.test")
 	orElse(&l.Rcpts, 1)
@@ -90,8 +97,8 @@ func (l Load) Run(ctx context.Context) (LoadSum, error) {
 	orElse(&l.Timeout, 30*time.Second)
 	orElse(&l.Backoff, 50*time.Millisecond)
 	r := &loadRun{Load: l, start: time.Now()}
-	if _, err := rand.Read(r.run[:]); err != nil {
-		return LoadSum{}, fmt.Errorf("run load: %w", err)
+	if r.Load.Run == (RunID{}) {
+		r.Load.Run = NewRunID()
 	}
 	var sessions sync.WaitGroup
 	for i := range l.Sessions {
@@ -159,7 +166,7 @@ func (r *loadRun) talk(ctx context.Context, c *client, from Sender, body *body) 
 			return false
 		}
 		s := &Submission{From: from.From, At: time.Now()}
-		copy(s.UID[:8], r.run[:])
+		copy(s.UID[:8], r.Load.Run[:])
 		binary.BigEndian.PutUint64(s.UID[8:], uint64(seq))
 		for k := range r.Rcpts {
 			d := r.Domains[(int(seq)+k)%len(r.Domains)]

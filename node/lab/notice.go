@@ -7,48 +7,95 @@ import (
 // maxFailed bounds the recipients read out of one notice.
 const maxFailed = 1000
 
-// FailureNotice reads a delivery status notification (RFC 3464): the UID of
-// the message it returns and the recipients it calls failed. ok is false when
-// text is none or speaks of no message of a load.
-func FailureNotice(text string) (uid UID, failed []string, ok bool) {
-	final, action := "", ""
+// Notice is what a delivery status notification (RFC 3464) says.
+type Notice struct {
+	Failed []FailedRcpt
+	// Of the message it returns, as far as its header came along.
+	UID       string
+	QueueID   string
+	MessageID string
+}
+
+// FailedRcpt is a recipient given up.
+type FailedRcpt struct {
+	Addr, Status, Diagnostic string
+}
+
+// ReadNotice reads a notice; ok is false when text calls no recipient failed.
+func ReadNotice(text string) (n Notice, ok bool) {
+	var cur FailedRcpt
+	action := ""
 	end := func() {
-		if final != "" && action == "failed" && len(failed) < maxFailed {
-			failed = append(failed, final)
+		if cur.Addr != "" && action == "failed" && len(n.Failed) < maxFailed {
+			n.Failed = append(n.Failed, cur)
 		}
-		final, action = "", ""
+		cur, action = FailedRcpt{}, ""
 	}
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		name, value, found := strings.Cut(line, ":")
-		if !found {
-			if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "--") {
-				end()
+	last := new(string) // what a folded line belongs to
+	returned := false
+	for rest := text; rest != ""; {
+		line, more, _ := strings.Cut(rest, "\n")
+		rest = more
+		line = strings.TrimRight(line, "\r")
+		if line != "" && (line[0] == ' ' || line[0] == '\t') {
+			if *last += line; len(*last) > 1000 {
+				*last = (*last)[:1000]
 			}
 			continue
 		}
-		switch value = strings.TrimSpace(value); strings.ToLower(name) {
-		case "final-recipient":
-			if _, addr, typed := strings.Cut(value, ";"); typed {
-				final = strings.Trim(strings.TrimSpace(addr), "<>")
+		last = new(string)
+		name, value, found := strings.Cut(line, ":")
+		if !found {
+			if line == "" || strings.HasPrefix(line, "--") {
+				end()
 			}
+			if line == "" && returned {
+				var m Mail
+				m.readHead([]byte(rest))
+				n.UID, n.QueueID, n.MessageID = m.UID, m.QueueID, m.MessageID
+				break
+			}
+			continue
+		}
+		value = strings.TrimSpace(value)
+		_, typed, _ := strings.Cut(value, ";")
+		switch strings.ToLower(name) {
+		case "content-type":
+			returned = isReturned(strings.ToLower(value))
+		case "final-recipient":
+			cur.Addr = strings.Trim(strings.TrimSpace(typed), "<>")
 		case "action":
 			action, _, _ = strings.Cut(strings.ToLower(value), " ")
-		case strings.ToLower(UIDHeader):
-			if u, fine := ParseUID(value); fine {
-				uid, ok = u, true
-			}
+		case "status":
+			cur.Status = value
+		case "diagnostic-code":
+			cur.Diagnostic = strings.TrimSpace(typed)
+			last = &cur.Diagnostic
 		}
 	}
 	end()
-	return uid, failed, ok && len(failed) > 0
+	return n, len(n.Failed) > 0
 }
 
-// Book enters what an exchanger took into a ledger: arrivals of a load's
-// messages, and failure notices about them. It reports whether m was either;
-// otherwise it is somebody else's mail.
-func Book(l *Ledger, m *Mail) bool {
+// isReturned knows the types of a part that holds the original (RFC 6522 §3,
+// RFC 6533 §3).
+func isReturned(contentType string) bool {
+	for _, t := range []string{"text/rfc822-headers", "message/rfc822", "message/global-headers", "message/global"} {
+		if contentType == t || strings.HasPrefix(contentType, t+";") || strings.HasPrefix(contentType, t+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// Book enters what an exchanger took into a ledger: arrivals of the messages
+// of a load, and failure notices about them. It reports whether m was either;
+// otherwise it is somebody else's mail, or another load's.
+func Book(l *Ledger, run RunID, m *Mail) bool {
 	if uid, ok := m.ID(); ok {
+		if uid.Run() != run {
+			return false
+		}
 		for _, r := range m.Rcpts {
 			l.Arrived(KeyOf(uid, r), m.Body)
 		}
@@ -57,11 +104,16 @@ func Book(l *Ledger, m *Mail) bool {
 	if m.From != "" {
 		return false
 	}
-	uid, failed, ok := FailureNotice(m.Text)
-	for _, r := range failed {
-		if ok {
-			l.Bounced(KeyOf(uid, r))
-		}
+	n, ok := ReadNotice(m.Text)
+	if !ok {
+		return false
 	}
-	return ok
+	uid, ok := ParseUID(n.UID)
+	if !ok || uid.Run() != run {
+		return false
+	}
+	for _, r := range n.Failed {
+		l.Bounced(KeyOf(uid, r.Addr))
+	}
+	return true
 }

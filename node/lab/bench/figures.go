@@ -131,7 +131,7 @@ func tlsRelay(size, sessions, nPostfix, nPostern int) func(context.Context, targ
 	return func(ctx context.Context, t target, scale float64) (map[string]float64, error) {
 		n := count(t, scale, nPostfix, nPostern)
 		base, start := t.Sink().Count(), time.Now()
-		if _, err := load(ctx, loadSpec{addr: t.TLS(), tls: true, size: size, sessions: sessions, n: n}); err != nil {
+		if _, err := load(ctx, loadSpec{addr: t.TLS(), password: t.Password(), size: size, sessions: sessions, n: n}); err != nil {
 			return nil, err
 		}
 		if err := t.Sink().Wait(ctx, base+n, time.Minute); err != nil {

@@ -70,8 +70,9 @@ type bench struct {
 // target is one relay under test with a sink of its own.
 type target interface {
 	Name() string
-	Plain() string // host:port for clients allowed by network
-	TLS() string   // host:port with STARTTLS and AUTH
+	Plain() string    // host:port for clients allowed by network
+	TLS() string      // host:port with STARTTLS and AUTH
+	Password() string // of the one account, sender
 	Sink() *sink
 	Pause(context.Context) error // accept but do not deliver
 	// Resume delivers again, the backlog at once, and says from when on.

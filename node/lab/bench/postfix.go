@@ -149,10 +149,11 @@ func (p *postfix) passwords(dir string) error {
 	return os.Chmod(db, 0o644)
 }
 
-func (p *postfix) Name() string  { return "Postfix" }
-func (p *postfix) Plain() string { return p.addr }
-func (p *postfix) TLS() string   { return p.tls }
-func (p *postfix) Sink() *sink   { return p.sink }
+func (p *postfix) Name() string     { return "Postfix" }
+func (p *postfix) Plain() string    { return p.addr }
+func (p *postfix) TLS() string      { return p.tls }
+func (p *postfix) Password() string { return password }
+func (p *postfix) Sink() *sink      { return p.sink }
 
 // Pause puts what comes in on hold, so that its queue manager stays idle.
 func (p *postfix) Pause(ctx context.Context) error {
