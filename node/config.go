@@ -1,23 +1,32 @@
 package node
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
 // Config is one node's configuration file: YAML, strict.
 type Config struct {
-	// Name is the node's name in the cluster.
+	// Name is the node's name in the cluster [the machine's host name].
 	Name string `yaml:"name"`
-	// Dir holds the raft log, the queue and the admin socket's token; 0700.
+	// Dir holds the raft log, the queue and the operator's token; 0700
+	// [/var/lib/postern].
 	Dir string `yaml:"dir"`
-	// Hostname greets submission clients; neutral.
+	// Hostname greets submission clients; neutral. Required.
 	Hostname string `yaml:"hostname"`
 	// Bootstrap forms a cluster of one in an empty Dir.
 	Bootstrap bool `yaml:"bootstrap"`
 
-	Submission    []string `yaml:"submission"`     // host:port with STARTTLS
-	SubmissionTLS []string `yaml:"submission_tls"` // host:port with TLS from the start
-	Admin         string   `yaml:"admin"`          // host:port of the API
+	Submission    []string `yaml:"submission"`     // host:port with STARTTLS [:587, :2525]
+	SubmissionTLS []string `yaml:"submission_tls"` // host:port with TLS from the start [:465]
+	Admin         string   `yaml:"admin"`          // host:port of the API [127.0.0.1:8470]
+	AdminTLS      bool     `yaml:"admin_tls"`      // serve the API over TLS, with the certificate below
 	Metrics       string   `yaml:"metrics"`        // host:port of /metrics alone; "" serves it on admin
 
 	TLS struct {
@@ -25,24 +34,121 @@ type Config struct {
 		Key  string `yaml:"key"`
 	} `yaml:"tls"`
 
-	// OperatorTokenFile holds the operator's API token.
+	// OperatorTokenFile holds the operator's API token; made when it does not
+	// exist [DIR/operator.token].
 	OperatorTokenFile string `yaml:"operator_token_file"`
-	// SecretKeyFile holds 32 bytes (hex) that seal keys in the replicated state.
+	// SecretKeyFile holds 32 bytes (hex) that seal keys in the replicated
+	// state; made when it does not exist [DIR/secret.key].
 	SecretKeyFile string `yaml:"secret_key_file"`
 
-	Resolvers []string `yaml:"resolvers"` // host:port of own recursive resolvers
+	Resolvers []string `yaml:"resolvers"` // host:port of own recursive resolvers [127.0.0.1:53]
 
 	Delivery struct {
-		Port  uint16          `yaml:"port"`
-		Retry []time.Duration `yaml:"retry"`
+		Port  uint16          `yaml:"port"`  // of MX hosts [25]
+		Retry []time.Duration `yaml:"retry"` // waits after each attempt; the last one repeats
 	} `yaml:"delivery"`
 
 	Queue struct {
-		FreeFloor uint64 `yaml:"free_floor"` // bytes
+		FreeFloor uint64 `yaml:"free_floor"` // bytes [1 GB or 5 % of the disk, the smaller]
 	} `yaml:"queue"`
 
 	Log struct {
-		Level  string `yaml:"level"`  // debug, info, warn, error
-		Format string `yaml:"format"` // text or json
+		Level  string `yaml:"level"`  // debug, info, warn, error [info]
+		Format string `yaml:"format"` // text or json [text]
 	} `yaml:"log"`
+}
+
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// DefaultConfig is what a file that says nothing means. Hostname has no default.
+func DefaultConfig() Config {
+	name, _ := os.Hostname()
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
+	c := Config{
+		Name: name, Dir: "/var/lib/postern",
+		Submission: []string{":587", ":2525"}, SubmissionTLS: []string{":465"}, Admin: "127.0.0.1:8470",
+		Resolvers: []string{"127.0.0.1:53"},
+	}
+	c.Delivery.Port = 25
+	c.Log.Level, c.Log.Format = "info", "text"
+	return c
+}
+
+// ReadConfig reads a configuration file. Every problem that can be seen in the
+// file alone is in the error, a *ConfigError; CheckConfig also tries ports,
+// files and resolvers.
+func ReadConfig(name string) (Config, error) {
+	c, _, found, err := readConfig(name)
+	if err != nil {
+		return Config{}, err
+	}
+	if bad := faults(found); len(bad) > 0 {
+		return Config{}, &ConfigError{File: name, Findings: bad}
+	}
+	return c, nil
+}
+
+func readConfig(name string) (Config, lines, []Finding, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Config{}, nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return Config{}, nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if len(text) > maxConfig {
+		return Config{}, nil, nil, fmt.Errorf("read configuration: %s is larger than 1 MB", name)
+	}
+	c, at, found := parseConfig(text)
+	c.locate(filepath.Dir(name))
+	found = append(found, c.judge(at)...)
+	return c, at, found, nil
+}
+
+// locate makes file names whole: relative ones are beside the file.
+func (c *Config) locate(beside string) {
+	whole := func(name *string, standard string) {
+		if *name == "" {
+			*name = standard
+		}
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(beside, *name)
+		}
+	}
+	whole(&c.Dir, "")
+	whole(&c.TLS.Cert, "")
+	whole(&c.TLS.Key, "")
+	if c.Dir != "" {
+		whole(&c.OperatorTokenFile, filepath.Join(c.Dir, "operator.token"))
+		whole(&c.SecretKeyFile, filepath.Join(c.Dir, "secret.key"))
+	}
+}
+
+// resolvers gives the configured resolvers as addresses.
+func (c *Config) resolvers() ([]netip.AddrPort, error) {
+	all := make([]netip.AddrPort, 0, len(c.Resolvers))
+	for _, text := range c.Resolvers {
+		a, err := resolverAddr(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+var errNoResolver = errors.New("write an IP address, with :PORT when it is not 53")
+
+func resolverAddr(text string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return netip.AddrPortFrom(a, 53), nil
+	}
+	a, err := netip.ParseAddrPort(text)
+	if err != nil || a.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("read resolver %q: %w", text, errNoResolver)
+	}
+	return a, nil
 }

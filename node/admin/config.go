@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -34,6 +35,8 @@ type Config struct {
 	// beside the API, with the operator's token. MetricsListener as Listener.
 	MetricsAddr     string
 	MetricsListener net.Listener
+	// TLS, when set, is used on the API's port (not on that of the metrics).
+	TLS *tls.Config
 
 	// Node is this node's name.
 	Node    string

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,6 +76,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.cfg.TLS != nil {
+		l = tls.NewListener(l, s.cfg.TLS)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	if s.cfg.MetricsAddr != "" || s.cfg.MetricsListener != nil {
 		ml, err := listen(ctx, s.cfg.MetricsAddr, s.cfg.MetricsListener)
@@ -91,13 +95,13 @@ func (s *Server) Run(ctx context.Context) error {
 
 func listen(ctx context.Context, addr string, given net.Listener) (net.Listener, error) {
 	if given != nil {
-		return given, nil
+		return netutil.LimitListener(given, maxConns), nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for admin: %w", err)
 	}
-	return l, nil
+	return netutil.LimitListener(l, maxConns), nil
 }
 
 // serve answers on l until ctx ends. Every phase of a request has a deadline,
@@ -113,7 +117,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(netutil.LimitListener(l, maxConns)) }()
+	go func() { done <- srv.Serve(l) }()
 	select {
 	case err := <-done:
 		return fmt.Errorf("serve admin: %w", err)

@@ -41,7 +41,7 @@ func (s *Server) usageOf(st *tenant.State, t *tenant.Tenant, a *tenant.Account) 
 	windows := st.WindowsOf(a.ID, st.Now())
 	all := make([]Usage, 0, len(windows))
 	for _, w := range windows {
-		used, limit := st.UsageOf(a.ID, w), st.Limit(a.ID, w.Kind)
+		used, limit := st.SpentOf(a.ID, w), st.Limit(a.ID, w.Kind)
 		if s.cfg.Used != nil {
 			used = s.cfg.Used(a.ID, w)
 		}

@@ -1,0 +1,153 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/tenant"
+)
+
+// judge looks at what the file says by itself.
+func (c *Config) judge(at lines) []Finding {
+	j := &judgement{at: at}
+	if !tenant.ValidName(c.Name) {
+		j.bad("name", "write a-z, 0-9 and hyphens, 63 at most", "%q is no node name", c.Name)
+	}
+	if c.Dir == "" {
+		j.bad("dir", "write where the node keeps its state", "is empty")
+	}
+	switch {
+	case c.Hostname == "":
+		j.bad("hostname", "write the name clients see, such as smtp.example.net", "is missing")
+	case !tenant.ValidHost(c.Hostname):
+		j.bad("hostname", "write a lower-case name such as smtp.example.net", "%q is no host name", c.Hostname)
+	}
+	c.judgePorts(j)
+	c.judgeTLS(j)
+	for i, r := range c.Resolvers {
+		if _, err := resolverAddr(r); err != nil {
+			j.bad(fmt.Sprintf("resolvers[%d]", i), errNoResolver.Error(), "%q is no resolver", r)
+		}
+	}
+	if len(c.Resolvers) == 0 {
+		j.bad("resolvers", "name at least one", "no resolver: no mail could leave")
+	}
+	if c.Delivery.Port == 0 {
+		j.bad("delivery.port", "25 is what mail servers listen on", "0 is no port")
+	}
+	for i, d := range c.Delivery.Retry {
+		if d < time.Second || d > 7*24*time.Hour {
+			j.bad(fmt.Sprintf("delivery.retry[%d]", i), "write a time from 1s to 168h", "%s is no wait", d)
+		}
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		j.bad("log.level", "write debug, info, warn or error", "%q is no level", c.Log.Level)
+	}
+	if !slices.Contains([]string{"text", "json"}, c.Log.Format) {
+		j.bad("log.format", "write text or json", "%q is no format", c.Log.Format)
+	}
+	return j.found
+}
+
+type judgement struct {
+	at    lines
+	found []Finding
+}
+
+func (j *judgement) bad(key, mend, format string, args ...any) {
+	j.found = append(j.found, Finding{Line: j.line(key), Key: key, Text: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+func (j *judgement) doubt(key, mend, format string, args ...any) {
+	j.bad(key, mend, format, args...)
+	j.found[len(j.found)-1].Warning = true
+}
+
+// line is where a key stands, or the list it would stand in.
+func (j *judgement) line(key string) int {
+	if n, ok := j.at[key]; ok {
+		return n
+	}
+	list, _, _ := strings.Cut(key, "[")
+	return j.at[list]
+}
+
+// port is one address the node listens on.
+type port struct{ key, addr string }
+
+func (c *Config) ports() []port {
+	var all []port
+	for i, a := range c.Submission {
+		all = append(all, port{fmt.Sprintf("submission[%d]", i), a})
+	}
+	for i, a := range c.SubmissionTLS {
+		all = append(all, port{fmt.Sprintf("submission_tls[%d]", i), a})
+	}
+	all = append(all, port{"admin", c.Admin})
+	if c.Metrics != "" {
+		all = append(all, port{"metrics", c.Metrics})
+	}
+	return all
+}
+
+func (c *Config) judgePorts(j *judgement) {
+	if len(c.Submission)+len(c.SubmissionTLS) == 0 {
+		j.bad("submission", "name at least one address", "no port for tenants")
+	}
+	seen := map[string]string{}
+	for _, p := range c.ports() {
+		if err := isListen(p.addr); err != nil {
+			j.bad(p.key, "write HOST:PORT or :PORT; HOST is an address of this machine", "%q is no address: %s", p.addr, err)
+			continue
+		}
+		if other, twice := seen[p.addr]; twice && !strings.HasSuffix(p.addr, ":0") {
+			j.bad(p.key, "choose another port", "%s is taken by %s already", p.addr, other)
+		}
+		seen[p.addr] = p.key
+	}
+}
+
+func (c *Config) judgeTLS(j *judgement) {
+	switch {
+	case c.TLS.Cert == "" && c.TLS.Key == "":
+		if len(c.SubmissionTLS) > 0 {
+			j.bad("tls", "set tls.cert and tls.key, or submission_tls: []", "no certificate for submission_tls")
+		} else {
+			j.doubt("tls", "set tls.cert and tls.key", "no certificate: clients cannot log in, only allowed networks can send")
+		}
+		if c.AdminTLS {
+			j.bad("admin_tls", "set tls.cert and tls.key", "no certificate for it")
+		}
+	case c.TLS.Cert == "":
+		j.bad("tls.cert", "name the PEM file of the certificate", "is missing beside tls.key")
+	case c.TLS.Key == "":
+		j.bad("tls.key", "name the PEM file of the key", "is missing beside tls.cert")
+	}
+	if host, _, err := net.SplitHostPort(c.Admin); err == nil && !c.AdminTLS {
+		if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
+			j.doubt("admin", "set admin_tls: true, or listen on 127.0.0.1", "tokens would cross the network unencrypted")
+		}
+	}
+}
+
+func isListen(addr string) error {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("no port in it")
+	}
+	if n, err := strconv.ParseUint(p, 10, 16); err != nil || n > 65535 {
+		return fmt.Errorf("%q is no port", p)
+	}
+	if host == "" || host == "localhost" {
+		return nil
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		return fmt.Errorf("%q is no IP address", host)
+	}
+	return nil
+}
