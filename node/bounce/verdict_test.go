@@ -1,0 +1,139 @@
+package bounce
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestClassify(t *testing.T) {
+	cases := []struct {
+		code     int
+		enhanced string
+		text     string
+		class    string
+		scope    Scope
+		retry    bool
+	}{
+		// recipients
+		{550, "5.1.1", "<x@b.example>: Recipient address rejected: User unknown in virtual mailbox table", InvalidRecipient, ScopeRecipient, false},
+		{550, "", "No such user here", InvalidRecipient, ScopeRecipient, false},
+		{450, "4.1.1", "unverified address", InvalidRecipient, ScopeRecipient, true},
+		{550, "5.2.1", "The email account that you tried to reach is disabled", InactiveMailbox, ScopeRecipient, false},
+		{450, "4.2.1", "The user you are trying to contact is receiving mail too quickly", RateLimited, ScopeDestination, true},
+		{552, "5.2.2", "The recipient's inbox is out of storage space", QuotaIssues, ScopeRecipient, false},
+		{452, "4.2.2", "Mailbox full", QuotaIssues, ScopeRecipient, true},
+		{550, "", "mailbox is full", QuotaIssues, ScopeRecipient, false},
+		{550, "5.1.2", "host unknown", BadDomain, ScopeRecipient, false},
+		{556, "5.1.10", "domain accepts no mail (null MX)", BadDomain, ScopeRecipient, false},
+		{550, "5.4.1", "Recipient address rejected: Access denied", InvalidRecipient, ScopeRecipient, false},
+		{550, "5.1.0", "Address rejected", PolicyRelated, ScopeRecipient, false},
+		// greylisting
+		{451, "4.7.1", "Greylisting in action, please come back later", Greylisting, ScopeDestination, true},
+		{450, "4.2.0", "<x@b.example>: Recipient address rejected: Greylisted, see http://b.example", Greylisting, ScopeDestination, true},
+		{421, "", "You have been graylisted", Greylisting, ScopeDestination, true},
+		// our IP, whatever the code
+		{554, "5.7.1", "Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org; https://www.spamhaus.org/query/ip/192.0.2.1", IPBlock, ScopeSource, true},
+		{550, "5.7.1", "Mail from 192.0.2.1 rejected: listed at dnsbl.example", IPBlock, ScopeSource, true},
+		{554, "", "No SMTP service IP address is block listed. See case?c=r0201", IPBlock, ScopeSource, true},
+		{550, "5.7.1", "very low reputation of the sending IP address", IPBlock, ScopeSource, true},
+		{421, "4.7.0", "very low reputation of the sending IP address", IPThrottle, ScopeSource, true},
+		{421, "4.7.28", "unusual rate of unsolicited mail originating from your IP address", IPThrottle, ScopeSource, true},
+		{550, "5.7.0", "Blocked - see https://ipcheck.proofpoint.com/?ip=192.0.2.1", IPBlock, ScopeSource, true},
+		{554, "5.7.1", "Client host rejected: IP in RBL", IPBlock, ScopeSource, true},
+		{554, "5.7.1", "The message is garbled", PolicyRelated, ScopeRecipient, false},
+		{550, "5.7.1", "Error: open resolver; https://www.spamhaus.org/returnc/pub/192.0.2.53", TransientFailure, ScopeDestination, true},
+		// not our IP
+		{554, "5.7.1", "Sender domain blocked using dbl.spamhaus.org", InvalidSender, ScopeSender, false},
+		{550, "5.7.1", "You are on this user's block list", PolicyRelated, ScopeRecipient, false},
+		{550, "5.7.1", "contains a link blacklisted by us", SpamContent, ScopeMessage, false},
+		// our set-up
+		{550, "5.7.25", "The IP address sending this message does not have a record", BadConfiguration, ScopeNode, true},
+		{450, "4.7.1", "Client host rejected: cannot find your reverse hostname, [192.0.2.1]", BadConfiguration, ScopeNode, true},
+		{504, "5.5.2", "<x>: Helo command rejected: need fully-qualified hostname", BadConfiguration, ScopeNode, true},
+		{530, "5.7.0", "Must issue a STARTTLS command first", BadConfiguration, ScopeNode, true},
+		// authentication
+		{550, "5.7.26", "This mail has been blocked because the sender is unauthenticated", AuthenticationFailed, ScopeSender, false},
+		{550, "5.7.1", "SPF check failed", AuthenticationFailed, ScopeSender, false},
+		{550, "5.7.1", "Unauthenticated email is not accepted due to the domain's DMARC policy", AuthenticationFailed, ScopeSender, false},
+		{421, "4.7.27", "SPF did not pass", AuthenticationFailed, ScopeSender, true},
+		// message
+		{554, "5.7.1", "Message rejected as spam by Content Filtering", SpamContent, ScopeMessage, false},
+		{550, "", "spam message rejected", SpamContent, ScopeMessage, false},
+		{554, "5.7.1", "virus found: Eicar", VirusRelated, ScopeMessage, false},
+		{552, "5.3.4", "Message size exceeds fixed limit", MessageTooLarge, ScopeMessage, false},
+		{554, "5.6.3", "message has 8-bit content and the host does not take it (8BITMIME)", ProtocolErrors, ScopeMessage, false},
+		{553, "5.6.7", "host does not take internationalized mail (SMTPUTF8)", ProtocolErrors, ScopeMessage, false},
+		{554, "5.6.0", "message has a bare CR or LF and cannot be sent", ProtocolErrors, ScopeMessage, false},
+		// sender
+		{553, "5.1.8", "Domain of sender address a@b does not resolve", InvalidSender, ScopeSender, false},
+		{550, "", "Sender address rejected: Domain not found", InvalidSender, ScopeSender, false},
+		// relaying and routing
+		{554, "5.7.1", "<x@b.example>: Relay access denied", RelayingIssues, ScopeDestination, false},
+		{550, "5.4.6", "mail for the domain would loop back to this host", RoutingErrors, ScopeDestination, false},
+		// how fast
+		{452, "4.5.3", "Too many recipients", TooManyRecipients, ScopeDestination, true},
+		{421, "", "Too many connections from your host", RateLimited, ScopeSource, true},
+		{421, "4.7.0", "Try again later, closing connection", TransientFailure, ScopeDestination, true},
+		// generic
+		{451, "4.3.0", "Temporary lookup failure", TransientFailure, ScopeDestination, true},
+		{450, "", "hm", TransientFailure, ScopeDestination, true},
+		{500, "", "what?", ProtocolErrors, ScopeDestination, false},
+		{550, "5.7.1", "go away", PolicyRelated, ScopeRecipient, false},
+		{554, "", "Transaction failed", Uncategorized, ScopeUnknown, false},
+		{554, "", "", Uncategorized, ScopeUnknown, false},
+		{299, "", "", Uncategorized, ScopeUnknown, true},
+		{-1, "", "", Uncategorized, ScopeUnknown, true},
+		// our own diagnoses
+		{0, "4.4.1", "connect to 192.0.2.1: timed out", NoAnswerFromHost, ScopeDestination, true},
+		{0, "4.4.2", "connection reset by the other side", BadConnection, ScopeDestination, true},
+		{451, "4.4.3", "look-up failed", DNSFailure, ScopeDestination, true},
+		{0, "", "", Uncategorized, ScopeUnknown, true},
+	}
+	for _, c := range cases {
+		got := Classify(c.code, c.enhanced, c.text)
+		if want := (Verdict{c.class, c.scope, c.retry}); got != want {
+			t.Errorf("%d %s %s\n got %+v\nwant %+v", c.code, c.enhanced, c.text, got, want)
+		}
+	}
+}
+
+func TestRulesAreReachableAndLowerCase(t *testing.T) {
+	for i, r := range genericRules {
+		if r.class == "" || r.scope == 0 {
+			t.Errorf("rule %d has no class or scope", i)
+		}
+		for _, w := range append(append(append([]string{}, r.words...), r.also...), r.without...) {
+			if w != strings.ToLower(w) || len(strings.TrimSuffix(w, "$")) < 3 {
+				t.Errorf("rule %d: pattern %q can never fit", i, w)
+			}
+		}
+		if r.hold && (r.scope == ScopeRecipient || r.scope == ScopeMessage || r.scope == ScopeSender) {
+			t.Errorf("rule %d holds a message for its own fault", i)
+		}
+	}
+}
+
+func FuzzClassify(f *testing.F) {
+	f.Add(550, "5.7.1", "Client host [192.0.2.1] blocked using zen.spamhaus.org")
+	f.Add(0, "5", "")
+	f.Add(421, "...", "\x00\xff greylist")
+	f.Fuzz(func(t *testing.T, code int, enhanced, text string) {
+		v := Classify(code, enhanced, text)
+		if v.Class == "" || v.Scope == 0 {
+			t.Fatalf("empty verdict %+v", v)
+		}
+		if code/100 == 4 && !v.Retry {
+			t.Fatalf("4xx ended a recipient: %+v", v)
+		}
+		if !v.Retry && (v.Scope == ScopeSource || v.Scope == ScopeNode) {
+			t.Fatalf("our fault ended a recipient: %+v", v)
+		}
+	})
+}
+
+func BenchmarkClassify(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		Classify(554, "5.0.0", "Transaction failed for a reason of which nobody ever heard, code 9f2a-77")
+	}
+}
