@@ -11,6 +11,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -18,6 +20,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,7 +99,9 @@ func newRig(t testing.TB, opts ...rigOption) *rig {
 	r.addr, r.addrS = plain.Addr().String(), implicit.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- r.srv.Run(ctx, Listener{Listener: plain}, Listener{Listener: implicit, Implicit: true}) }()
+	go func() {
+		done <- r.srv.Run(ctx, Listener{Listener: plain}, Listener{Listener: implicit, Implicit: true})
+	}()
 	var once sync.Once
 	r.stop = func() {
 		once.Do(func() {
@@ -200,9 +205,10 @@ func (r *rig) kept() (out []keptMessage) {
 // noting is the real queue, with a note of what it took.
 type noting struct {
 	store
-	mu   sync.Mutex
-	list []keptMessage
-	fail func(step string) error // injected errors, nil for none
+	mu    sync.Mutex
+	list  []keptMessage
+	quiet atomic.Bool // note nothing
+	fail  sync.Map    // injected errors by step
 }
 
 type notingMessage struct {
@@ -211,11 +217,18 @@ type notingMessage struct {
 }
 
 func (n *noting) failed(step string) error {
-	if n.fail == nil {
-		return nil
+	if err, ok := n.fail.Load(step); ok {
+		return err.(error)
 	}
-	return n.fail(step)
+	return nil
 }
+
+// inject makes a step fail from now on.
+func (n *noting) inject(step string, err error) { n.fail.Store(step, err) }
+
+var errFullQueue = fmt.Errorf("probe disk: %w", queue.ErrFull)
+
+func base64text(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func (n *noting) Full() error {
 	if err := n.failed("full"); err != nil {
@@ -244,7 +257,7 @@ func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelop
 		return queue.ID{}, err
 	}
 	id, err := m.message.Put(ctx, prefix, e, spend)
-	if err == nil {
+	if err == nil && !m.n.quiet.Load() {
 		m.n.mu.Lock()
 		m.n.list = append(m.n.list, keptMessage{id: id, env: e})
 		m.n.mu.Unlock()

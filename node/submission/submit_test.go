@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -9,7 +8,7 @@ import (
 )
 
 func plain(user, pass string) string {
-	return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + pass))
+	return base64text("\x00" + user + "\x00" + pass)
 }
 
 func TestMessageOverStartTLSAndAuth(t *testing.T) {

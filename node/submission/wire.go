@@ -177,6 +177,9 @@ func (w *wire) relay(line []byte) {
 			return
 		}
 		w.say("354 End data with <CR><LF>.<CR><LF>\r\n")
+	case code == "500" && (w.verb == verbMail || w.verb == verbRcpt):
+		w.say("555") // an unknown parameter, RFC 5321 §4.1.1.11
+		w.out = append(w.out, line[3:]...)
 	case code != "250" || w.verb == verbData || w.verb == verbOther:
 		w.out = append(w.out, line...)
 	case !final:
