@@ -16,7 +16,7 @@ const maxBody = 8 << 20 // octets of one API request
 
 // serveAPI answers the lab's HTTP API until ctx ends.
 //
-//	GET  /messages?to=&from=&mx=&source=&uid=&queue_id=&message_id=&after=&limit=
+//	GET  /messages?to=&from=&mx=&source=&uid=&received_id=&message_id=&after=&limit=
 //	GET  /exchangers
 //	PUT  /mood/{mx}   {"mood":"greylist","wait":"5s","tls":true}, or one word
 //	PUT  /dns         {"shop.test":{"records":["MX 10 mx.inbox.test."]},"gone.test":null}
@@ -52,7 +52,7 @@ func (l *Lab) getMessages(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	f := Filter{
 		MX: q.Get("mx"), Source: q.Get("source"), To: q.Get("to"), From: q.Get("from"),
-		UID: q.Get("uid"), QueueID: q.Get("queue_id"), MessageID: q.Get("message_id"),
+		UID: q.Get("uid"), ReceivedID: q.Get("received_id"), MessageID: q.Get("message_id"),
 	}
 	var err error
 	if s := q.Get("after"); s != "" {

@@ -267,6 +267,14 @@ func (l *Ledger) Final() Counts {
 	return c
 }
 
+// Awaits reports whether k was accepted and nothing was heard of it yet.
+func (l *Ledger) Awaits(k Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.open[k]
+	return ok && e.verdict == Accepted && e.flags&flagLost == 0
+}
+
 // Open lists up to max accepted recipients nothing was heard of yet.
 func (l *Ledger) Open(max int) []Key {
 	l.mu.Lock()

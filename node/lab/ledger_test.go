@@ -150,7 +150,7 @@ func TestReadNotice(t *testing.T) {
 		"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nReceived: by x\r\n\twith ESMTPSA id 1-2-3; now\r\n" + UIDHeader + ": " + uid.String() + "\r\nMessage-ID: <m@x>\r\n--b--\r\n"
 	n, ok := ReadNotice(text)
 	want := Notice{Failed: []FailedRcpt{{"a@nobody.test", "5.1.1", "550 5.1.1 no such user"}, {"c@full.test", "", ""}},
-		UID: uid.String(), QueueID: "1-2-3", MessageID: "<m@x>"}
+		UID: uid.String(), ReceivedID: "1-2-3", MessageID: "<m@x>"}
 	if !ok || !reflect.DeepEqual(n, want) {
 		t.Errorf("ReadNotice = %+v %v, want %+v", n, ok, want)
 	}

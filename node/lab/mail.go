@@ -19,11 +19,11 @@ type Mail struct {
 	Rcpts  []string  `json:"rcpts"`
 	Size   int64     `json:"size"` // octets behind DATA, without dot-stuffing
 	// Body is the hash of what follows the header.
-	Body      Hash   `json:"-"`
-	BodyHex   string `json:"body"`
-	MessageID string `json:"message_id,omitempty"`
-	QueueID   string `json:"queue_id,omitempty"` // from the newest Received
-	UID       string `json:"uid,omitempty"`
+	Body       Hash   `json:"-"`
+	BodyHex    string `json:"body"`
+	MessageID  string `json:"message_id,omitempty"`
+	ReceivedID string `json:"received_id,omitempty"` // of the newest Received field
+	UID        string `json:"uid,omitempty"`
 	// Bare counts CR and LF that were not a pair; Early says that bytes of the
 	// message came before the 354. Both are faults of the client.
 	Bare  int  `json:"bare,omitempty"`
@@ -50,8 +50,8 @@ func (m *Mail) readHead(head []byte) {
 			return
 		}
 		if line[0] == ' ' || line[0] == '\t' {
-			if field == "received" && m.QueueID == "" {
-				m.QueueID = queueID(string(line))
+			if field == "received" && m.ReceivedID == "" {
+				m.ReceivedID = receivedID(string(line))
 			}
 			continue
 		}
@@ -65,15 +65,15 @@ func (m *Mail) readHead(head []byte) {
 		case bytes.EqualFold(name, []byte("Message-ID")):
 			m.MessageID = string(bytes.TrimSpace(value))
 		case bytes.EqualFold(name, []byte("Received")):
-			if field == "received" || m.QueueID != "" {
+			if field == "received" || m.ReceivedID != "" {
 				field = "older"
 				continue
 			}
 			field = "received"
-			m.QueueID = queueID(string(value))
+			m.ReceivedID = receivedID(string(value))
 			continue
 		}
-		if field == "received" && m.QueueID != "" {
+		if field == "received" && m.ReceivedID != "" {
 			field = "older"
 		} else if field != "older" {
 			field = ""
@@ -81,8 +81,8 @@ func (m *Mail) readHead(head []byte) {
 	}
 }
 
-// queueID finds the "id" clause of a piece of a Received field (RFC 5321 §4.4).
-func queueID(s string) string {
+// receivedID finds the "id" clause of a piece of a Received field (RFC 5321 §4.4).
+func receivedID(s string) string {
 	words := strings.Fields(s)
 	for i, w := range words {
 		if w == "id" && i+1 < len(words) {
@@ -128,7 +128,7 @@ func (r *ring) add(m *Mail) {
 
 // Filter narrows what Messages lists; zero fields match all.
 type Filter struct {
-	MX, Source, To, From, UID, QueueID, MessageID string
+	MX, Source, To, From, UID, ReceivedID, MessageID string
 	// After skips mails up to that number.
 	After uint64
 	// Limit is at most 10,000; 0 means 100.
@@ -140,7 +140,7 @@ func (f Filter) match(m *Mail) bool {
 		(f.Source == "" || f.Source == m.Source) &&
 		(f.From == "" || strings.EqualFold(f.From, m.From)) &&
 		(f.UID == "" || f.UID == m.UID) &&
-		(f.QueueID == "" || f.QueueID == m.QueueID) &&
+		(f.ReceivedID == "" || f.ReceivedID == m.ReceivedID) &&
 		(f.MessageID == "" || strings.Trim(f.MessageID, "<>") == strings.Trim(m.MessageID, "<>")) &&
 		(f.To == "" || hasRcpt(m.Rcpts, f.To))
 }

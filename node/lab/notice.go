@@ -11,9 +11,9 @@ const maxFailed = 1000
 type Notice struct {
 	Failed []FailedRcpt
 	// Of the message it returns, as far as its header came along.
-	UID       string
-	QueueID   string
-	MessageID string
+	UID        string
+	ReceivedID string
+	MessageID  string
 }
 
 // FailedRcpt is a recipient given up.
@@ -52,7 +52,7 @@ func ReadNotice(text string) (n Notice, ok bool) {
 			if line == "" && returned {
 				var m Mail
 				m.readHead([]byte(rest))
-				n.UID, n.QueueID, n.MessageID = m.UID, m.QueueID, m.MessageID
+				n.UID, n.ReceivedID, n.MessageID = m.UID, m.ReceivedID, m.MessageID
 				break
 			}
 			continue

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// demoOptions are the flags of postern demo.
+type demoOptions struct {
+	dir       string
+	nodes     int
+	tenants   int
+	routes    []string
+	relayFrom []string
+	restart   time.Duration
+	traffic   float64
+}
+
+// demoCommand is postern demo.
+func demoCommand() *cobra.Command {
+	var o demoOptions
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Start a node and a pretend Internet on this machine, ready for a first message",
+		Long: `Start a node and a pretend Internet on this machine's loopback addresses, with
+tenants and passwords, and print how to send a first message. Nothing leaves
+this machine. Ctrl-C ends it; the directory stays and can be used again.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return runDemo(ctx, o, cmd.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.dir, "dir", "", "directory of the demo's state; used again, it resumes the same cluster, tenants and passwords (default a new temporary one)")
+	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; this version runs one")
+	f.IntVar(&o.tenants, "tenants", 6, "number of tenants, 1 to 20")
+	f.StringArrayVar(&o.routes, "route", nil, "DOMAIN=HOST:PORT: deliver that domain to that SMTP server (repeatable)")
+	f.StringArrayVar(&o.relayFrom, "relay-from", nil, "CIDR: the first account may send without AUTH from there (repeatable)")
+	f.DurationVar(&o.restart, "restart", 0, "start a dead node again after that long, such as 500ms (default: it stays dead)")
+	f.Float64Var(&o.traffic, "traffic", 2, "messages a second of background traffic; 0 for none")
+	return c
+}
+
+// check refuses what this version cannot do, before anything is started.
+func (o demoOptions) check() ([]demoRoute, []netip.Prefix, error) {
+	switch {
+	case o.nodes != 1:
+		return nil, nil, fmt.Errorf("check flags: --nodes %d: this version runs one node", o.nodes)
+	case o.tenants < 1 || o.tenants > 20:
+		return nil, nil, fmt.Errorf("check flags: --tenants %d: a node carries 1 to 20", o.tenants)
+	case o.restart < 0:
+		return nil, nil, errors.New("check flags: --restart must not be negative")
+	case o.traffic < 0 || o.traffic > 1000:
+		return nil, nil, errors.New("check flags: --traffic must be 0 to 1000 messages a second")
+	}
+	var routes []demoRoute
+	for _, s := range o.routes {
+		r, err := parseDemoRoute(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		routes = append(routes, r)
+	}
+	var nets []netip.Prefix
+	for _, s := range o.relayFrom {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, nil, fmt.Errorf("check flags: --relay-from %q: write it like 127.0.0.0/8", s)
+		}
+		nets = append(nets, p.Masked())
+	}
+	return routes, nets, nil
+}
+
+// demoRoute is one --route.
+type demoRoute struct {
+	Domain, Host string
+	Port         uint16
+}
+
+func parseDemoRoute(s string) (demoRoute, error) {
+	domain, to, ok := strings.Cut(s, "=")
+	host, port, err := net.SplitHostPort(to)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	if !ok || domain == "" || err != nil || host == "" || perr != nil || n == 0 {
+		return demoRoute{}, fmt.Errorf("check flags: --route %q: write it like example.org=127.0.0.1:1025", s)
+	}
+	return demoRoute{Domain: strings.ToLower(domain), Host: host, Port: uint16(n)}, nil
+}
+
+// runDemo starts everything, waits for ctx, and ends everything. The error
+// says what kept the demo from running; being told to end is none.
+func runDemo(ctx context.Context, o demoOptions, out interface{ Write([]byte) (int, error) }) error {
+	routes, nets, err := o.check()
+	if err != nil {
+		return err
+	}
+	dir, err := openDemoDir(o.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	d := &demo{opt: o, dir: dir, routes: routes, nets: nets, screen: newScreen(out)}
+	return d.run(ctx)
+}

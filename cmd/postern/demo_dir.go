@@ -1,0 +1,196 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// The demo's addresses. 127.0.0.1 and .2 are test points of DNSBLs, so sources
+// have others.
+var (
+	demoHost   = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	demoLab    = netip.AddrFrom4([4]byte{127, 78, 0, 1})
+	demoInbox  = netip.AddrFrom4([4]byte{127, 78, 0, 10})
+	demoNode   = "n1"
+	demoDomain = "relay.test"
+)
+
+// demoState is what a directory keeps for the next run, passwords included.
+type demoState struct {
+	Ports   demoPorts    `json:"ports"`
+	Tenants []demoTenant `json:"tenants"`
+}
+
+// demoPorts stay over restarts.
+type demoPorts struct {
+	Submission    uint16 `json:"submission"`
+	Submission2   uint16 `json:"submission2"`
+	SubmissionTLS uint16 `json:"submission_tls"`
+	Admin         uint16 `json:"admin"`
+	Metrics       uint16 `json:"metrics"`
+	DNS           uint16 `json:"dns"`
+	MX            uint16 `json:"mx"`
+	LabAPI        uint16 `json:"lab_api"`
+}
+
+// demoTenant is one tenant with its two accounts: the user's and the one that
+// background traffic uses.
+type demoTenant struct {
+	Name     string `json:"name"`
+	Domain   string `json:"domain"`
+	Username string `json:"username"`
+	Password string `json:"password"`
+	Daily    string `json:"daily"`
+	DailyKey string `json:"daily_password"`
+	DKIM     string `json:"dkim_record,omitempty"`
+}
+
+// demoDir is the demo's directory; one demo at a time uses it.
+type demoDir struct {
+	path  string
+	lock  *os.File
+	state demoState
+	fresh bool
+}
+
+// openDemoDir makes or reopens the directory and its state. Ports are chosen
+// the first time only.
+func openDemoDir(path string) (*demoDir, error) {
+	var err error
+	if path == "" {
+		path, err = os.MkdirTemp("", "postern-demo-")
+	} else if path, err = filepath.Abs(path); err == nil {
+		err = os.MkdirAll(path, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make demo directory: %w", err)
+	}
+	d := &demoDir{path: path}
+	if d.lock, err = os.OpenFile(d.file("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("lock demo directory: %w", err)
+	}
+	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		d.close()
+		return nil, fmt.Errorf("lock demo directory %s: another demo runs in it", path)
+	}
+	if err := d.load(); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *demoDir) close() { _ = d.lock.Close() }
+
+func (d *demoDir) file(parts ...string) string {
+	return filepath.Join(append([]string{d.path}, parts...)...)
+}
+
+func (d *demoDir) load() error {
+	b, err := os.ReadFile(d.file("state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		d.fresh = true
+		if err := d.choosePorts(); err != nil {
+			return err
+		}
+		return d.save()
+	}
+	if err != nil {
+		return fmt.Errorf("read demo state: %w", err)
+	}
+	if err := json.Unmarshal(b, &d.state); err != nil {
+		return fmt.Errorf("read demo state %s: %w", d.file("state.json"), err)
+	}
+	return nil
+}
+
+func (d *demoDir) save() error { return writeJSON(d.file("state.json"), d.state) }
+
+// choosePorts takes favourites where they are free, so that the examples of
+// one demo are those of the next.
+func (d *demoDir) choosePorts() error {
+	p := &d.state.Ports
+	taken := map[uint16]bool{}
+	for _, c := range []struct {
+		to   *uint16
+		ip   netip.Addr
+		like uint16
+	}{
+		{&p.Submission, demoHost, 2525}, {&p.Submission2, demoHost, 5870}, {&p.SubmissionTLS, demoHost, 4650},
+		{&p.Admin, demoHost, 8025}, {&p.Metrics, demoHost, 9025},
+		{&p.DNS, demoLab, 5300}, {&p.LabAPI, demoLab, 8078}, {&p.MX, demoInbox, 2500},
+	} {
+		port, err := freePort(c.ip, c.like, taken)
+		if err != nil {
+			return err
+		}
+		taken[port], *c.to = true, port
+	}
+	return nil
+}
+
+func freePort(ip netip.Addr, like uint16, taken map[uint16]bool) (uint16, error) {
+	for _, try := range []uint16{like, 0, 0, 0, 0, 0} {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, try).String())
+		if err != nil {
+			if try == 0 {
+				return 0, fmt.Errorf("find free port: %w", err)
+			}
+			continue
+		}
+		a, ok := l.Addr().(*net.TCPAddr)
+		_ = l.Close()
+		if ok && !taken[uint16(a.Port)] {
+			return uint16(a.Port), nil
+		}
+	}
+	return 0, errors.New("find free port: none")
+}
+
+// secret reads a file of random hex, or makes it. Only its owner may read it.
+func (d *demoDir) secret(octets int, parts ...string) (string, error) {
+	name := d.file(parts...)
+	b, err := os.ReadFile(name)
+	if err == nil {
+		return string(b), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	raw := make([]byte, octets)
+	_, _ = rand.Read(raw) // never fails (crypto/rand)
+	s := hex.EncodeToString(raw)
+	if err := replaceFile(name, []byte(s)); err != nil {
+		return "", err
+	}
+	return s, nil
+}
+
+func writeJSON(name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	return replaceFile(name, append(b, '\n'))
+}
+
+// replaceFile writes a file that a reader sees wholly or not at all.
+func replaceFile(name string, b []byte) error {
+	tmp := name + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	if err := os.Rename(tmp, name); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/node/admin"
+	"postern/node/lab"
+)
+
+// demoJSON is demo.json: what tests and tools need of a running demo. What is
+// not built yet, or not running now, is null.
+type demoJSON struct {
+	Nodes         []demoJSONNode   `json:"nodes"`
+	Tenants       []demoJSONTenant `json:"tenants"`
+	OperatorToken string           `json:"operator_token"`
+	Console       *string          `json:"console"`
+	Lab           demoJSONLab      `json:"lab"`
+}
+
+type demoJSONNode struct {
+	Name          string   `json:"name"`
+	PID           *int     `json:"pid"`
+	Submission    []string `json:"submission"`
+	SubmissionTLS string   `json:"submission_tls"`
+	Intake        *string  `json:"intake"`
+	Admin         string   `json:"admin"`
+	Metrics       string   `json:"metrics"`
+	Sources       []string `json:"sources"`
+}
+
+type demoJSONTenant struct {
+	Name     string  `json:"name"`
+	Username string  `json:"username"`
+	Password string  `json:"password"`
+	Home     string  `json:"home"`
+	Backup   *string `json:"backup"`
+	Owner    string  `json:"owner"`
+	Source   string  `json:"source"`
+}
+
+type demoJSONLab struct {
+	DNS string `json:"dns"`
+	MX  string `json:"mx"`
+	API string `json:"api"`
+}
+
+// writeJSON replaces demo.json.
+func (d *demo) writeJSON(ctx context.Context) error {
+	d.lookPlaces(ctx)
+	p := d.dir.state.Ports
+	n := demoJSONNode{
+		Name: demoNode, Submission: []string{hostPort(p.Submission), hostPort(p.Submission2)},
+		SubmissionTLS: hostPort(p.SubmissionTLS), Admin: hostPort(p.Admin), Metrics: hostPort(p.Metrics),
+	}
+	for _, s := range demoSources() {
+		n.Sources = append(n.Sources, s.addr.String())
+	}
+	j := demoJSON{OperatorToken: d.token, Lab: demoJSONLab{DNS: d.lab.DNS(), API: d.lab.API(),
+		MX: net.JoinHostPort(demoInbox.String(), strconv.Itoa(int(d.lab.MXPort())))}}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.node != nil {
+		n.PID = &d.node.pid
+	}
+	j.Nodes = []demoJSONNode{n}
+	for _, t := range d.dir.state.Tenants {
+		at := d.places[t.Name]
+		row := demoJSONTenant{Name: t.Name, Username: t.Username, Password: t.Password, Home: at.home, Owner: at.owner, Source: at.source}
+		if at.backup != "" {
+			row.Backup = &at.backup
+		}
+		j.Tenants = append(j.Tenants, row)
+	}
+	d.stale = false
+	return writeJSON(d.dir.file("demo.json"), j)
+}
+
+// lookPlaces learns from the node where the tenants are. A pool's current
+// source is the one the tenant's mail came from last.
+func (d *demo) lookPlaces(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	page, err := d.api.Tenants(ctx, admin.List{Limit: 100})
+	if err != nil {
+		return // the last known places stay
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range page.Items {
+		at := d.places[t.Name]
+		was := at
+		at.home, at.owner, at.backup = t.Home.Node, t.Owner, ""
+		if t.Backup != nil {
+			at.backup = t.Backup.Node
+		}
+		if t.Home.Source != "" {
+			at.source = t.Home.Source
+		} else if at.source == "" {
+			at.source = firstShared()
+		}
+		if at != was {
+			d.places[t.Name], d.stale = at, true
+		}
+	}
+}
+
+func firstShared() string {
+	all := demoSources()
+	return all[slices.IndexFunc(all, func(s demoSource) bool { return s.shared })].addr.String()
+}
+
+// noteSource remembers where a tenant's mail came from.
+func (d *demo) noteSource(m *lab.Mail) {
+	_, domain, _ := strings.Cut(m.From, "@")
+	name := strings.TrimSuffix(strings.ToLower(domain), ".test")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, ok := d.places[name]; ok && at.source != m.Source {
+		at.source = m.Source
+		d.places[name], d.stale = at, true
+	}
+}
+
+// follow keeps demo.json true.
+func (d *demo) follow(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		d.lookPlaces(ctx)
+		d.mu.Lock()
+		stale := d.stale
+		d.mu.Unlock()
+		if !stale {
+			continue
+		}
+		if err := d.writeJSON(ctx); err != nil {
+			return fmt.Errorf("follow places: %w", err)
+		}
+	}
+}

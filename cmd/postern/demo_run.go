@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"postern/node/admin"
+	"postern/node/lab"
+)
+
+// demo is one running demo.
+type demo struct {
+	opt    demoOptions
+	dir    *demoDir
+	routes []demoRoute
+	nets   []netip.Prefix
+	screen *screen
+
+	lab     *lab.Lab
+	ledger  *lab.Ledger
+	watched watched
+	mark    lab.RunID // of the background traffic
+	roots   *tls.Config
+	config  string // the node's file
+	token   string
+	api     *admin.Client
+
+	mu     sync.Mutex // guards what follows
+	node   *nodeProcess
+	places map[string]demoPlace // by tenant
+	stale  bool                 // demo.json says something else
+	queued int64                // recipients of people's mail in the queue
+}
+
+// demoPlace is where a tenant is now.
+type demoPlace struct {
+	home, backup, owner, source string
+}
+
+// remembered recipients for finding doubles: two to four hundred thousand.
+const ledgerMemory = 200_000
+
+func (d *demo) run(ctx context.Context) error {
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	// The lab outlives ctx: the node's last dots still need their replies.
+	labCtx, endLab := context.WithCancel(context.WithoutCancel(ctx))
+	var labErr error
+	labDone := make(chan struct{})
+	go func() {
+		defer close(labDone)
+		labErr = d.lab.Run(labCtx)
+	}()
+	err := d.live(ctx, labDone)
+	endLab()
+	<-labDone
+	err = errors.Join(err, labErr)
+	d.screen.end(d.counts())
+	d.screen.say("The demo has ended. Its state stays in %s", d.dir.path)
+	d.screen.say("Again: postern demo --dir %s", d.dir.path)
+	return err
+}
+
+// prepare makes everything that needs no process: certificates, configuration
+// and the pretend Internet's ports.
+func (d *demo) prepare() error {
+	d.places = map[string]demoPlace{}
+	d.watched.mails = map[lab.Key]sentMail{}
+	d.mark = lab.NewRunID()
+	d.ledger = lab.NewLedger(ledgerMemory)
+	p := d.dir.state.Ports
+	var err error
+	d.lab, err = lab.New(lab.Config{
+		World: demoWorld(), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: d.taken,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return fmt.Errorf("start lab: %w (the ports of a demo stay; is another one running?)", err)
+	}
+	if d.config, d.token, err = d.dir.writeConfig(d.lab.DNS(), d.lab.MXPort()); err != nil {
+		return errors.Join(err, d.closeLab())
+	}
+	pem, err := os.ReadFile(d.dir.file("ca.pem"))
+	if err != nil {
+		return errors.Join(fmt.Errorf("read CA: %w", err), d.closeLab())
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	d.roots = &tls.Config{RootCAs: pool, ServerName: demoHost.String(), MinVersion: tls.VersionTLS12}
+	d.api, err = admin.NewClient(hostPort(p.Admin), d.token)
+	if err != nil {
+		return errors.Join(err, d.closeLab())
+	}
+	return nil
+}
+
+func (d *demo) closeLab() error {
+	d.lab.Close()
+	return nil
+}
+
+// live runs from the node's start to its end.
+func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
+	defer d.api.Close()
+	n, err := startNode(d.config, d.logFile())
+	if err != nil {
+		return err
+	}
+	d.setNode(n)
+	defer func() {
+		if n := d.current(); n != nil {
+			_ = n.stop()
+		}
+	}()
+	if err := d.open(ctx, n); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	d.welcome(n.pid)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		select {
+		case <-labDone:
+			return errors.New("run lab: it ended")
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	for _, part := range []func(context.Context) error{d.supervise, d.sendTraffic, d.watchMail, d.audit, d.follow, d.foot} {
+		g.Go(func() error { return part(ctx) })
+	}
+	err = g.Wait()
+	d.screen.say("Ending node %s ...", demoNode)
+	return err
+}
+
+// open waits until the node takes mail of every tenant and tells the world.
+func (d *demo) open(ctx context.Context, n *nodeProcess) error {
+	if err := n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin)); err != nil {
+		return err
+	}
+	if err := d.provision(ctx); err != nil {
+		return err
+	}
+	for _, t := range d.dir.state.Tenants {
+		if err := d.waitAccepting(ctx, t); err != nil {
+			return err
+		}
+	}
+	return d.writeJSON(ctx)
+}
+
+// waitAccepting waits until the node would take mail of a tenant.
+func (d *demo) waitAccepting(ctx context.Context, t demoTenant) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	from := lab.Sender{Username: t.Username, Password: t.Password, From: t.Username}
+	for {
+		err := lab.Probe(ctx, hostPort(d.dir.state.Ports.Submission), d.roots, from)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s may send: %w", t.Name, err)
+		case <-time.After(25 * time.Millisecond):
+		}
+	}
+}
+
+func (d *demo) logFile() string { return d.dir.file(demoNode, "node.log") }
+
+func (d *demo) setNode(n *nodeProcess) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.node = n
+}
+
+// current is the running process, or nil.
+func (d *demo) current() *nodeProcess {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.node
+}
+
+// supervise reports a node that died and starts it again where that is wanted.
+func (d *demo) supervise(ctx context.Context) error {
+	for {
+		n := d.current()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.ended:
+		}
+		d.screen.say("node %s (pid %d) has ended: %v", demoNode, n.pid, n.err)
+		d.setNode(nil)
+		if err := d.writeJSON(ctx); err != nil {
+			return err
+		}
+		if d.opt.restart == 0 {
+			d.screen.say("It stays so (no --restart). To start it again: end the demo and run")
+			d.screen.say("  postern demo --dir %s", d.dir.path)
+			<-ctx.Done()
+			return nil
+		}
+		again, err := d.revive(ctx)
+		if err != nil || again == nil {
+			return err
+		}
+	}
+}
+
+// revive starts the node anew after --restart, and once more if it dies before
+// it is ready. nil without an error means that ctx ended.
+func (d *demo) revive(ctx context.Context) (*nodeProcess, error) {
+	for range 10 {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(d.opt.restart):
+		}
+		n, err := startNode(d.config, d.logFile())
+		if err != nil {
+			return nil, err
+		}
+		d.setNode(n)
+		err = n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin))
+		if err == nil {
+			d.screen.say("node %s runs again, pid %d", demoNode, n.pid)
+			return n, d.writeJSON(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		d.screen.say("%v", err)
+		select {
+		case <-n.ended:
+		default:
+			_ = n.stop()
+		}
+	}
+	return nil, errors.New("restart node: it died ten times before it was ready")
+}

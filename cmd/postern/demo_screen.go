@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postern/node/lab"
+)
+
+// screen prints lines, and on a terminal keeps the footer below them.
+type screen struct {
+	out interface{ Write([]byte) (int, error) }
+	tty bool
+
+	mu     sync.Mutex // guards what follows
+	footer string
+	shown  bool
+}
+
+func newScreen(out interface{ Write([]byte) (int, error) }) *screen {
+	s := &screen{out: out}
+	if f, ok := out.(*os.File); ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		s.tty = err == nil
+	}
+	return s
+}
+
+// say prints one line above the footer.
+func (s *screen) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	if s.shown {
+		b.WriteString("\r\x1b[K")
+	}
+	fmt.Fprintf(&b, format, args...)
+	b.WriteByte('\n')
+	if s.shown {
+		b.WriteString(s.footer)
+	}
+	_, _ = s.out.Write([]byte(b.String()))
+}
+
+// foot shows the footer: in place on a terminal, else as a line of its own.
+func (s *screen) foot(text string) {
+	if !s.tty {
+		s.say("%s", text)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shown && s.footer == text {
+		return
+	}
+	s.footer, s.shown = text, true
+	_, _ = s.out.Write([]byte("\r\x1b[K" + text))
+}
+
+// end leaves the last footer as a line.
+func (s *screen) end(c lab.Counts) {
+	s.mu.Lock()
+	clear := s.shown
+	s.shown = false
+	s.mu.Unlock()
+	if clear {
+		_, _ = s.out.Write([]byte("\r\x1b[K"))
+	}
+	s.say("%s", footerOf(c))
+}
+
+func footerOf(c lab.Counts) string {
+	s := fmt.Sprintf("accepted %d  delivered %d  bounced %d  queued %d  lost %d  twice %d",
+		c.Accepted, c.Delivered, c.Bounced, c.Queued, c.Lost, c.Twice)
+	if c.Cancelled > 0 {
+		s += fmt.Sprintf("  cancelled %d", c.Cancelled)
+	}
+	return s
+}
+
+// counts is the ledger with the mail of people that waits in the queue.
+func (d *demo) counts() lab.Counts {
+	c := d.ledger.Counts()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.Accepted += d.queued
+	c.Queued += d.queued
+	return c
+}
+
+const (
+	footEvery  = 250 * time.Millisecond
+	plainEvery = 10 * time.Second
+)
+
+// foot keeps the footer: often on a terminal; else every ten seconds, and at
+// once when something is lost or came twice.
+func (d *demo) foot(ctx context.Context) error {
+	tick := time.NewTicker(footEvery)
+	defer tick.Stop()
+	var last time.Time
+	var lost, twice int64
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			c := d.counts()
+			if d.screen.tty || now.Sub(last) >= plainEvery || c.Lost != lost || c.Twice != twice {
+				d.screen.foot(footerOf(c))
+				last, lost, twice = now, c.Lost, c.Twice
+			}
+		}
+	}
+}
+
+// welcome is the first screen: what runs where, who may send, and how.
+func (d *demo) welcome(pid int) {
+	p, st := d.dir.state.Ports, d.dir.state
+	say := d.screen.say
+	say("Postern demo: a node and a pretend Internet. Nothing leaves this machine.")
+	say("")
+	say("node %s (pid %d)", demoNode, pid)
+	say("  submission  %s, %s (STARTTLS), %s (TLS)", hostPort(p.Submission), hostPort(p.Submission2), hostPort(p.SubmissionTLS))
+	say("  API         http://%s   metrics http://%s/metrics", hostPort(p.Admin), hostPort(p.Metrics))
+	say("lab")
+	say("  DNS %s   API http://%s (/messages, /mood, /dns)", d.lab.DNS(), d.lab.API())
+	say("state, log, CA (ca.pem), demo.json")
+	say("  %s", d.dir.path)
+	say("")
+	say("%-17s %-33s %s", "username", "password", "leaves by; plan")
+	for i, t := range st.Tenants {
+		by := "pool"
+		if i == 0 {
+			by = demoSources()[0].addr.String()
+		}
+		line := fmt.Sprintf("%-17s %-33s %s", t.Username, t.Password, by)
+		if says := "; " + planOf(i).says; len(line)+len(says) <= 80 {
+			line += says
+		}
+		say("%s", line)
+	}
+	say("The pool is 127.77.1.12 and .13; %s has %s.", st.Tenants[0].Username, demoPlans()[0].says)
+	d.firstMessage(st.Tenants[0])
+	say("Recipients to try: anyone@")
+	for _, l := range lab.Destinations() {
+		say("  %-15s %s", l.Domain, l.Says)
+	}
+	say("")
+	say("What becomes of your message is said here. Ctrl-C ends the demo.")
+	say("")
+}
+
+// firstMessage shows how to send with programs people have, ready to paste.
+func (d *demo) firstMessage(t demoTenant) {
+	p, say := d.dir.state.Ports, d.screen.say
+	ca := d.dir.file("ca.pem")
+	say("")
+	say("Send a first message with curl:")
+	say(`  printf 'From: %s\nSubject: hello\n\nHello!\n' | curl -sS \`, t.Username)
+	say(`    --ssl-reqd --cacert %s \`, ca)
+	say(`    --url smtp://%s --crlf -T - \`, hostPort(p.Submission))
+	say(`    --user %s:%s \`, t.Username, t.Password)
+	say(`    --mail-from %s --mail-rcpt you@inbox.test`, t.Username)
+	say("with swaks:")
+	say(`  swaks --server %s --tls --auth PLAIN --au %s \`, hostPort(p.Submission), t.Username)
+	say(`    --ap %s --from %s --to you@inbox.test`, t.Password, t.Username)
+	say("with Python:")
+	say(`  python3 - <<'EOF'`)
+	say(`  import smtplib, ssl`)
+	say(`  c = ssl.create_default_context(cafile="%s")`, ca)
+	say(`  s = smtplib.SMTP("%s", %d); s.starttls(context=c)`, demoHost, p.Submission)
+	say(`  s.login("%s", "%s")`, t.Username, t.Password)
+	say(`  s.sendmail("%s", "you@inbox.test",`, t.Username)
+	say(`    "From: %s\nSubject: hello\n\nHello!\n")`, t.Username)
+	say(`  EOF`)
+	say("")
+}
