@@ -116,6 +116,10 @@ func (c *Cluster) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, c.Close()) }()
 	defer close(c.done)
 	defer c.leads.Store(false)
+	if ctx.Err() != nil {
+		close(c.closing)
+		return nil
+	}
 
 	// The watchdog outlives raft: stopping it waits for its writes.
 	var dog sync.WaitGroup

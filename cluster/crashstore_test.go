@@ -46,7 +46,7 @@ func newStoreScript(rng *rand.Rand, writes int) *storeScript {
 			})
 		}
 		if last < first {
-			first, last = last+1, last
+			first = last + 1
 		}
 	}
 	return s

@@ -1,5 +1,213 @@
 package cluster
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"postern/tenant"
+)
+
+// childVar names what a test process that is allowed to die does.
 const childVar = "POSTERN_CLUSTER_CHILD"
 
-func child(string) int { return 1 }
+const (
+	exitFatal = 7 // the child's Fatal was called
+	exitFine  = 0
+
+	childHungWrite = 300 * time.Millisecond
+)
+
+// child runs a cluster on a real directory, breaks the file system in the way
+// asked for and proposes. The node must end by Fatal.
+func child(mode string) int {
+	mode, dir, _ := strings.Cut(mode, ":")
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !broken.Load() {
+			return nil
+		}
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			switch mode {
+			case "sync":
+				return errors.New("disk says no")
+			case "hang":
+				select {}
+			}
+		case errorfs.OpFileWrite:
+			if mode == "write" {
+				return errors.New("disk says no")
+			}
+		}
+		return nil
+	}))
+	c, err := New(Config{
+		Dir: dir, FS: fs, Name: "n1", Bootstrap: true, HungWrite: childHungWrite,
+		Fatal: func(err error) {
+			fmt.Println("FATAL", err)
+			os.Exit(exitFatal)
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return 2
+	}
+	go func() { _ = c.Run(context.Background()) }()
+	for i := 0; ; i++ {
+		patience := 5 * time.Second
+		if i == 3 {
+			broken.Store(true)
+			if mode == "hang" {
+				patience = childHungWrite / 5
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		_, _, err := c.Propose(ctx, tenant.RequestID{}, tenant.AddNode{Name: numbered("n", i)})
+		cancel()
+		switch {
+		case errors.Is(err, ErrUnknown):
+			fmt.Println("UNKNOWN", err)
+			continue
+		case err != nil:
+			fmt.Println(err)
+			return 3
+		}
+		fmt.Println("ACK", i)
+		if i > 10 {
+			return exitFine
+		}
+	}
+}
+
+// die runs a child that must end by its Fatal, and returns what it said.
+func die(t *testing.T, mode, dir string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), childVar+"="+mode+":"+dir)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFatal {
+		t.Fatalf("ended with %v:\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestDiskFailure: a failed sync or write ends the process by Fatal and nothing
+// is acknowledged after it; what was, is there at the next start.
+func TestDiskFailure(t *testing.T) {
+	for _, mode := range []string{"sync", "write"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "raft")
+			out := die(t, mode, dir)
+			if !strings.Contains(out, "FATAL log store: ") || strings.Count(out, "ACK") != 3 {
+				t.Fatalf("said:\n%s", out)
+			}
+			cfg := config(t, vfs.Default)
+			cfg.Dir = dir
+			r := run(t, cfg, standard())
+			r.awaitReady()
+			for i := range 3 {
+				if r.State().NodeByName(numbered("n", i)) == nil {
+					t.Errorf("n%d was acknowledged and is gone", i)
+				}
+			}
+		})
+	}
+}
+
+// TestHungWrite: a log write that hangs ends the node, because raft itself
+// would lead on for ever. Nothing is answered meanwhile, and a caller with less
+// patience hears that it does not know.
+func TestHungWrite(t *testing.T) {
+	out := die(t, "hang", filepath.Join(t.TempDir(), "raft"))
+	_, after, found := strings.Cut(out, "FATAL a write to the log hangs since ")
+	took, err := time.ParseDuration(strings.TrimSpace(after))
+	if !found || err != nil || took < childHungWrite || took > 3*childHungWrite {
+		t.Errorf("ended after %s", took)
+	}
+	if strings.Count(out, "ACK") != 3 || !strings.Contains(out, "UNKNOWN propose: "+ErrUnknown.Error()) {
+		t.Errorf("said:\n%s", out)
+	}
+}
+
+// TestWatchdog counts on the clock of a bubble.
+func TestWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got error
+		w := newStopwatch("a write")
+		dog := &watchdog{
+			limit: 10 * time.Second, watches: []*stopwatch{w, newStopwatch("applying")},
+			failed: &failure{fatal: func(err error) { got = err }},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			dog.run(ctx)
+		}()
+		for range 100 { // many slow writes are not a hung one
+			slot, _ := w.begin()
+			time.Sleep(9 * time.Second)
+			w.end(slot)
+		}
+		if got != nil {
+			t.Fatalf("too early: %v", got)
+		}
+		other, _ := w.begin()
+		time.Sleep(5 * time.Second)
+		slot, _ := w.begin()
+		w.end(other)
+		time.Sleep(9 * time.Second)
+		if got != nil {
+			t.Fatalf("the older one had ended: %v", got)
+		}
+		began := time.Now()
+		<-done
+		if took := time.Since(began); got == nil || took > 2*time.Second {
+			t.Fatalf("after %s more: %v", took, got)
+		}
+		w.end(slot)
+	})
+}
+
+// TestHungApply: the same for a command that never ends.
+func TestHungApply(t *testing.T) {
+	cfg := config(t, vfs.NewMem())
+	cfg.HungWrite = 100 * time.Millisecond
+	fatal := make(chan error, 2)
+	cfg.Fatal = func(err error) { fatal <- err }
+	r := run(t, cfg, standard())
+	r.awaitReady()
+	r.fsm.mu.Lock() // what publishing waits for
+	defer r.stop()
+	defer r.fsm.mu.Unlock()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _, _ = r.Propose(ctx, tenant.RequestID{}, tenant.AddNode{Name: "n1"})
+	}()
+	select {
+	case err := <-fatal:
+		if !strings.Contains(err.Error(), "applying a command hangs") {
+			t.Errorf("fatal: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("nobody noticed")
+	}
+}
