@@ -66,14 +66,20 @@ type lane struct {
 	flush     flushing
 }
 
-// next is when the lane has something to take.
-func (l *lane) next() int64 {
+// due is when the lane has something to take.
+func (l *lane) due() int64 {
 	n := l.disk
-	if len(l.ready) > 0 && l.ready[0].due < n {
-		n = l.ready[0].due
+	if len(l.ready) > 0 {
+		n = min(n, l.ready[0].due)
 	}
-	return max(n, l.parked)
+	if l.flush.on {
+		n = min(n, l.flush.at)
+	}
+	return n
 }
+
+// next is when Wait returns the lane.
+func (l *lane) next() int64 { return max(l.due(), l.parked) }
 
 // lower notes a key that may lie behind the cursor.
 func (l *lane) lower(d dueAt) {
@@ -160,13 +166,12 @@ func (x *index) laneOf(g *tlog, key Lane) *lane {
 // place puts the lane where it belongs in the heap, or forgets it when nothing
 // of it is left.
 func (x *index) place(g *tlog, l *lane) {
-	next := l.next()
 	switch {
-	case l.announced, len(l.ready) == 0 && l.disk == never:
+	case l.announced, l.due() == never:
 		if l.slot >= 0 {
 			heap.Remove(&x.heap, l.slot)
 		}
-		if !l.announced && l.held == 0 && !l.scanning && next == never {
+		if !l.announced && l.held == 0 && !l.scanning {
 			delete(g.lanes, l.key)
 		}
 	case l.slot >= 0:

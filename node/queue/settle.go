@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"postern/tenant"
 )
 
 const (
@@ -16,7 +18,8 @@ const (
 // committer is the one goroutine that ends items: their settlements, and what
 // an operator cancels. Being one, it sees each message's items in order.
 type committer struct {
-	mu     sync.Mutex // guards what follows
+	gather time.Duration // settleGather; tests set it lower before the first op
+	mu     sync.Mutex    // guards what follows
 	ops    []*ending
 	closed bool
 	ring   chan struct{}
@@ -41,6 +44,7 @@ type ending struct {
 }
 
 func (c *committer) init() {
+	c.gather = settleGather
 	c.ring, c.done = make(chan struct{}, 1), make(chan struct{})
 }
 
@@ -155,7 +159,7 @@ func (s *Store) settleLoop() {
 	for {
 		<-s.queue.ring
 		if n := s.queue.waiting(); n > 0 && n < settleBatch {
-			timer.Reset(settleGather)
+			timer.Reset(s.queue.gather)
 			for full := false; !full; {
 				select {
 				case <-timer.C:
@@ -222,7 +226,7 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 		return err
 	}
 	op.puts = puts
-	h, at := m.head, e.at
+	at := e.at
 	var kb [512]byte
 	_ = b.SingleDelete(dueKey(kb[:0], e.lane.key, at), nil)
 	if at.rev > 0 {
@@ -257,7 +261,6 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	for _, p := range puts {
 		p.write(b)
 	}
-	_ = h
 	return nil
 }
 
@@ -349,6 +352,7 @@ func (s *Store) beginReports(g *tlog, ns []Notice) ([]*putting, error) {
 	for i := range ns {
 		env := ns[i].Envelope
 		env.Size = int64(len(ns[i].Body))
+		env.Class, env.Kind = tenant.Transactional, Report
 		env.Rcpts = append([]Rcpt(nil), env.Rcpts...)
 		p := &putting{head: &head{env: &env}}
 		if err := checkEnvelope(&env); err != nil {

@@ -101,6 +101,12 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 			}
 			continue
 		}
+		if first > now && ln.flush.on && !ln.scanning {
+			if err = s.flushScan(g, ln, max-len(taken)); err != nil {
+				break
+			}
+			continue
+		}
 		if first > now {
 			break
 		}
@@ -109,7 +115,7 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 		e.phase = phaseLeased
 		taken = append(taken, e)
 	}
-	more = min(ln.disk, firstDue(ln)) <= now
+	more = ln.due() <= now
 	if !more || err != nil {
 		ln.announced = false
 		s.index.place(g, ln)
@@ -127,13 +133,6 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 	return items, more, nil
 }
 
-func firstDue(l *lane) int64 {
-	if len(l.ready) > 0 {
-		return l.ready[0].due
-	}
-	return never
-}
-
 // scan brings the lane's next due keys into memory. The caller holds mu, which
 // is let go while the disk is read; settlements and puts of that time that
 // could be missed or seen twice wait in the lane for its end.
@@ -143,7 +142,6 @@ func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
 	s.mu.Unlock()
 	found, next, err := s.readDue(l, from, max(want, scanKeys), now)
 	s.mu.Lock()
-	l.scanning = false
 	if err == nil && s.index.logs[g.tenant] == g {
 		l.disk = never
 		if next != nil {
@@ -152,24 +150,38 @@ func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
 			l.cursor = found[len(found)-1]
 			l.cursor.rev++
 		}
-		for _, at := range found {
-			if _, held := g.entries[at.key()]; held {
-				continue
-			}
-			e := &entry{at: at, due: at.due, lane: l}
-			s.index.hold(g, e)
-			s.index.makeReady(e)
-		}
+		s.admit(g, l, found, never)
 	}
+	s.endScan(g, l)
+	return err
+}
+
+// admit makes scanned items takeable that are not in memory already.
+func (s *Store) admit(g *tlog, l *lane, found []dueAt, due int64) {
+	for _, at := range found {
+		if _, held := g.entries[at.key()]; held {
+			continue
+		}
+		e := &entry{at: at, due: min(at.due, due), lane: l}
+		s.index.hold(g, e)
+		s.index.makeReady(e)
+	}
+}
+
+// endScan carries out what waited for the end of a scan.
+func (s *Store) endScan(g *tlog, l *lane) {
+	l.scanning = false
 	gone, later := l.gone, l.later
 	l.gone, l.later = nil, nil
+	if s.index.logs[g.tenant] != g {
+		return // all of it was forgotten meanwhile
+	}
 	for _, e := range gone {
 		s.leave(g, e)
 	}
 	for _, at := range later {
 		l.lower(at)
 	}
-	return err
 }
 
 // readDue reads up to n due keys from a position on, and where the lane goes on
