@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -29,8 +30,9 @@ type Client struct {
 }
 
 // NewClient makes a client of the API at base ("http://127.0.0.1:8470", or
-// host:port), with a token. It opens nothing.
-func NewClient(base, token string) (*Client, error) {
+// host:port), with a token. It opens nothing. trust, when given, is the TLS
+// configuration of https addresses.
+func NewClient(base, token string, trust ...*tls.Config) (*Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
@@ -45,6 +47,9 @@ func NewClient(base, token string) (*Client, error) {
 		ResponseHeaderTimeout: 45 * time.Second,
 		MaxIdleConnsPerHost:   4,
 		IdleConnTimeout:       30 * time.Second,
+	}
+	for _, t := range trust {
+		transport.TLSClientConfig = t
 	}
 	return &Client{
 		base: u.Scheme + "://" + u.Host + strings.TrimSuffix(u.EscapedPath(), "/"), token: strings.TrimSpace(token),

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+)
+
+// wide is how many columns a screen has.
+const wide = 80
+
+// show writes v as JSON when that was asked for, else what text writes.
+func (a *app) show(v any, text func()) error {
+	if !a.json {
+		text()
+		return nil
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.out, format+"\n", args...) }
+
+// table lays out rows under heads. A head "QUEUED>" is set to the right; one
+// ending in "~" may be cut to make the table fit.
+type table struct {
+	heads []string
+	right []bool
+	soft  []bool
+	rows  [][]string
+}
+
+func newTable(heads ...string) *table {
+	t := &table{}
+	for _, h := range heads {
+		t.right = append(t.right, strings.HasSuffix(h, ">"))
+		t.soft = append(t.soft, strings.HasSuffix(h, "~"))
+		t.heads = append(t.heads, strings.TrimRight(h, ">~"))
+	}
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i := range cells {
+		cells[i] = clean(cells[i])
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// String lays the table out in at most 80 columns, as long as its hard columns
+// fit.
+func (t *table) String() string {
+	width := make([]int, len(t.heads))
+	for _, r := range append([][]string{t.heads}, t.rows...) {
+		for i, c := range r {
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for total(width) > wide {
+		widest := -1
+		for i, w := range width {
+			if t.soft[i] && w > max(8, len(t.heads[i])) && (widest < 0 || w > width[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		width[widest]--
+	}
+	var b strings.Builder
+	for _, r := range append([][]string{t.heads}, t.rows...) {
+		var line strings.Builder
+		for i, c := range r {
+			if i > 0 {
+				line.WriteString("  ")
+			}
+			c = cutTo(c, width[i])
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if t.right[i] {
+				line.WriteString(pad + c)
+			} else {
+				line.WriteString(c + pad)
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " "))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func total(width []int) int {
+	n := 2 * (len(width) - 1)
+	for _, w := range width {
+		n += w
+	}
+	return n
+}
+
+func cutTo(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// fields writes "name  value" lines; long values go on below, indented.
+func (a *app) fields(pairs ...string) {
+	width := 0
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			width = max(width, len(pairs[i]))
+		}
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			continue
+		}
+		for n, line := range fold(clean(pairs[i+1]), wide-width-2) {
+			name := pairs[i]
+			if n > 0 {
+				name = ""
+			}
+			fmt.Fprintf(a.out, "%-*s  %s\n", width, name, line)
+		}
+	}
+}
+
+// fold breaks s into lines of at most n columns, at spaces where there are.
+func fold(s string, n int) []string {
+	var lines []string
+	r := []rune(s)
+	for len(r) > n {
+		at := n
+		for i := n; i > n/2; i-- {
+			if r[i] == ' ' {
+				at = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(r[:at]), " "))
+		for at < len(r) && r[at] == ' ' {
+			at++
+		}
+		r = r[at:]
+	}
+	return append(lines, string(r))
+}
+
+// clean keeps what came from outside from writing to the terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func cleanLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// count writes 1234567 as 1,234,567.
+func count[N int | int64 | uint64](n N) string {
+	s := strconv.FormatInt(int64(n), 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// some is "1 tenant" or "3 tenants".
+func some(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + one + "s"
+}
+
+// bytesText is a size for people: 1 MB is 1,000 KB.
+func bytesText(n uint64) string {
+	units := []string{"B", "KB", "MB", "GB", "TB", "PB"}
+	v, u := float64(n), 0
+	for v >= 999.5 && u < len(units)-1 {
+		v /= 1000
+		u++
+	}
+	if u == 0 || v >= 9.95 {
+		return fmt.Sprintf("%.0f %s", v, units[u])
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + " " + units[u]
+}
+
+// sizeFlag reads a size as people write it: 5000, 90MB, "1.5 GB".
+type sizeFlag struct{ n *uint64 }
+
+var _ pflag.Value = sizeFlag{}
+
+func (f sizeFlag) String() string {
+	if f.n == nil || *f.n == 0 {
+		return ""
+	}
+	return bytesText(*f.n)
+}
+
+func (f sizeFlag) Type() string { return "size" }
+
+func (f sizeFlag) Set(s string) error {
+	number := strings.TrimRight(s, "KMGTPBkmgtpb ")
+	unit := strings.ToUpper(strings.TrimSpace(s[len(number):]))
+	power, ok := map[string]float64{"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12, "P": 1e15, "PB": 1e15}[unit]
+	v, err := strconv.ParseFloat(strings.ReplaceAll(number, ",", ""), 64)
+	if err != nil || !ok || !(v >= 0) || v*power > 9e18 {
+		return fmt.Errorf("write a size such as 500MB")
+	}
+	*f.n = uint64(v*power + 0.5)
+	return nil
+}
+
+// at is a moment for people, UTC.
+func at(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05") + " UTC"
+}
+
+// from says how far t is away: "in 4m", "12s ago", "now".
+func (a *app) from(t time.Time) string {
+	d := t.Sub(a.now()).Round(time.Second)
+	switch {
+	case t.IsZero():
+		return ""
+	case d > 0:
+		return "in " + span(d)
+	case d < -time.Second:
+		return span(-d) + " ago"
+	}
+	return "now"
+}
+
+// span is a duration in its one or two largest units.
+func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd", int(d.Hours())/24)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d >= time.Second:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
