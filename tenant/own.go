@@ -57,7 +57,6 @@ func (d *draft) facts(t *Tenant, epoch uint64, spent []Spent) (map[AccountID][]S
 
 // endGrants takes in the facts and ends every live grant of the account.
 func (d *draft) endGrants(a AccountID, facts []Spent) {
-	d.roll(a)
 	for _, f := range facts {
 		d.edit(a, f.Window, func(q *quota) bool {
 			before := q.used

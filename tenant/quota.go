@@ -91,12 +91,7 @@ func (q *quota) grow(need, limit Amount) {
 }
 
 // kept is how long a passed window stays in the history.
-func (w Window) kept() time.Time {
-	if w.Kind == Month {
-		return w.End().AddDate(2, 0, 0)
-	}
-	return w.End().Add(48 * time.Hour)
-}
+func (w Window) kept() time.Time { return w.End().AddDate(2, 0, 0) }
 
 // settles is when a passed window closes: one window later.
 func (w Window) settles() time.Time { return w.Next().End() }
@@ -193,8 +188,8 @@ func (d *draft) closeWindows(b *book, n int) {
 	d.touch(b.account)
 }
 
-// rollAll does it for everybody; called when a month begins, so that accounts
-// nobody uses any more lose their old windows too.
+// rollAll does it for everybody when a month begins: windows close and leave at
+// such a moment only, and accounts nobody uses any more lose theirs too.
 func (d *draft) rollAll() {
 	for _, t := range [2][]AccountID{slices.Clone(d.open.keys), slices.Clone(d.closed.keys)} {
 		for _, a := range t {
@@ -228,7 +223,6 @@ func (d *draft) want(node NodeID, w Want) Granted {
 	if t == nil || t.Owner != node || t.Epoch != w.Epoch {
 		return g
 	}
-	d.roll(w.Account)
 	current := slices.Contains(d.WindowsOf(w.Account, d.Now()), w.Window)
 	if !current && !d.settleable(w.Window) {
 		return g

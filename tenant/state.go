@@ -92,6 +92,9 @@ func (s *State) Tenants() iter.Seq[*Tenant] { return s.tenants.all() }
 // Account returns an account or nil.
 func (s *State) Account(id AccountID) *Account { return s.accounts.get(id) }
 
+// Accounts lists all accounts, ascending by id.
+func (s *State) Accounts() iter.Seq[*Account] { return s.accounts.all() }
+
 // AccountByUsername returns an account or nil; case does not matter.
 func (s *State) AccountByUsername(name string) *Account {
 	if len(name) > maxAddress {
