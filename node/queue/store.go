@@ -89,6 +89,8 @@ type Store struct {
 	once   sync.Once
 
 	queue committer
+
+	observe func(*pebble.Batch) // tests see every batch before it is committed
 }
 
 // New opens or creates the store in cfg.Dir and recovers it. It starts nothing
@@ -163,6 +165,9 @@ func (s *Store) broken() error {
 func (s *Store) commit(b *pebble.Batch) error {
 	if err := s.broken(); err != nil {
 		return err
+	}
+	if s.observe != nil {
+		s.observe(b)
 	}
 	began := time.Now()
 	if err := b.Commit(pebble.Sync); err != nil {
