@@ -61,12 +61,14 @@ type scheduler struct {
 	unsettled sync.WaitGroup // settlements on their way to the disk
 	ctx       context.Context
 	hard      context.Context // ends when open dots may no longer finish
-	tallies   sync.Map        // tenant.ID -> *tally
+	nudged    chan struct{}
+	tallies   sync.Map // tenant.ID -> *tally
 
 	mu      sync.Mutex // guards everything below, and all lanes, targets and budgets
 	closing bool
 	lanes   map[queue.Lane]*lane
 	stopped map[*lane]struct{} // lanes that may not be attempted now
+	halted  map[*lane]struct{} // those of them that go on after a pause
 	targets map[targetKey]*target
 	working map[*target]struct{} // targets something waits at
 	budgets map[budgetKey]*budget
@@ -92,7 +94,8 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 	return &scheduler{
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
 		m: m, log: mailLog{cfg.Log},
-		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{},
+		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
+		nudged:  make(chan struct{}, 1),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},
 		pending: map[*budget]struct{}{}, opened: map[tenant.ID]int{},
 		idle: map[*courier]struct{}{}, asked: map[string]*lookup{}, asking: map[tenant.ID]int{},
@@ -108,6 +111,7 @@ func (s *scheduler) run(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	s.ctx, s.hard = ctx, hard
+	s.reconsider() // the state's clock runs on from here
 
 	var wg sync.WaitGroup
 	wg.Go(func() { s.keepTime(ctx) })
@@ -158,7 +162,7 @@ func (s *scheduler) feed(ctx context.Context) error {
 
 // keepTime looks at rests, rates and new states until ctx ends.
 func (s *scheduler) keepTime(ctx context.Context) {
-	tick := time.NewTicker(tickEvery)
+	tick := time.NewTimer(tickEvery)
 	defer tick.Stop()
 	var changed <-chan struct{}
 	var polled, tidied time.Time
@@ -172,36 +176,56 @@ func (s *scheduler) keepTime(ctx context.Context) {
 		case <-changed:
 			changed = nil
 			s.reconsider()
+		case <-s.nudged:
+			tick.Reset(tickEvery)
 		case now := <-tick.C:
-			if s.cfg.Watch == nil && now.Sub(polled) >= statePoll {
-				polled = now
-				s.reconsider()
+			next := tidyEvery
+			if s.cfg.Watch == nil {
+				next = statePoll
+				if now.Sub(polled) >= statePoll {
+					polled = now
+					s.reconsider()
+				}
 			}
-			s.onTick(now)
+			if s.onTick(now) {
+				next = tickEvery
+			}
 			if now.Sub(tidied) >= tidyEvery {
 				tidied = now
 				s.tidy(now)
 			}
+			tick.Reset(next)
 		}
 	}
 }
 
-// onTick lets go on what waited for time to pass.
-func (s *scheduler) onTick(now time.Time) {
+// nudge makes keepTime look soon: something waits for time to pass.
+func (s *scheduler) nudge() {
+	select {
+	case s.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// onTick lets go on what waited for time to pass, and says whether anything
+// still does.
+func (s *scheduler) onTick(now time.Time) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for b := range s.pending {
 		s.grant(b, now)
 	}
 	s.grantNode(now)
-	for l := range s.stopped {
-		if !l.until.IsZero() && !now.Before(l.until) {
+	for l := range s.halted {
+		if !now.Before(l.until) {
+			delete(s.halted, l)
 			s.admit(l, now)
 		}
 	}
 	for t := range s.working {
 		s.unstick(t, now)
 	}
+	return len(s.pending)+len(s.halted)+len(s.working)+s.waiting.len() > 0
 }
 
 // shut ends all waiting: couriers without an open transaction go home.

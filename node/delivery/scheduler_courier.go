@@ -279,7 +279,7 @@ func (c *courier) attempt(j job) {
 	switch {
 	case halted != nil:
 		c.close()
-		s.halted(j, halted, now)
+		s.refused(j, halted, now)
 		return
 	case used && !res.DotSent && res.Stage <= stageMail && staleSession(res):
 		// The far end closed a session that lay idle: nobody's fault, and no

@@ -85,7 +85,7 @@ func (s *scheduler) arrive(keys []queue.Lane) {
 // admit finds out whether and where a lane may be attempted.
 func (s *scheduler) admit(l *lane, now time.Time) {
 	delete(s.stopped, l)
-	l.until = time.Time{}
+	delete(s.halted, l)
 	l.stand = s.view.of(s.cfg.State(), s.cfg.Node(), l.key)
 	if l.stand.why != "" || s.closing {
 		s.stopped[l] = struct{}{}
@@ -99,6 +99,8 @@ func (s *scheduler) halt(l *lane, until time.Time) {
 	s.empty(l)
 	l.more, l.until = true, until
 	s.stopped[l] = struct{}{}
+	s.halted[l] = struct{}{}
+	s.nudge()
 }
 
 // place puts a lane at the target its domain resolved to.
@@ -193,6 +195,7 @@ func (s *scheduler) forget(l *lane) {
 	s.empty(l)
 	delete(s.lanes, l.key)
 	delete(s.stopped, l)
+	delete(s.halted, l)
 }
 
 // retire drops a lane that is drained.

@@ -151,7 +151,7 @@ func (s *scheduler) throttle(b *budget, now time.Time) (expired []*queue.Item) {
 }
 
 // halted gives an item back that may not be attempted now.
-func (s *scheduler) halted(j job, why error, now time.Time) {
+func (s *scheduler) refused(j job, why error, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spool.GiveBack(j.item)

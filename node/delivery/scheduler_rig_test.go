@@ -25,10 +25,22 @@ type world struct {
 	state atomic.Pointer[tenant.State]
 	index uint64
 	clock func() time.Time
+	newer chan struct{} // closed with the next state
+}
+
+func (w *world) watch(index uint64) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.index > index {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return w.newer
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, clock: time.Now}
+	w := &world{t: t, clock: time.Now, newer: make(chan struct{})}
 	w.state.Store(tenant.New())
 	w.apply(tenant.AddNode{Name: "n1"})
 	return w
@@ -44,6 +56,8 @@ func (w *world) apply(op tenant.Op) []tenant.Event {
 		w.t.Fatalf("apply %T: %v", op, err)
 	}
 	w.state.Store(st)
+	close(w.newer)
+	w.newer = make(chan struct{})
 	return events
 }
 
@@ -118,7 +132,7 @@ func (r *rig) open(change func(*Config)) {
 	}
 	r.reg = prometheus.NewPedanticRegistry()
 	r.cfg = Config{
-		Node: func() tenant.NodeID { return 1 }, State: r.state.Load, Queue: store,
+		Node: func() tenant.NodeID { return 1 }, State: r.state.Load, Watch: r.watch, Queue: store,
 		MayDot:   func(context.Context, tenant.ID, uint64) error { return nil },
 		Hostname: "relay.test", AllowLoopback: true, Registerer: r.reg,
 		Observe: func(e Event) {

@@ -18,6 +18,7 @@ func (s *scheduler) connect(r *ready, now time.Time) bool {
 		b.waiting.push(r.tenant, r)
 		r.inBudget = true
 		s.pending[b] = struct{}{}
+		s.nudge()
 		if b.full() && b.evicting < b.waiting.len() {
 			b.evicting += s.evict(b.idle)
 		}

@@ -141,7 +141,10 @@ func (s *scheduler) wake(t *target, now time.Time) {
 	if n == 0 {
 		return
 	}
-	s.working[t] = struct{}{}
+	if _, known := s.working[t]; !known {
+		s.working[t] = struct{}{}
+		s.nudge()
+	}
 	for ; n > 0 && len(t.idle) > 0; n-- {
 		s.wakeOne(t.idle[len(t.idle)-1])
 	}

@@ -115,7 +115,7 @@ func (v *verdict) close(t terms) {
 	}
 	wait := jittered(retryWait(t.retry, t.n, t.now.Sub(t.arrived)), t.random)
 	v.next = t.now.Add(wait)
-	if v.next.After(t.limit) {
+	if v.next.After(t.limit) && t.limit.After(t.now) {
 		v.next = t.limit
 	}
 }

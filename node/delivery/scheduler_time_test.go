@@ -1,0 +1,436 @@
+package delivery
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// pretend is a pretend far end without sockets, for tests in which time is pretended too.
+type pretend struct {
+	mu    sync.Mutex
+	sites map[string]*site       // by domain
+	fault map[string]*routeError // by domain
+	refus func(h host) *hostError
+	send  func(src netip.Addr, m outbound) result
+	dials []time.Time
+	tried []tries
+}
+
+type tries struct {
+	at   time.Time
+	src  netip.Addr
+	rcpt string
+}
+
+// triedFor lists when a recipient's message was tried.
+func (p *pretend) triedFor(rcpt string) (list []time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.tried {
+		if x.rcpt == rcpt {
+			list = append(list, x.at)
+		}
+	}
+	return list
+}
+
+func (p *pretend) Site(_ context.Context, domain string) (*site, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f := p.fault[domain]; f != nil {
+		return nil, f
+	}
+	if s := p.sites[domain]; s != nil {
+		s.Until = time.Now().Add(time.Hour)
+		return s, nil
+	}
+	return siteOf("mx." + domain), nil
+}
+
+func siteOf(names ...string) *site {
+	s := &site{Until: time.Now().Add(time.Hour)}
+	for i, n := range names {
+		s.Key += n + ","
+		s.Hosts = append(s.Hosts, host{Name: n, Pref: uint16(i), Port: 25, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}})
+	}
+	return s
+}
+
+func (p *pretend) Route(_ context.Context, name string, port uint16) (*site, error) {
+	s := siteOf(name)
+	s.Route = true
+	return s, nil
+}
+
+func (p *pretend) Dial(_ context.Context, src netip.Addr, ehlo string, h host) (session, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dials = append(p.dials, time.Now())
+	if p.refus != nil {
+		if err := p.refus(h); err != nil {
+			return nil, err
+		}
+	}
+	return &pretendSession{p: p, src: src, peer: peer{Host: h.Name, Addr: netip.AddrPortFrom(h.Addrs[0], h.Port)}, alive: true}, nil
+}
+
+type pretendSession struct {
+	p     *pretend
+	src   netip.Addr
+	peer  peer
+	alive bool
+}
+
+func (s *pretendSession) Send(ctx context.Context, m outbound, before func() error) result {
+	time.Sleep(time.Millisecond) // the wire, in pretended time
+	s.p.mu.Lock()
+	s.p.tried = append(s.p.tried, tries{time.Now(), s.src, m.Rcpts[0].Addr})
+	send := s.p.send
+	s.p.mu.Unlock()
+	if err := before(); err != nil {
+		s.alive = false
+		return result{Stage: stageBody, Err: err, Replies: repeat(queue.Reply{Enhanced: "4.3.0"}, len(m.Rcpts))}
+	}
+	if send != nil {
+		r := send(s.src, m)
+		s.alive = r.Err == nil
+		return r
+	}
+	return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250, Text: "ok"}, len(m.Rcpts))}
+}
+
+func (s *pretendSession) Alive() bool { return s.alive }
+func (s *pretendSession) Peer() peer  { return s.peer }
+func (s *pretendSession) Close()      { s.alive = false }
+
+func refusedAt(at stage, code int, enhanced, text string) result {
+	return result{Stage: at, DotSent: at == stageDot, Replies: []queue.Reply{{Code: code, Enhanced: enhanced, Text: text}}}
+}
+
+func repeat(r queue.Reply, n int) []queue.Reply {
+	list := make([]queue.Reply, n)
+	for i := range list {
+		list[i] = r
+	}
+	return list
+}
+
+// inBubble runs a test in pretended time: a real store, a pretended far end.
+func inBubble(t *testing.T, change func(*Config), setUp func(w *world), test func(r *rig, p *pretend)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		setUp(w)
+		p := &pretend{sites: map[string]*site{}, fault: map[string]*routeError{}}
+		r := newRig(t, w, change)
+		cfg, err := r.cfg.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := newScheduler(cfg, r.store, r.store, p, p, func() float64 { return 0.5 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- s.run(ctx) }()
+		test(r, p)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if s.open != 0 || len(s.opened) != 0 {
+			t.Errorf("connections not given back: %d, %v", s.open, s.opened)
+		}
+	})
+}
+
+func TestRetriesFollowTheSchedule(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.send = func(netip.Addr, outbound) result {
+				return refusedAt(stageRcpt, 450, "4.2.0", "greylisted")
+			}
+			began := time.Now()
+			r.send(a, acc, nil, "u@shop.test")
+			time.Sleep(49 * time.Hour)
+			want := []time.Duration{0, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 110 * time.Minute}
+			tried := p.triedFor("u@shop.test")
+			if len(tried) < 30 {
+				t.Fatalf("tried %d times", len(tried))
+			}
+			for i, d := range want {
+				if got := tried[i].Sub(began).Round(time.Minute); got != d {
+					t.Errorf("attempt %d after %v, want %v", i+1, got, d)
+				}
+			}
+			if gap := tried[28].Sub(tried[27]).Round(time.Minute); gap != 4*time.Hour {
+				t.Errorf("late attempts %v apart, want 4h", gap)
+			}
+			if n := r.outcomes(); n[queue.Expired] != 1 {
+				t.Errorf("outcomes %v, want one expired", n)
+			}
+			if n := r.metric("postern_bounced_total"); n != 1 {
+				t.Errorf("bounced_total = %v", n)
+			}
+			if n := r.metric("postern_expired_total"); n != 1 {
+				t.Errorf("expired_total = %v", n)
+			}
+		})
+}
+
+// unreach refuses every connection.
+func unreach(host) *hostError {
+	return &hostError{Stage: stageConnect, Reply: queue.Reply{Enhanced: "4.4.1", Text: "connection refused"}}
+}
+
+func TestADeadDestinationRestsAsAWhole(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.refus = unreach
+			began := time.Now()
+			for range 500 {
+				r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(3 * time.Hour) }, "u@dead.test")
+			}
+			time.Sleep(time.Hour)
+			var gaps []time.Duration
+			last := began
+			for _, d := range p.dials {
+				gaps = append(gaps, d.Sub(last).Round(time.Second))
+				last = d
+			}
+			want := []time.Duration{0, 60, 120, 300, 600, 1200}
+			if len(gaps) < len(want) {
+				t.Fatalf("dials %v", gaps)
+			}
+			for i, w := range want {
+				if gaps[i] != w*time.Second {
+					t.Errorf("dial %d came after %v, want %v", i+1, gaps[i], w*time.Second)
+				}
+			}
+			// One item an attempt, whatever waits behind it.
+			if n := r.outcomes()[queue.Deferred]; n != len(p.dials) {
+				t.Errorf("%d items deferred in %d dials", n, len(p.dials))
+			}
+			// Their time is seen to although nothing gets through.
+			time.Sleep(3 * time.Hour)
+			if n := r.outcomes()[queue.Expired]; n != 500 {
+				t.Errorf("%d expired, want 500", n)
+			}
+			for _, e := range r.seen() {
+				if o := e.Outcomes[0]; o.Result == queue.Expired && (o.Reply.Enhanced != "4.4.7" || o.Reply.Text[:36] != "could not be delivered within 3 hour") {
+					t.Fatalf("expired with %+v", o.Reply)
+				}
+			}
+		})
+}
+
+func TestADestinationThatComesBackIsUsedAgain(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.refus = unreach
+			for range 300 {
+				r.send(a, acc, nil, "u@dead.test")
+			}
+			time.Sleep(2 * time.Minute)
+			p.mu.Lock()
+			p.refus = nil
+			p.mu.Unlock()
+			time.Sleep(5 * time.Minute)
+			if n := r.outcomes()[queue.Delivered]; n != 300 {
+				t.Errorf("%d delivered, want 300", n)
+			}
+		})
+}
+
+func TestFlushEndsARest(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.refus = unreach
+			for range 3 {
+				r.send(a, acc, nil, "u@dead.test")
+			}
+			time.Sleep(10 * time.Second)
+			p.mu.Lock()
+			p.refus = nil
+			p.mu.Unlock()
+			if _, err := r.store.Flush(queue.Filter{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+			if n := r.outcomes()[queue.Delivered]; n != 3 {
+				t.Errorf("%d delivered, want 3", n)
+			}
+		})
+}
+
+func TestNextHostTakesOverWithinTheAttempt(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.sites["two.test"] = siteOf("mx1.two.test", "mx2.two.test")
+			p.refus = func(h host) *hostError {
+				if h.Name == "mx1.two.test" {
+					return &hostError{Stage: stageBanner, Reply: queue.Reply{Code: 421, Text: "busy"}}
+				}
+				return nil
+			}
+			r.send(a, acc, nil, "u@two.test")
+			time.Sleep(time.Second)
+			seen := r.seen()
+			if len(seen) != 1 || seen[0].Outcomes[0].Result != queue.Delivered || seen[0].Attempt.Host != "mx2.two.test" {
+				t.Errorf("outcome: %+v", seen)
+			}
+		})
+}
+
+func TestFaultsOfTheDomain(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.fault["gone.test"] = routeFault(true, "5.1.2", "domain does not exist", nil)
+			p.fault["sick.test"] = routeFault(false, "4.4.3", "no answer", nil)
+			for range 100 {
+				r.send(a, acc, func(e *queue.Envelope) { e.From = "" }, "u@gone.test")
+				r.send(a, acc, func(e *queue.Envelope) { e.From = "" }, "u@sick.test")
+			}
+			time.Sleep(30 * time.Second)
+			if n := r.outcomes(); n[queue.Bounced] != 100 || n[queue.Deferred] != 1 {
+				t.Errorf("outcomes %v, want 100 bounced and 1 deferred", n)
+			}
+			p.mu.Lock()
+			p.fault = nil
+			p.mu.Unlock()
+			time.Sleep(2 * time.Minute)
+			if n := r.outcomes(); n[queue.Delivered] != 100 {
+				t.Errorf("outcomes %v, want 100 delivered once DNS works", n)
+			}
+			if len(p.dials) == 0 {
+				t.Error("nothing dialled")
+			}
+		})
+}
+
+func TestARetryKeepsItsSourceOfThePool(t *testing.T) {
+	var ids []tenant.ID
+	var accs []tenant.AccountID
+	inBubble(t, nil, func(w *world) {
+		for _, a := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {
+			w.source(a, true)
+		}
+		for i := range 12 {
+			id, acc := w.customer(string(rune('a'+i)), 0)
+			ids, accs = append(ids, id), append(accs, acc)
+		}
+	}, func(r *rig, p *pretend) {
+		from := map[string]map[netip.Addr]int{}
+		p.send = func(src netip.Addr, m outbound) result {
+			if from[m.From] == nil {
+				from[m.From] = map[netip.Addr]int{}
+			}
+			from[m.From][src]++
+			if from[m.From][src] < 4 {
+				return refusedAt(stageRcpt, 451, "4.7.1", "greylisted, come again")
+			}
+			return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
+		}
+		// An hour before the day changes: the retries come after it.
+		day := 24 * time.Hour
+		time.Sleep(day - time.Since(time.Now().Truncate(day)) - 40*time.Minute)
+		for i, id := range ids {
+			r.send(id, accs[i], nil, "u@grey.test")
+		}
+		time.Sleep(3 * time.Hour)
+		used := map[netip.Addr]int{}
+		for tn, srcs := range from {
+			if len(srcs) != 1 {
+				t.Errorf("%s left by %v", tn, srcs)
+			}
+			for s := range srcs {
+				used[s]++
+			}
+		}
+		if n := r.outcomes()[queue.Delivered]; n != 12 {
+			t.Errorf("%d delivered, want 12", n)
+		}
+		if len(used) < 2 {
+			t.Errorf("twelve tenants left by %v", used)
+		}
+	})
+}
+
+func TestAProviderThatAsksForRestGetsIt(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			for _, d := range []string{"one.test", "two.test"} {
+				s := siteOf("mx-" + d[:3] + ".yahoodns.net")
+				p.sites[d] = s
+			}
+			angry := true
+			p.send = func(netip.Addr, outbound) result {
+				if angry {
+					return refusedAt(stageMail, 421, "4.7.0", "[TSS04] Messages from 10.0.0.1 temporarily deferred due to unexpected volume or user complaints")
+				}
+				return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
+			}
+			r.send(a, acc, nil, "u@one.test")
+			time.Sleep(time.Second)
+			first := len(p.tried)
+			for range 20 {
+				r.send(a, acc, nil, "u@two.test")
+			}
+			time.Sleep(9 * time.Minute)
+			if len(p.tried) != first {
+				t.Errorf("%d more attempts while the provider rests", len(p.tried)-first)
+			}
+			p.mu.Lock()
+			angry = false
+			p.mu.Unlock()
+			time.Sleep(10 * time.Minute)
+			if n := r.outcomes()[queue.Delivered]; n != 21 {
+				t.Errorf("%d delivered, want 21", n)
+			}
+		})
+}
+
+func TestInDoubtIsCountedAndTriedAgain(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			n := 0
+			p.send = func(netip.Addr, outbound) result {
+				if n++; n == 1 {
+					return result{Stage: stageDot, DotSent: true, Err: context.DeadlineExceeded, Replies: []queue.Reply{{Text: "connection reset"}}}
+				}
+				return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
+			}
+			r.send(a, acc, nil, "u@shop.test")
+			time.Sleep(10 * time.Minute)
+			seen := r.seen()
+			if len(seen) != 2 || seen[0].Outcomes[0].Result != queue.Deferred || seen[1].Outcomes[0].Result != queue.Delivered {
+				t.Fatalf("outcomes: %+v", seen)
+			}
+			if n := r.metric("postern_in_doubt_total"); n != 1 {
+				t.Errorf("in_doubt_total = %v, want 1", n)
+			}
+		})
+}
