@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,7 +74,7 @@ func (r *running) awaitReady() {
 
 // add proposes a route called name, the smallest of commands.
 func (r *running) add(req tenant.RequestID, name string) ([]tenant.Event, *tenant.State, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	return r.Propose(ctx, req, tenant.SetRoute{Route: tenant.Route{Domain: name + ".example", Host: "127.0.0.1", Port: 25}})
 }
@@ -107,6 +108,7 @@ func TestLoneVoterLeads(t *testing.T) {
 }
 
 func TestPropose(t *testing.T) {
+	t.Parallel()
 	r := run(t, config(t, vfs.NewMem()), standard())
 	events, s, err := r.add(tenant.RequestID{}, "n1") // also waits until ready
 	if err != nil {
@@ -134,6 +136,7 @@ func TestPropose(t *testing.T) {
 
 // TestProposeRepeated: one request id, one change; also after a restart.
 func TestProposeRepeated(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, vfs.NewMem())
 	req := tenant.RequestID{1, 2, 3}
 	var first []tenant.Event
@@ -168,12 +171,13 @@ func count(s *tenant.State) (n int) {
 // TestProposeTogether: many callers share syncs, and none waits for a slot for
 // ever.
 func TestProposeTogether(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	cfg := config(t, vfs.NewMem())
 	cfg.Registerer = registry
 	r := run(t, cfg, standard())
 	r.awaitReady()
-	const callers, each = 3 * maxPending, 4
+	const callers, each = 2 * maxPending, 3
 	var all sync.WaitGroup
 	for i := range callers {
 		all.Go(func() {
@@ -218,6 +222,7 @@ func TestProposeTogether(t *testing.T) {
 // TestProposeClosed: no proposal hangs on a cluster that ended, and one under
 // way at the end is answered.
 func TestProposeClosed(t *testing.T) {
+	t.Parallel()
 	r := run(t, config(t, vfs.NewMem()), standard())
 	r.awaitReady()
 	var all sync.WaitGroup
@@ -274,6 +279,7 @@ func TestOutcome(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	r := run(t, config(t, vfs.NewMem()), standard())
 	r.awaitReady()
 	now := r.State().Index()
@@ -310,6 +316,7 @@ func TestWatch(t *testing.T) {
 
 // TestDirectory: whose directory it is decides.
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	fs := vfs.NewMem()
 	cfg := config(t, fs)
 	cfg.Bootstrap = false
@@ -392,6 +399,7 @@ func TestRunOnce(t *testing.T) {
 // TestSnapshotAndRestart: the log is cut behind a snapshot, and what starts
 // from both is the same state.
 func TestSnapshotAndRestart(t *testing.T) {
+	t.Parallel()
 	fs := vfs.NewMem()
 	tune := tuning{snapshotInterval: 10 * time.Millisecond, snapshotThreshold: 20, trailingLogs: 10}
 	cfg := config(t, fs)
@@ -433,7 +441,74 @@ func TestSnapshotAndRestart(t *testing.T) {
 	}
 }
 
+// TestDamagedDirectory: a start says what is wrong, and the older snapshot
+// with the log behind it makes up for a damaged one.
+func TestDamagedDirectory(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewCrashableMem()
+	r := run(t, config(t, fs), standard())
+	for i := range 30 {
+		r.mustAdd(numbered("n", i))
+		if i%10 == 9 {
+			if err := r.raft.Snapshot().Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := r.State().Digest()
+	newest, err := r.snaps.List()
+	if err != nil || len(newest) != 2 {
+		t.Fatalf("snapshots: %v, %v", newest, err)
+	}
+	r.stop()
+
+	spoil := func(do func(fs vfs.FS, s *logStore)) vfs.FS {
+		copied := fs.CrashClone(vfs.CrashCloneCfg{})
+		s := openLog(t, copied, "raft/log", mustNot(t))
+		do(copied, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return copied
+	}
+	damage := func(fs vfs.FS, s *logStore) {
+		name := "raft/snapshots/" + newest[0].ID + snapSuffix
+		b := readFile(t, fs, name)
+		b[len(b)/2] ^= 1
+		writeFile(t, fs, name, b)
+	}
+	again := run(t, config(t, spoil(damage)), standard())
+	again.awaitReady()
+	if again.State().Digest() != want {
+		t.Error("another state from the older snapshot")
+	}
+	again.stop()
+
+	for what, do := range map[string]func(vfs.FS, *logStore){
+		"an entry is gone": func(fs vfs.FS, s *logStore) {
+			damage(fs, s)
+			if err := s.DeleteRange(newest[0].Index-3, newest[0].Index-3); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"an entry is damaged": func(fs vfs.FS, s *logStore) {
+			if err := s.db.Set(logKey(newest[0].Index+1), []byte("bad"), pebble.Sync); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		c, err := New(config(t, spoil(do)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Run(context.Background()); !errors.Is(err, errStore) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestMayAct(t *testing.T) {
+	t.Parallel()
 	r := run(t, config(t, vfs.NewMem()), standard())
 	ctx := context.Background()
 	propose := func(op tenant.Op) []tenant.Event {

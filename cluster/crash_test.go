@@ -17,6 +17,7 @@ import (
 // acknowledged before the cut is there; repeating all of them with their
 // request ids changes each once; and the state is what the log says.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	tune := tuning{snapshotInterval: 5 * time.Millisecond, snapshotThreshold: 15, trailingLogs: 8}
 	for round := range soak(12) {
 		t.Run(numbered("round ", round), func(t *testing.T) {
@@ -134,6 +135,7 @@ func replay(t *testing.T, fs vfs.FS) [32]byte {
 // TestFoundingPowerCut cuts the power before each change while a node founds
 // its cluster. Whatever is left founds or opens, under the same name, and leads.
 func TestFoundingPowerCut(t *testing.T) {
+	t.Parallel()
 	total := 1
 	for at := 1; at <= total; at++ {
 		for variant := range soak(3) {

@@ -99,6 +99,7 @@ func (s *storeScript) pictures(t *testing.T) []string {
 // turn. What opens again is the store as it was after all acknowledged writes,
 // or with the one on its way: never less, never between.
 func TestLogStorePowerCut(t *testing.T) {
+	t.Parallel()
 	total := 1
 	for at, seed := 1, 0; at <= total; at, seed = at+1, seed+1 {
 		for seed := at * 100; seed < at*100+soak(2); seed++ {
@@ -167,6 +168,7 @@ func writeSnapshot(s *snapshotStore, index uint64, body string) error {
 // TestSnapshotPowerCut cuts the power before each change while snapshots are
 // written. The newest acknowledged one always opens, whole.
 func TestSnapshotPowerCut(t *testing.T) {
+	t.Parallel()
 	total := 1
 	for at := 1; at <= total; at++ {
 		for variant := range 4 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/hashicorp/raft"
 
 	"postern/tenant"
 )
@@ -41,7 +43,7 @@ func child(mode string) int {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			switch mode {
-			case "sync":
+			case "sync", "returns":
 				return errors.New("disk says no")
 			case "hang":
 				select {}
@@ -53,6 +55,9 @@ func child(mode string) int {
 		}
 		return nil
 	}))
+	if mode == "returns" {
+		return returning(fs, dir, &broken)
+	}
 	c, err := New(Config{
 		Dir: dir, FS: fs, Name: "n1", Bootstrap: true, HungWrite: childHungWrite,
 		Fatal: func(err error) {
@@ -91,6 +96,37 @@ func child(mode string) int {
 	}
 }
 
+// returning is the child whose Fatal returns: pebble then reports a failed
+// commit as done.
+func returning(fs vfs.FS, dir string, broken *atomic.Bool) int {
+	failed := &failure{fatal: func(err error) { fmt.Println("FATAL", err) }}
+	s, err := openLogStore(dir, storeOptions(privateFS{fs}, storeLog{quiet(), failed}), failed)
+	if err != nil {
+		fmt.Println(err)
+		return 2
+	}
+	fmt.Println("before:", s.StoreLog(&raft.Log{Index: 1}))
+	broken.Store(true)
+	fmt.Println("failing:", s.StoreLog(&raft.Log{Index: 2}))
+	last, _ := s.LastIndex()
+	fmt.Println("last:", last)
+	return exitFatal
+}
+
+// TestFailedCommit: a commit that failed is never called done.
+func TestFailedCommit(t *testing.T) {
+	t.Parallel()
+	out := die(t, "returns", filepath.Join(t.TempDir(), "log"))
+	for _, want := range []string{"before: <nil>", "FATAL log store: pebble: fatal commit error", "failing: store entries: log store", "last: 1"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in:\n%s", want, out)
+		}
+	}
+}
+
+// childWords begin the lines of a child.
+var childWords = []string{"ACK", "UNKNOWN", "FATAL", "before:", "failing:", "last:"}
+
 // die runs a child that must end by its Fatal, and returns what it said.
 func die(t *testing.T, mode, dir string) string {
 	t.Helper()
@@ -103,12 +139,19 @@ func die(t *testing.T, mode, dir string) string {
 	if !errors.As(err, &exit) || exit.ExitCode() != exitFatal {
 		t.Fatalf("ended with %v:\n%s", err, out)
 	}
+	for line := range strings.Lines(string(out)) {
+		// Neither raft nor pebble nor their metrics write past the logger.
+		if word, _, _ := strings.Cut(line, " "); !slices.Contains(childWords, word) {
+			t.Errorf("somebody said %q", line)
+		}
+	}
 	return string(out)
 }
 
 // TestDiskFailure: a failed sync or write ends the process by Fatal and nothing
 // is acknowledged after it; what was, is there at the next start.
 func TestDiskFailure(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"sync", "write"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +177,7 @@ func TestDiskFailure(t *testing.T) {
 // would lead on for ever. Nothing is answered meanwhile, and a caller with less
 // patience hears that it does not know.
 func TestHungWrite(t *testing.T) {
+	t.Parallel()
 	out := die(t, "hang", filepath.Join(t.TempDir(), "raft"))
 	_, after, found := strings.Cut(out, "FATAL a write to the log hangs since ")
 	took, err := time.ParseDuration(strings.TrimSpace(after))
@@ -188,6 +232,7 @@ func TestWatchdog(t *testing.T) {
 
 // TestHungApply: the same for a command that never ends.
 func TestHungApply(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, vfs.NewMem())
 	cfg.HungWrite = 100 * time.Millisecond
 	fatal := make(chan error, 2)

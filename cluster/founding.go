@@ -90,7 +90,8 @@ func (g *gathered) StoreLog(l *raft.Log) error {
 }
 
 // members reads the newest configuration: the newest snapshot's, or a later
-// one in the log.
+// one in the log. On its way it reads every entry that raft will, so that a
+// damaged or missing one is an error here and not a panic there.
 func members(store *logStore, snaps *snapshotStore) (raft.Configuration, error) {
 	var c raft.Configuration
 	list, err := snaps.List()
@@ -101,11 +102,19 @@ func members(store *logStore, snaps *snapshotStore) (raft.Configuration, error) 
 	if len(list) > 0 {
 		c, from = list[0].Configuration, list[0].Index+1
 	}
+	next, missing := from, uint64(0)
 	err = store.each(from, func(l *raft.Log) {
+		if l.Index != next && missing == 0 {
+			missing = next
+		}
+		next = l.Index + 1
 		if l.Type == raft.LogConfiguration {
 			c = raft.DecodeConfiguration(l.Data)
 		}
 	})
+	if err == nil && missing != 0 {
+		err = fmt.Errorf("read entries: %d is missing, after a snapshot of %d: restore the directory: %w", missing, from-1, errStore)
+	}
 	return c, err
 }
 

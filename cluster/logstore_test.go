@@ -61,6 +61,7 @@ func sameStore(rt *rapid.T, got raft.LogStore, want raft.LogStore) {
 // TestLogStoreConformance runs the same operations against raft's own store in
 // memory and ours, across reopening.
 func TestLogStoreConformance(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		fs, model := vfs.NewMem(), raft.NewInmemStore()
 		s := openLog(t, fs, "log", mustNot(t))

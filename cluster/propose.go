@@ -72,7 +72,10 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 	select {
 	case <-c.closing:
 		return ErrClosed
-	case <-c.ready:
+	default:
+	}
+	select {
+	case <-c.ready: // the fast way
 		return nil
 	default:
 	}
