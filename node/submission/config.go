@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Hostname string // greeting; neutral, the node's submission name
 	State    func() *tenant.State
-	Node     tenant.NodeID
+	Node     func() tenant.NodeID // this node; 0 until it is registered
 	Queue    *queue.Store
 	Quota    Quota
 	// MayAnswer says whether this node may say 250 for the tenant under the
@@ -62,6 +62,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("configure submission: State is missing")
 	case c.Quota == nil:
 		return c, errors.New("configure submission: Quota is missing")
+	}
+	if c.Node == nil {
+		return c, errors.New("configure submission: Node is missing")
 	}
 	if c.MayAnswer == nil {
 		return c, errors.New("configure submission: MayAnswer is missing")

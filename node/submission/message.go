@@ -207,7 +207,7 @@ func (s *session) keep(tx *transaction, b *body, k *sink, l *letter, now time.Ti
 	e.Size = k.size + int64(len(prefix))
 
 	t := srv.cfg.State().Tenant(tx.tenant.ID)
-	if t == nil || t.Owner != srv.cfg.Node {
+	if t == nil || t.Owner != srv.cfg.Node() {
 		return "", errNotHere
 	}
 	if err := srv.mayAnswer(t); err != nil {

@@ -81,8 +81,8 @@ func newRig(t testing.TB, opts ...rigOption) *rig {
 	r.ca = pool
 	tlsConf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	cfg := Config{
-		Hostname: "in-1.relay.test", State: r.current, Node: tNode, Queue: q, Quota: r.quota,
-		MayAnswer:  func(context.Context, tenant.ID, uint64) error { return nil },
+		Hostname: "in-1.relay.test", State: r.current, Node: thisNode, Queue: q, Quota: r.quota,
+		MayAnswer:  answerAlways,
 		TLS:        func() *tls.Config { return tlsConf },
 		Log:        slog.New(slog.NewTextHandler(r.logs, nil)),
 		Registerer: r.reg,
@@ -580,3 +580,27 @@ func testCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	pool.AddCert(leaf)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
+
+// upgrade shakes hands on a raw client's connection.
+func (r *rig) upgrade(t testing.TB, c *client) net.Conn {
+	t.Helper()
+	tc := tls.Client(c.conn, r.clientTLS())
+	if err := tc.Handshake(); err != nil {
+		t.Fatalf("handshake: %v", err)
+	}
+	return tc
+}
+
+// closedWithout expects the server to close without saying what.
+func (c *client) closedWithout(what string) {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	if err != nil && !strings.Contains(err.Error(), "reset") {
+		c.t.Fatalf("not closed: %v", err)
+	}
+	if strings.Contains(string(rest), what) {
+		c.t.Fatalf("said %q", rest)
+	}
+}
+
+func thisNode() tenant.NodeID { return tNode }

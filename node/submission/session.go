@@ -134,7 +134,7 @@ func (s *session) mail(t *tenant.Tenant, a *tenant.Account, o *smtp.MailOptions)
 	if err := s.srv.store.Full(); err != nil {
 		return err
 	}
-	if t.Owner != s.srv.cfg.Node {
+	if t.Owner != s.srv.cfg.Node() {
 		return errNotHere
 	}
 	tx := &transaction{tenant: t, account: a, from: from, utf8: o.UTF8, ret: string(o.Return), envID: o.EnvelopeID, maxSize: maxSize}

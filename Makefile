@@ -1,0 +1,61 @@
+# Two commands do everything: `make run` and `make test`. The rest is for those
+# who change Postern. Each target fetches what it needs.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOFLAGS_BUILD = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+export GOTOOLCHAIN = local
+
+# Pinned here, not in go.mod: they are no part of the product.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+LICENSES    = github.com/google/go-licenses@v1.6.0
+
+# Where tests run with the race detector: the packages with concurrency.
+RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin
+
+.PHONY: build run test race soak bench check fuzz packages bench-packages
+
+build:
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
+
+run: build
+	bin/postern demo
+
+test: packages
+	go test ./...
+	$(MAKE) --no-print-directory race
+
+race:
+	go test -race -short $(RACE)
+
+# The long proofs: hundreds of kills and power cuts, a million messages.
+soak: packages
+	POSTERN_SOAK=1 go test -timeout 120m ./...
+
+bench: build bench-packages
+	go run ./node/lab/bench $(BENCH)
+
+check:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod verify
+	.ci/licences $(LICENSES)
+	.ci/vulnerabilities $(GOVULNCHECK)
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME ?= 20s
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+# Debian packages the tests talk to: real clients and servers.
+packages:
+	@.ci/packages curl swaks msmtp python3 postfix iproute2 openssl
+
+bench-packages:
+	@.ci/packages postfix sasl2-bin libsasl2-modules libsasl2-modules-db

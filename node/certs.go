@@ -1,0 +1,81 @@
+package node
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// certRecheck is how often a handshake looks whether the files changed.
+const certRecheck = 2 * time.Second
+
+// certs serves the certificate of two PEM files and reads them again when they
+// change. A broken new pair is reported and the old one stays in use.
+type certs struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex // guards what follows
+	config  *tls.Config
+	stamp   [2]time.Time
+	checked time.Time
+}
+
+func newCerts(certFile, keyFile string, log *slog.Logger) (*certs, error) {
+	c := &certs{certFile: certFile, keyFile: keyFile, log: log}
+	stamp, err := c.stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.load(stamp); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// TLS returns the configuration to use for the next handshake.
+func (c *certs) TLS() *tls.Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.checked) < certRecheck {
+		return c.config
+	}
+	c.checked = time.Now()
+	stamp, err := c.stat()
+	if err == nil && stamp != c.stamp {
+		err = c.load(stamp)
+	}
+	if err != nil {
+		c.log.Error("certificate not reloaded, the old one stays", "cert", c.certFile, "err", err)
+	}
+	return c.config
+}
+
+func (c *certs) stat() (stamp [2]time.Time, err error) {
+	for i, name := range []string{c.certFile, c.keyFile} {
+		fi, err := os.Stat(name)
+		if err != nil {
+			return stamp, fmt.Errorf("look at certificate: %w", err)
+		}
+		stamp[i] = fi.ModTime()
+	}
+	return stamp, nil
+}
+
+// load reads the pair. The stamp was taken before reading, so a change in
+// between is seen at the next look.
+func (c *certs) load(stamp [2]time.Time) error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	c.config = &tls.Config{
+		Certificates: []tls.Certificate{pair},
+		MinVersion:   tls.VersionTLS12,
+	}
+	c.stamp = stamp
+	return nil
+}

@@ -1,0 +1,336 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"postern/node/queue"
+	"postern/node/submission"
+	"postern/tenant"
+)
+
+// How grants are sized. A grant is to last grantAhead of the present rate, so
+// that a renewal never makes a message wait, and small enough that what a dead
+// node leaves unspent hurts nobody.
+const (
+	grantEvery   = time.Second
+	grantAhead   = 4 // seconds of the present rate
+	grantMails   = 64
+	grantBytes   = 4 << 20
+	grantTimeout = 20 * time.Second
+	grantPause   = 100 * time.Millisecond
+	// A limit that was reached is asked about again after this long, so that a
+	// tenant who goes on trying costs one log entry a second at most.
+	shortFor = time.Second
+)
+
+var errNotOwned = errors.New("tenant is not owned here")
+
+// grants spends the quota this node was granted and renews it in time. It is
+// the local half of the escrow: tenant decides how much, grants only counts.
+type grants struct {
+	state   func() *tenant.State
+	propose func(context.Context, tenant.Op) ([]tenant.Event, error)
+	node    func() tenant.NodeID
+	now     func() time.Time
+	kick    chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	purses map[purseKey]*purse
+}
+
+type purseKey struct {
+	account tenant.AccountID
+	window  tenant.Window
+}
+
+// purse is what is left of one grant.
+type purse struct {
+	tenant   tenant.ID
+	epoch    uint64
+	given    tenant.Amount // cumulative under epoch
+	spent    tenant.Amount // cumulative under epoch
+	reserved tenant.Amount
+	reported tenant.Amount // spent, as last proposed
+	mark     tenant.Amount // spent, at the start of this round
+	rate     tenant.Amount // spent in the last round
+	waiting  tenant.Amount // what reservations wait for
+	renewed  chan struct{} // closed at the next renewal
+	short    time.Time     // until then the limit is known to be reached
+}
+
+func newGrants(state func() *tenant.State, node func() tenant.NodeID, propose func(context.Context, tenant.Op) ([]tenant.Event, error), now func() time.Time) *grants {
+	return &grants{
+		state: state, node: node, propose: propose, now: now,
+		kick:   make(chan struct{}, 1),
+		purses: map[purseKey]*purse{},
+	}
+}
+
+// Reserve implements submission.Quota.
+func (g *grants) Reserve(ctx context.Context, a tenant.AccountID, need tenant.Amount) (submission.Reservation, error) {
+	st := g.state()
+	acc := st.Account(a)
+	if acc == nil {
+		return nil, errNotOwned
+	}
+	t := st.Tenant(acc.Tenant)
+	if t == nil || t.Owner != g.node() {
+		return nil, errNotOwned
+	}
+	r := &reservation{grants: g, account: a}
+	for _, w := range st.WindowsOf(a, g.now()) {
+		r.keys = append(r.keys, purseKey{a, w})
+	}
+	r.tenant, r.epoch = t.ID, t.Epoch
+	if err := r.Grow(ctx, need); err != nil {
+		r.Release()
+		return nil, err
+	}
+	return r, nil
+}
+
+// reservation is one transaction's hold on its account's purses.
+type reservation struct {
+	grants  *grants
+	account tenant.AccountID
+	tenant  tenant.ID
+	epoch   uint64
+	keys    []purseKey
+	held    tenant.Amount
+	spent   tenant.Amount
+	over    bool
+}
+
+// Grow implements submission.Reservation.
+func (r *reservation) Grow(ctx context.Context, need tenant.Amount) error {
+	for i, k := range r.keys {
+		if err := r.grants.take(ctx, k, r.tenant, r.epoch, need); err != nil {
+			for _, done := range r.keys[:i] {
+				r.grants.giveBack(done, r.epoch, need)
+			}
+			return err
+		}
+	}
+	r.held.Mails += need.Mails
+	r.held.Bytes += need.Bytes
+	return nil
+}
+
+// Spend implements submission.Reservation.
+func (r *reservation) Spend(used tenant.Amount) []queue.Spend {
+	used.Mails = min(used.Mails, r.held.Mails)
+	used.Bytes = min(used.Bytes, r.held.Bytes)
+	g := r.grants
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]queue.Spend, 0, len(r.keys))
+	for _, k := range r.keys {
+		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
+			p.reserved = minus(p.reserved, r.held)
+			p.spent = plus(p.spent, used)
+		}
+		out = append(out, queue.Spend{Window: k.window, Amount: used})
+	}
+	r.held, r.spent = tenant.Amount{}, used
+	return out
+}
+
+// Release implements submission.Reservation. After Spend it takes the spending
+// back: the message was not kept.
+func (r *reservation) Release() {
+	if r.over {
+		return
+	}
+	r.over = true
+	g := r.grants
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range r.keys {
+		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
+			p.reserved = minus(p.reserved, r.held)
+			p.spent = minus(p.spent, r.spent)
+		}
+	}
+}
+
+// take reserves need of one purse, waiting for a renewal when it is empty.
+func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64, need tenant.Amount) error {
+	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
+	defer cancel()
+	for {
+		g.mu.Lock()
+		p := g.purses[k]
+		if p == nil || p.epoch < epoch {
+			p = &purse{tenant: t, epoch: epoch, renewed: make(chan struct{})}
+			g.purses[k] = p
+		}
+		if p.epoch > epoch {
+			g.mu.Unlock()
+			return errNotOwned
+		}
+		if covers(p.left(), need) {
+			p.reserved = plus(p.reserved, need)
+			g.mu.Unlock()
+			return nil
+		}
+		if g.now().Before(p.short) {
+			left := p.left()
+			g.mu.Unlock()
+			return g.overLimit(k, left, need)
+		}
+		p.waiting = plus(p.waiting, need)
+		renewed := p.renewed
+		g.mu.Unlock()
+		select {
+		case g.kick <- struct{}{}:
+		default:
+		}
+		select {
+		case <-renewed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (g *grants) giveBack(k purseKey, epoch uint64, a tenant.Amount) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p := g.purses[k]; p != nil && p.epoch == epoch {
+		p.reserved = minus(p.reserved, a)
+	}
+}
+
+func (g *grants) overLimit(k purseKey, left, need tenant.Amount) error {
+	limit := g.state().Limit(k.account, k.window.Kind)
+	e := &submission.OverLimit{Window: k.window.Kind, Limit: limit.Mails, Resets: k.window.End()}
+	if left.Mails >= need.Mails {
+		e.Bytes, e.Limit = true, limit.Bytes
+	}
+	return e
+}
+
+// drop forgets the purses of a tenant this node no longer owns under epoch.
+func (g *grants) drop(t tenant.ID, epoch uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k, p := range g.purses {
+		if p.tenant == t && p.epoch < epoch {
+			close(p.renewed)
+			delete(g.purses, k)
+		}
+	}
+}
+
+// Run renews grants and reports use: at once when a reservation waits, else
+// once a second in one entry for all accounts, and only when there is news.
+func (g *grants) Run(ctx context.Context) error {
+	tick := time.NewTicker(grantEvery)
+	defer tick.Stop()
+	for {
+		round := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			round = true
+		case <-g.kick:
+		}
+		wants := g.wants(round)
+		if len(wants) == 0 {
+			continue
+		}
+		events, err := g.propose(ctx, tenant.TakeGrant{Node: g.node(), Wants: wants})
+		g.renew(wants, events, err)
+		if err != nil {
+			select { // who waits asks again at once: not faster than this
+			case <-ctx.Done():
+			case <-time.After(grantPause):
+			}
+		}
+	}
+}
+
+// wants lists what to ask for now. A round also measures rates and reports use.
+func (g *grants) wants(round bool) []tenant.Want {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	var wants []tenant.Want
+	for k, p := range g.purses {
+		burst := minus(p.spent, p.mark)
+		if round {
+			p.rate, p.mark = burst, p.spent
+		}
+		// A rate that is not known yet is found by doubling.
+		ahead := tenant.Amount{
+			Mails: max(grantMails, grantAhead*p.rate.Mails, 2*burst.Mails),
+			Bytes: max(grantBytes, grantAhead*p.rate.Bytes, 2*burst.Bytes),
+		}
+		waits := p.waiting != tenant.Amount{}
+		news := round && p.spent != p.reported
+		low := !covers(p.left(), tenant.Amount{Mails: ahead.Mails / 2, Bytes: ahead.Bytes / 2})
+		switch {
+		case waits, news, round && low && p.rate != tenant.Amount{}:
+			wants = append(wants, tenant.Want{
+				Account: k.account, Window: k.window, Epoch: p.epoch, Spent: p.spent,
+				Need: plus(plus(p.reserved, p.waiting), ahead),
+			})
+		case round && now.After(k.window.End()) && p.reserved == tenant.Amount{}:
+			delete(g.purses, k)
+		}
+		p.waiting = tenant.Amount{}
+	}
+	return wants
+}
+
+// renew books what was granted and wakes who waits. After a failed proposal
+// the waiters ask again, until their own deadline.
+func (g *grants) renew(wants []tenant.Want, events []tenant.Event, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		for _, w := range wants {
+			if p := g.purses[purseKey{w.Account, w.Window}]; p != nil && p.epoch == w.Epoch {
+				p.reported = w.Spent
+				p.short = g.now().Add(shortFor)
+			}
+		}
+		for _, e := range events {
+			e, ok := e.(tenant.Granted)
+			if !ok {
+				continue
+			}
+			p := g.purses[purseKey{e.Grant.Account, e.Grant.Window}]
+			if p == nil || p.epoch != e.Grant.Epoch {
+				continue
+			}
+			p.given = e.Grant.Given
+			if !e.Short {
+				p.short = time.Time{}
+			}
+		}
+	}
+	for _, p := range g.purses {
+		close(p.renewed)
+		p.renewed = make(chan struct{})
+	}
+}
+
+func (p *purse) left() tenant.Amount { return minus(minus(p.given, p.spent), p.reserved) }
+
+func plus(a, b tenant.Amount) tenant.Amount {
+	return tenant.Amount{Mails: a.Mails + b.Mails, Bytes: a.Bytes + b.Bytes}
+}
+
+// minus stops at zero.
+func minus(a, b tenant.Amount) tenant.Amount {
+	return tenant.Amount{Mails: a.Mails - min(a.Mails, b.Mails), Bytes: a.Bytes - min(a.Bytes, b.Bytes)}
+}
+
+func covers(have, need tenant.Amount) bool {
+	return have.Mails >= need.Mails && have.Bytes >= need.Bytes
+}

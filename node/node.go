@@ -1,0 +1,185 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"postern/cluster"
+	"postern/node/admin"
+	"postern/node/delivery"
+	"postern/node/queue"
+	"postern/node/submission"
+	"postern/tenant"
+)
+
+// Options are what the process gives a node besides its file.
+type Options struct {
+	Log     *slog.Logger
+	Fatal   func(error) // ends the process at once; must not return
+	Version string
+}
+
+// Node is one running appliance.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	cluster *cluster.Cluster
+	queue   *queue.Store
+	grants  *grants
+	owned   *owned
+	intake  *submission.Server
+	sender  *delivery.Sender
+	admin   *admin.Server
+	ports   []submission.Listener
+}
+
+// New opens the node's stores and ports and prepares its parts; Run starts
+// them. An error leaves nothing open.
+func New(cfg Config, opt Options) (*Node, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory: %w", err)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n := &Node{cfg: cfg, log: opt.Log}
+	for _, open := range []func(*prometheus.Registry, Options) error{n.openStores, n.prepare, n.openAdmin, n.listen} {
+		if err := open(reg, opt); err != nil {
+			return nil, errors.Join(err, n.close())
+		}
+	}
+	return n, nil
+}
+
+// close undoes New for a node that never ran.
+func (n *Node) close() error {
+	var errs []error
+	for _, l := range n.ports {
+		errs = append(errs, l.Close())
+	}
+	if n.queue != nil {
+		errs = append(errs, n.queue.Close())
+	}
+	if n.cluster != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		errs = append(errs, n.cluster.Run(ctx)) // a Run that ends at once closes its stores
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
+	n.cluster, err = cluster.New(cluster.Config{
+		Dir: filepath.Join(n.cfg.Dir, "raft"), Name: n.cfg.Name, Bootstrap: n.cfg.Bootstrap,
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
+	})
+	if err != nil {
+		return fmt.Errorf("open cluster state: %w", err)
+	}
+	n.queue, err = queue.New(queue.Config{
+		Dir: filepath.Join(n.cfg.Dir, "queue"), FreeFloor: n.cfg.Queue.FreeFloor,
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
+	})
+	if err != nil {
+		return fmt.Errorf("open queue: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
+	n.grants = newGrants(n.cluster.State, n.id, n.propose, time.Now)
+	n.owned = newOwned(n.cfg.Name, n.cluster, n.queue, n.grants, opt.Log)
+	seal, err := openSealer(n.cfg.SecretKeyFile)
+	if err != nil {
+		return err
+	}
+	resolvers, err := n.cfg.resolvers()
+	if err != nil {
+		return err
+	}
+	n.sender, err = delivery.New(delivery.Config{
+		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayAct,
+		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
+		Log: opt.Log, Registerer: reg,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare delivery: %w", err)
+	}
+	sub := submission.Config{
+		Hostname: n.cfg.Hostname, State: n.cluster.State, Node: n.id, Queue: n.queue, Quota: n.grants,
+		MayAnswer: n.mayAnswer, Ready: n.mayGreet, Signer: seal.signer(n.cluster.State),
+		Log: opt.Log, Registerer: reg,
+	}
+	if n.cfg.TLS.Cert != "" {
+		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
+		if err != nil {
+			return err
+		}
+		sub.TLS = c.TLS
+	}
+	if n.intake, err = submission.New(sub); err != nil {
+		return fmt.Errorf("prepare submission: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) listen(*prometheus.Registry, Options) error {
+	for _, p := range []struct {
+		addrs    []string
+		implicit bool
+	}{{n.cfg.Submission, false}, {n.cfg.SubmissionTLS, true}} {
+		for _, addr := range p.addrs {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				return fmt.Errorf("listen for submission: %w", err)
+			}
+			n.ports = append(n.ports, submission.Listener{Listener: l, Implicit: p.implicit})
+		}
+	}
+	return nil
+}
+
+// id is this node's number in the state; 0 until it is registered.
+func (n *Node) id() tenant.NodeID {
+	if me := n.cluster.State().NodeByName(n.cfg.Name); me != nil {
+		return me.ID
+	}
+	return 0
+}
+
+func (n *Node) propose(ctx context.Context, op tenant.Op) ([]tenant.Event, error) {
+	events, _, err := n.cluster.Propose(ctx, tenant.RequestID{}, op)
+	return events, err
+}
+
+// answerWait is how long a client waits for the node's right to say 250.
+const answerWait = 20 * time.Second
+
+func (n *Node) mayAnswer(ctx context.Context, t tenant.ID, epoch uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	return n.owned.MayAct(ctx, t, epoch)
+}
+
+var errStarting = errors.New("node is starting")
+
+// mayGreet says whether a client that connects now will be served.
+func (n *Node) mayGreet() error {
+	select {
+	case <-n.cluster.Ready():
+	default:
+		return errStarting
+	}
+	if !n.owned.Settled() {
+		return errStarting
+	}
+	return nil
+}
