@@ -37,7 +37,8 @@ type body struct {
 
 func newBody(w *wire) *body {
 	w.inBody, w.begun = true, time.Now()
-	return &body{w: w, fresh: true}
+	w.body = &body{w: w, fresh: true}
+	return w.body
 }
 
 func (b *body) chunk(size int64, last bool) {

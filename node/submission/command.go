@@ -193,7 +193,7 @@ func (w *wire) onData(arg string) *reply {
 		return errPipelinedData
 	}
 	w.dotOwed = true
-	w.body = newBody(w)
+	newBody(w)
 	return w.pass(verbData, "DATA")
 }
 
@@ -221,8 +221,7 @@ func (w *wire) onBdat(arg string) *reply {
 		return r
 	}
 	w.dotOwed, w.swallow = true, true
-	w.body = newBody(w)
-	w.body.chunk(size, last)
+	newBody(w).chunk(size, last)
 	return w.pass(verbData, "DATA")
 }
 
