@@ -30,22 +30,22 @@ var genericRules = []rule{
 		"ip frequency limited", "too much mail from your ip", "sending rate from your ip", "too many spams from your ip",
 		"too many errors from your ip", "throttled due to ip", "temporarily rate limited"}},
 	{class: IPBlock, scope: ScopeSource, hold: true, without: []string{"url$", "link"}, words: []string{
-		"blocked using", "blocked by", "blacklisted by", "blacklisted at", "blacklisted ip", "blacklisted on", "ip blacklisted",
-		"ip is blacklisted", "is blacklisted", "listed at", "is listed on", "is listed by", "is listed in", "listed in zen",
-		"block listed", "blocklisted", "black listed", "block list", "on our block", "banned sending ip", "banned sender[", "banned ip",
-		"poor reputation", "bad reputation", "low reputation of the sending ip", "reputation of the sending ip", "(bl)",
-		"dnsbl", "rbl$", "dnsrbl", "rejected due to listing", "listed rbl",
-		"not accept mail from dynamic", "dynamic ip", "dynamically assigned ip", "dialup ip", "dial-up ip", "residential ip",
-		"ip address rejected", "ip rejected", "your ip address has been", "your ip has been", "your ip is", "your ip address is",
-		"your ip was", "ip address is block", "ip address blocked", "ip blocked", "blocked ip", "messages from your ip",
-		"spams from your ip", "errors from your ip", "mail from your ip", "connections from your ip", "unusual rate of unsolicited mail originating from your ip",
+		"blocked using", "host blacklisted", "blacklisted at", "blacklisted ip", "ip blacklisted", "ip is blacklisted",
+		"listed at", "is listed on", "is listed by", "listed in zen", "block listed", "on our block", "banned sending ip", "banned sender[",
+		"banned ip", "low reputation of the sending ip", "reputation of the sending ip", "(bl)", "dnsbl", "rbl$", "dnsrbl",
+		"rejected due to listing", "listed rbl", "not accept mail from dynamic", "dynamic ip", "dynamically assigned ip", "dialup ip",
+		"dial-up ip", "residential ip", "ip address rejected", "ip rejected", "your ip address has been", "your ip has been", "your ip is",
+		"your ip address is", "your ip was", "ip address is block", "ip address blocked", "ip blocked", "blocked ip", "messages from your ip",
+		"spams from your ip", "errors from your ip", "mail from your ip", "connections from your ip",
 		"spamhaus", "spamcop", "barracudacentral", "cbl.abuseat", "abuseat.org", "sorbs.net", "uceprotect", "psbl.surriel",
 		"mailspike", "abusix", "invaluement", "senderscore", "senderbase", "proofpoint.com/dnsbl", "ipcheck.proofpoint.com",
 		"csi.cloudmark.com", "csi.mimecast.org", "backscatterer.org", "truncate.gbudb"}},
-	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{
-		"host", "client", "server", "network"}, also: []string{
-		"access denied by blocklist", "host rejected: access denied", "is not allowed to connect", "denied due to spam",
-		"refused due to abuse", "blocked for abuse", "blocked for spam", "sent too much spam"}},
+	// These words speak of our IP only beside a word for it.
+	{class: IPBlock, scope: ScopeSource, hold: true, without: []string{"url$", "link", "content", "filter"}, words: []string{
+		"blocked by", "is blacklisted", "blacklist", "black listed", "is listed in", "blocklist", "block list", "poor reputation",
+		"bad reputation", "access denied by", "host rejected: access denied", "is not allowed to connect", "denied due to spam",
+		"refused due to abuse", "blocked for abuse", "blocked for spam", "sent too much spam"}, also: []string{
+		"ip ", "ip-", "ip=", "host", "client", "server", "network"}},
 
 	// ---- our set-up: PTR, HELO, TLS
 	{class: BadConfiguration, scope: ScopeNode, hold: true, details: []string{"7.25"}},

@@ -42,7 +42,10 @@ func TestClassify(t *testing.T) {
 		{554, "5.7.1", "Client host rejected: IP in RBL", IPBlock, ScopeSource, true},
 		{554, "5.7.1", "The message is garbled", PolicyRelated, ScopeRecipient, false},
 		{550, "5.7.1", "Error: open resolver; https://www.spamhaus.org/returnc/pub/192.0.2.53", TransientFailure, ScopeDestination, true},
+		{554, "", "IP=192.0.2.1 - A problem occurred (bad reputation)", IPBlock, ScopeSource, true},
 		// not our IP
+		{550, "5.7.1", "Message was blocked by our content filter", SpamContent, ScopeMessage, false},
+		{550, "5.7.1", "Your address is blacklisted by policy of the user", PolicyRelated, ScopeRecipient, false},
 		{554, "5.7.1", "Sender domain blocked using dbl.spamhaus.org", InvalidSender, ScopeSender, false},
 		{550, "5.7.1", "You are on this user's block list", PolicyRelated, ScopeRecipient, false},
 		{550, "5.7.1", "contains a link blacklisted by us", SpamContent, ScopeMessage, false},
