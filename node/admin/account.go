@@ -9,15 +9,15 @@ import (
 	"postern/tenant"
 )
 
-// ofAccount is the request of everything about one account.
-type ofAccount struct {
+// OfAccount is the request of everything about one account.
+type OfAccount struct {
 	Username string `path:"username" minLength:"1" maxLength:"254"`
 }
 
-// toAccount is a change of one account.
-type toAccount struct {
-	ofAccount
-	keyed
+// ToAccount is a change of one account.
+type ToAccount struct {
+	OfAccount
+	Keyed
 }
 
 func (s *Server) accountRoutes() {
@@ -28,7 +28,7 @@ func (s *Server) accountRoutes() {
 
 func (s *Server) accountReads() {
 	type list struct {
-		paged
+		Paged
 		Tenant string `query:"tenant" maxLength:"63"`
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/accounts", id: "list-accounts", tag: "account", access: tenantToo,
@@ -48,11 +48,11 @@ func (s *Server) accountReads() {
 					all = append(all, viewAccount(st, a))
 				}
 			}
-			return reply(cut(all, i.paged, func(a Account) string { return a.Username }, byText)), nil
+			return reply(cut(all, i.Paged, func(a Account) string { return a.Username }, byText)), nil
 		})
 	register(s, in{verb: http.MethodGet, path: "/v1/accounts/{username}", id: "get-account", tag: "account", access: tenantToo,
 		does: "Show one account"},
-		func(_ context.Context, who caller, i *ofAccount) (*out[Account], error) {
+		func(_ context.Context, who caller, i *OfAccount) (*out[Account], error) {
 			st := s.cfg.State()
 			a, err := findAccount(st, who, i.Username)
 			if err != nil {
@@ -64,7 +64,7 @@ func (s *Server) accountReads() {
 
 func (s *Server) accountChanges() {
 	type patch struct {
-		toAccount
+		ToAccount
 		Body SetAccount
 	}
 	register(s, in{verb: http.MethodPatch, path: "/v1/accounts/{username}", id: "set-account", tag: "account",
@@ -78,16 +78,16 @@ func (s *Server) accountChanges() {
 			if err != nil {
 				return nil, err
 			}
-			return s.changeAccount(ctx, i.keyed, a, op)
+			return s.changeAccount(ctx, i.Keyed, a, op)
 		})
 	register(s, in{verb: http.MethodDelete, path: "/v1/accounts/{username}", id: "remove-account", tag: "account",
 		status: http.StatusNoContent, does: "Take away an account"},
-		func(ctx context.Context, who caller, i *toAccount) (*none, error) {
+		func(ctx context.Context, who caller, i *ToAccount) (*none, error) {
 			a, err := findAccount(s.cfg.State(), who, i.Username)
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = s.propose(ctx, i.keyed, tenant.RemoveAccount{Account: a.ID})
+			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveAccount{Account: a.ID})
 			return nil, err
 		})
 }
@@ -96,7 +96,7 @@ func (s *Server) accountChanges() {
 // proposed, so a repeated request cannot show it again and says so.
 func (s *Server) accountPasswords() {
 	type add struct {
-		keyed
+		Keyed
 		Body NewAccount
 	}
 	register(s, in{verb: http.MethodPost, path: "/v1/accounts", id: "add-account", tag: "account", status: http.StatusCreated,
@@ -111,7 +111,7 @@ func (s *Server) accountPasswords() {
 				return nil, err
 			}
 			password := NewToken()
-			events, st, err := s.propose(ctx, i.keyed, tenant.AddAccount{Tenant: t.ID, Username: i.Body.Username, Secret: TokenHash(password),
+			events, st, err := s.propose(ctx, i.Keyed, tenant.AddAccount{Tenant: t.ID, Username: i.Body.Username, Secret: TokenHash(password),
 				Networks: networks, Reference: i.Body.Reference, Plan: statePlan(i.Body.Plan), Class: stateClass(i.Body.Class)})
 			if err != nil {
 				return nil, err
@@ -121,14 +121,14 @@ func (s *Server) accountPasswords() {
 		})
 	register(s, in{verb: http.MethodPost, path: "/v1/accounts/{username}/password", id: "make-password", tag: "account",
 		status: http.StatusCreated, does: "Make a new password, shown once; the one before ends"},
-		func(ctx context.Context, who caller, i *toAccount) (*out[Credential], error) {
+		func(ctx context.Context, who caller, i *ToAccount) (*out[Credential], error) {
 			a, err := findAccount(s.cfg.State(), who, i.Username)
 			if err != nil {
 				return nil, err
 			}
 			password := NewToken()
 			secret := TokenHash(password)
-			_, st, err := s.propose(ctx, i.keyed, tenant.SetAccount{Account: a.ID, Secret: &secret})
+			_, st, err := s.propose(ctx, i.Keyed, tenant.SetAccount{Account: a.ID, Secret: &secret})
 			if err != nil {
 				return nil, err
 			}
@@ -147,7 +147,7 @@ func credential(st *tenant.State, id tenant.AccountID, name, password string) (*
 	return reply(Credential{Account: viewAccount(st, a), Password: password}), nil
 }
 
-func (s *Server) changeAccount(ctx context.Context, k keyed, a *tenant.Account, op tenant.Op) (*out[Account], error) {
+func (s *Server) changeAccount(ctx context.Context, k Keyed, a *tenant.Account, op tenant.Op) (*out[Account], error) {
 	_, st, err := s.propose(ctx, k, op)
 	if err != nil {
 		return nil, err

@@ -9,8 +9,8 @@ import (
 
 func (s *Server) domainRoutes() {
 	type list struct {
-		ofTenant
-		paged
+		OfTenant
+		Paged
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/tenants/{tenant}/domains", id: "list-domains", tag: "domain", access: tenantToo,
 		does: "List a tenant's sender domains"},
@@ -24,20 +24,20 @@ func (s *Server) domainRoutes() {
 			for d := range st.DomainsOf(t.ID) {
 				all = append(all, Domain{Name: d.Name, Tenant: t.Name, Selector: d.Selector})
 			}
-			return reply(cut(all, i.paged, func(d Domain) string { return d.Name }, byText)), nil
+			return reply(cut(all, i.Paged, func(d Domain) string { return d.Name }, byText)), nil
 		})
 	type put struct {
-		toTenant
+		ToTenant
 		Domain string `path:"domain" minLength:"1" maxLength:"253"`
 		Body   SetDomain
 	}
 	register(s, in{verb: http.MethodPut, path: "/v1/tenants/{tenant}/domains/{domain}", id: "set-domain", tag: "domain",
 		does: "Prove a sender domain by the operator's word; set or clear its DKIM key"},
 		func(ctx context.Context, who caller, i *put) (*out[Domain], error) {
-			return s.setDomain(ctx, who, i.toTenant, i.Domain, i.Body)
+			return s.setDomain(ctx, who, i.ToTenant, i.Domain, i.Body)
 		})
 	type remove struct {
-		toTenant
+		ToTenant
 		Domain string `path:"domain" minLength:"1" maxLength:"253"`
 	}
 	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}/domains/{domain}", id: "remove-domain", tag: "domain",
@@ -51,12 +51,12 @@ func (s *Server) domainRoutes() {
 			if d := st.Domain(i.Domain); d == nil || d.Tenant != t.ID {
 				return nil, absent("domain", i.Domain)
 			}
-			_, _, err = s.propose(ctx, i.keyed, tenant.RemoveDomain{Name: i.Domain})
+			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveDomain{Name: i.Domain})
 			return nil, err
 		})
 }
 
-func (s *Server) setDomain(ctx context.Context, who caller, i toTenant, name string, b SetDomain) (*out[Domain], error) {
+func (s *Server) setDomain(ctx context.Context, who caller, i ToTenant, name string, b SetDomain) (*out[Domain], error) {
 	t, err := findTenant(s.cfg.State(), who, i.Tenant)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *Server) setDomain(ctx context.Context, who caller, i toTenant, name str
 			return nil, badField("body.key", "give a PEM private key: RSA of 1024 bits at least (better 2048), or Ed25519", "%s", err)
 		}
 	}
-	_, st, err := s.propose(ctx, i.keyed, tenant.SetDomain{Tenant: t.ID, Name: name, Selector: b.Selector, SealedKey: sealed.Bytes})
+	_, st, err := s.propose(ctx, i.Keyed, tenant.SetDomain{Tenant: t.ID, Name: name, Selector: b.Selector, SealedKey: sealed.Bytes})
 	if err != nil {
 		return nil, err
 	}

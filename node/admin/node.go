@@ -8,7 +8,7 @@ import (
 )
 
 func (s *Server) nodeRoutes() {
-	type list struct{ paged }
+	type list struct{ Paged }
 	register(s, in{verb: http.MethodGet, path: "/v1/nodes", id: "list-nodes", tag: "node", does: "List the nodes"},
 		func(_ context.Context, _ caller, i *list) (*out[Page[Node]], error) {
 			st := s.cfg.State()
@@ -16,16 +16,16 @@ func (s *Server) nodeRoutes() {
 			for n := range st.Nodes() {
 				all = append(all, s.viewNode(st, n))
 			}
-			return reply(cut(all, i.paged, func(n Node) string { return n.Name }, byText)), nil
+			return reply(cut(all, i.Paged, func(n Node) string { return n.Name }, byText)), nil
 		})
 	type add struct {
-		keyed
+		Keyed
 		Body NewNode
 	}
 	register(s, in{verb: http.MethodPost, path: "/v1/nodes", id: "add-node", tag: "node", status: http.StatusCreated,
 		does: "Register a node"},
 		func(ctx context.Context, _ caller, i *add) (*out[Node], error) {
-			events, st, err := s.propose(ctx, i.keyed, tenant.AddNode{Name: i.Body.Name})
+			events, st, err := s.propose(ctx, i.Keyed, tenant.AddNode{Name: i.Body.Name})
 			if err != nil {
 				return nil, err
 			}

@@ -56,13 +56,15 @@ func reply[T any](v T) *out[T] { return &out[T]{Body: v} }
 // none is an answer without a body.
 type none struct{}
 
-// keyed is the part of every changing request that makes it idempotent.
-type keyed struct {
+// Keyed is the part of every changing request that makes it idempotent. It and
+// the other parts of requests are exported only because the API library looks
+// at no other embedded fields.
+type Keyed struct {
 	Key string `header:"Idempotency-Key" maxLength:"64" doc:"UUID or 32 hex digits; a repeat with the same key is done once"`
 }
 
 // request reads the key; zero means a fresh id.
-func (k keyed) request() (tenant.RequestID, error) {
+func (k Keyed) request() (tenant.RequestID, error) {
 	var id tenant.RequestID
 	if k.Key == "" {
 		return id, nil
@@ -99,7 +101,7 @@ func register[I, O any](s *Server, at in, do func(ctx context.Context, who calle
 }
 
 // propose carries op through the log within a bound of time.
-func (s *Server) propose(ctx context.Context, k keyed, op tenant.Op) ([]tenant.Event, *tenant.State, error) {
+func (s *Server) propose(ctx context.Context, k Keyed, op tenant.Op) ([]tenant.Event, *tenant.State, error) {
 	req, err := k.request()
 	if err != nil {
 		return nil, nil, err

@@ -21,7 +21,7 @@ func (s *Server) queueRoutes() {
 
 func (s *Server) queueReads() {
 	type list struct {
-		paged
+		Paged
 		Tenant  string `query:"tenant" maxLength:"63"`
 		Account string `query:"account" maxLength:"254"`
 		Domain  string `query:"domain" maxLength:"253" doc:"Recipient domain"`

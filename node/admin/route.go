@@ -8,17 +8,17 @@ import (
 )
 
 func (s *Server) routeRoutes() {
-	type list struct{ paged }
+	type list struct{ Paged }
 	register(s, in{verb: http.MethodGet, path: "/v1/routes", id: "list-routes", tag: "route", does: "List the static routes"},
 		func(_ context.Context, _ caller, i *list) (*out[Page[Route]], error) {
 			var all []Route
 			for r := range s.cfg.State().Routes() {
 				all = append(all, Route{Domain: r.Domain, Host: r.Host, Port: r.Port})
 			}
-			return reply(cut(all, i.paged, func(r Route) string { return r.Domain }, byText)), nil
+			return reply(cut(all, i.Paged, func(r Route) string { return r.Domain }, byText)), nil
 		})
 	type put struct {
-		keyed
+		Keyed
 		Domain string `path:"domain" minLength:"1" maxLength:"253"`
 		Body   SetRoute
 	}
@@ -29,13 +29,13 @@ func (s *Server) routeRoutes() {
 			if r.Port == 0 {
 				r.Port = 25
 			}
-			if _, _, err := s.propose(ctx, i.keyed, tenant.SetRoute{Route: r}); err != nil {
+			if _, _, err := s.propose(ctx, i.Keyed, tenant.SetRoute{Route: r}); err != nil {
 				return nil, err
 			}
 			return reply(Route{Domain: r.Domain, Host: r.Host, Port: r.Port}), nil
 		})
 	type remove struct {
-		keyed
+		Keyed
 		Domain string `path:"domain" minLength:"1" maxLength:"253"`
 	}
 	register(s, in{verb: http.MethodDelete, path: "/v1/routes/{domain}", id: "remove-route", tag: "route",
@@ -43,7 +43,7 @@ func (s *Server) routeRoutes() {
 		func(ctx context.Context, _ caller, i *remove) (*none, error) {
 			for r := range s.cfg.State().Routes() {
 				if r.Domain == i.Domain {
-					_, _, err := s.propose(ctx, i.keyed, tenant.SetRoute{Route: tenant.Route{Domain: i.Domain}})
+					_, _, err := s.propose(ctx, i.Keyed, tenant.SetRoute{Route: tenant.Route{Domain: i.Domain}})
 					return nil, err
 				}
 			}

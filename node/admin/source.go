@@ -11,7 +11,7 @@ import (
 
 func (s *Server) sourceRoutes() {
 	type list struct {
-		paged
+		Paged
 		Node string `query:"node" maxLength:"63"`
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/sources", id: "list-sources", tag: "source", does: "List the outbound IPs"},
@@ -23,10 +23,10 @@ func (s *Server) sourceRoutes() {
 					all = append(all, viewSource(st, x))
 				}
 			}
-			return reply(cut(all, i.paged, func(x Source) string { return x.Addr }, byAddr)), nil
+			return reply(cut(all, i.Paged, func(x Source) string { return x.Addr }, byAddr)), nil
 		})
 	type add struct {
-		keyed
+		Keyed
 		Body NewSource
 	}
 	register(s, in{verb: http.MethodPost, path: "/v1/sources", id: "add-source", tag: "source", status: http.StatusCreated,
@@ -41,7 +41,7 @@ func (s *Server) sourceRoutes() {
 			if err != nil || addr.Zone() != "" {
 				return nil, badField("body.addr", "give one IPv4 or IPv6 address", "is no address")
 			}
-			events, st, err := s.propose(ctx, i.keyed, tenant.AddSource{Node: n.ID, Addr: addr.Unmap(), EHLO: i.Body.EHLO, Shared: i.Body.Shared})
+			events, st, err := s.propose(ctx, i.Keyed, tenant.AddSource{Node: n.ID, Addr: addr.Unmap(), EHLO: i.Body.EHLO, Shared: i.Body.Shared})
 			if err != nil {
 				return nil, err
 			}
@@ -53,7 +53,7 @@ func (s *Server) sourceRoutes() {
 			return nil, absent("source", i.Body.Addr)
 		})
 	type remove struct {
-		keyed
+		Keyed
 		Addr string `path:"addr" maxLength:"45"`
 	}
 	register(s, in{verb: http.MethodDelete, path: "/v1/sources/{addr}", id: "remove-source", tag: "source",
@@ -63,7 +63,7 @@ func (s *Server) sourceRoutes() {
 			if x == nil {
 				return nil, absent("source", i.Addr)
 			}
-			_, _, err := s.propose(ctx, i.keyed, tenant.RemoveSource{Source: x.ID})
+			_, _, err := s.propose(ctx, i.Keyed, tenant.RemoveSource{Source: x.ID})
 			return nil, err
 		})
 }

@@ -11,7 +11,7 @@ import (
 // lifts it.
 func (s *Server) stopRoutes() {
 	type set struct {
-		toTenant
+		ToTenant
 		Body Stop
 	}
 	ops := []struct {
@@ -31,37 +31,37 @@ func (s *Server) stopRoutes() {
 				if err != nil {
 					return nil, err
 				}
-				return s.changeTenant(ctx, i.keyed, t, x.op(t.ID, i.Body.Reason))
+				return s.changeTenant(ctx, i.Keyed, t, x.op(t.ID, i.Body.Reason))
 			})
 		register(s, in{verb: http.MethodDelete, path: path, id: "un" + x.id, tag: "tenant", does: x.undoes},
-			func(ctx context.Context, who caller, i *toTenant) (*out[Tenant], error) {
+			func(ctx context.Context, who caller, i *ToTenant) (*out[Tenant], error) {
 				t, err := findTenant(s.cfg.State(), who, i.Tenant)
 				if err != nil {
 					return nil, err
 				}
-				return s.changeTenant(ctx, i.keyed, t, x.op(t.ID, ""))
+				return s.changeTenant(ctx, i.Keyed, t, x.op(t.ID, ""))
 			})
 	}
 	type hold struct {
-		toAccount
+		ToAccount
 		Body Stop
 	}
 	register(s, in{verb: http.MethodPut, path: "/v1/accounts/{username}/hold", id: "hold-account", tag: "account",
 		does: "Hold one account: its mail waits, its submissions get 550 5.7.1"},
 		func(ctx context.Context, who caller, i *hold) (*out[Account], error) {
-			return s.holdAccount(ctx, who, i.toAccount, i.Body.Reason)
+			return s.holdAccount(ctx, who, i.ToAccount, i.Body.Reason)
 		})
 	register(s, in{verb: http.MethodDelete, path: "/v1/accounts/{username}/hold", id: "unhold-account", tag: "account",
 		does: "Release a held account"},
-		func(ctx context.Context, who caller, i *toAccount) (*out[Account], error) {
+		func(ctx context.Context, who caller, i *ToAccount) (*out[Account], error) {
 			return s.holdAccount(ctx, who, *i, "")
 		})
 }
 
-func (s *Server) holdAccount(ctx context.Context, who caller, i toAccount, reason string) (*out[Account], error) {
+func (s *Server) holdAccount(ctx context.Context, who caller, i ToAccount, reason string) (*out[Account], error) {
 	a, err := findAccount(s.cfg.State(), who, i.Username)
 	if err != nil {
 		return nil, err
 	}
-	return s.changeAccount(ctx, i.keyed, a, tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: reason})
+	return s.changeAccount(ctx, i.Keyed, a, tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: reason})
 }

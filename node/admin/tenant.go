@@ -7,15 +7,15 @@ import (
 	"postern/tenant"
 )
 
-// ofTenant is the request of everything about one tenant.
-type ofTenant struct {
+// OfTenant is the request of everything about one tenant.
+type OfTenant struct {
 	Tenant string `path:"tenant" minLength:"1" maxLength:"63"`
 }
 
-// toTenant is a change of one tenant.
-type toTenant struct {
-	ofTenant
-	keyed
+// ToTenant is a change of one tenant.
+type ToTenant struct {
+	OfTenant
+	Keyed
 }
 
 func (s *Server) tenantRoutes() {
@@ -25,7 +25,7 @@ func (s *Server) tenantRoutes() {
 }
 
 func (s *Server) tenantReads() {
-	type list struct{ paged }
+	type list struct{ Paged }
 	register(s, in{verb: http.MethodGet, path: "/v1/tenants", id: "list-tenants", tag: "tenant", access: tenantToo,
 		does: "List the tenants"},
 		func(_ context.Context, who caller, i *list) (*out[Page[Tenant]], error) {
@@ -36,11 +36,11 @@ func (s *Server) tenantReads() {
 					all = append(all, viewTenant(st, t, counts))
 				}
 			}
-			return reply(cut(all, i.paged, func(t Tenant) string { return t.Name }, byText)), nil
+			return reply(cut(all, i.Paged, func(t Tenant) string { return t.Name }, byText)), nil
 		})
 	register(s, in{verb: http.MethodGet, path: "/v1/tenants/{tenant}", id: "get-tenant", tag: "tenant", access: tenantToo,
 		does: "Show one tenant"},
-		func(_ context.Context, who caller, i *ofTenant) (*out[Tenant], error) {
+		func(_ context.Context, who caller, i *OfTenant) (*out[Tenant], error) {
 			st := s.cfg.State()
 			t, err := findTenant(st, who, i.Tenant)
 			if err != nil {
@@ -52,7 +52,7 @@ func (s *Server) tenantReads() {
 
 func (s *Server) tenantChanges() {
 	type add struct {
-		keyed
+		Keyed
 		Body NewTenant
 	}
 	register(s, in{verb: http.MethodPost, path: "/v1/tenants", id: "add-tenant", tag: "tenant", status: http.StatusCreated,
@@ -62,7 +62,7 @@ func (s *Server) tenantChanges() {
 			if err != nil {
 				return nil, err
 			}
-			events, st, err := s.propose(ctx, i.keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup})
+			events, st, err := s.propose(ctx, i.Keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup})
 			if err != nil {
 				return nil, err
 			}
@@ -71,16 +71,16 @@ func (s *Server) tenantChanges() {
 		})
 	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}", id: "remove-tenant", tag: "tenant",
 		status: http.StatusNoContent, does: "Take away a tenant with its accounts and domains"},
-		func(ctx context.Context, who caller, i *toTenant) (*none, error) {
+		func(ctx context.Context, who caller, i *ToTenant) (*none, error) {
 			t, err := findTenant(s.cfg.State(), who, i.Tenant)
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = s.propose(ctx, i.keyed, tenant.RemoveTenant{Tenant: t.ID})
+			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveTenant{Tenant: t.ID})
 			return nil, err
 		})
 	type put struct {
-		toTenant
+		ToTenant
 		Body SetPlace
 	}
 	register(s, in{verb: http.MethodPut, path: "/v1/tenants/{tenant}/place", id: "place-tenant", tag: "tenant",
@@ -95,20 +95,20 @@ func (s *Server) tenantChanges() {
 			if err != nil {
 				return nil, err
 			}
-			return s.changeTenant(ctx, i.keyed, t, tenant.SetPlace{Tenant: t.ID, Home: home, Backup: backup})
+			return s.changeTenant(ctx, i.Keyed, t, tenant.SetPlace{Tenant: t.ID, Home: home, Backup: backup})
 		})
 }
 
 func (s *Server) tenantTokens() {
 	register(s, in{verb: http.MethodPost, path: "/v1/tenants/{tenant}/token", id: "make-token", tag: "tenant",
 		status: http.StatusCreated, does: "Make the tenant's API token; the one before ends"},
-		func(ctx context.Context, who caller, i *toTenant) (*out[Token], error) {
+		func(ctx context.Context, who caller, i *ToTenant) (*out[Token], error) {
 			t, err := findTenant(s.cfg.State(), who, i.Tenant)
 			if err != nil {
 				return nil, err
 			}
 			token := NewToken()
-			_, st, err := s.propose(ctx, i.keyed, tenant.SetToken{Tenant: t.ID, Hash: TokenHash(token)})
+			_, st, err := s.propose(ctx, i.Keyed, tenant.SetToken{Tenant: t.ID, Hash: TokenHash(token)})
 			if err != nil {
 				return nil, err
 			}
@@ -119,12 +119,12 @@ func (s *Server) tenantTokens() {
 		})
 	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}/token", id: "remove-token", tag: "tenant",
 		status: http.StatusNoContent, does: "End the tenant's API token"},
-		func(ctx context.Context, who caller, i *toTenant) (*none, error) {
+		func(ctx context.Context, who caller, i *ToTenant) (*none, error) {
 			t, err := findTenant(s.cfg.State(), who, i.Tenant)
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = s.propose(ctx, i.keyed, tenant.SetToken{Tenant: t.ID})
+			_, _, err = s.propose(ctx, i.Keyed, tenant.SetToken{Tenant: t.ID})
 			return nil, err
 		})
 }
@@ -144,7 +144,7 @@ func findTenant(st *tenant.State, who caller, name string) (*tenant.Tenant, erro
 	return t, nil
 }
 
-func (s *Server) changeTenant(ctx context.Context, k keyed, t *tenant.Tenant, op tenant.Op) (*out[Tenant], error) {
+func (s *Server) changeTenant(ctx context.Context, k Keyed, t *tenant.Tenant, op tenant.Op) (*out[Tenant], error) {
 	_, st, err := s.propose(ctx, k, op)
 	if err != nil {
 		return nil, err

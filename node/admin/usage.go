@@ -10,7 +10,7 @@ import (
 
 func (s *Server) usageRoutes() {
 	type list struct {
-		paged
+		Paged
 		Tenant  string `query:"tenant" maxLength:"63"`
 		Account string `query:"account" maxLength:"254"`
 	}
@@ -33,7 +33,7 @@ func (s *Server) usageRoutes() {
 					}
 				}
 			}
-			return reply(cut(all, i.paged, func(u Usage) string { return u.Account + " " + u.Window }, byText)), nil
+			return reply(cut(all, i.Paged, func(u Usage) string { return u.Account + " " + u.Window }, byText)), nil
 		})
 }
 
