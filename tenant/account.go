@@ -76,7 +76,7 @@ func (d *draft) putAccount(a Account) error {
 		return refuse("plan is out of bounds: 0 to %d recipients, no negative size", maxRecipient)
 	}
 	put(d, &d.accounts, a.ID, &a)
-	d.config, d.names = true, true
+	d.names = true
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.accounts, id)
 	remove(d, &d.open, id)
 	remove(d, &d.closed, id)
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(AccountRemoved{id})
 }
 

@@ -11,7 +11,6 @@ type draft struct {
 	State
 	scratch coder
 	events  []Event
-	config  bool        // a table other than the books was touched
 	names   bool        // an index by name must be made anew
 	books   []AccountID // whose books were touched
 }
@@ -66,7 +65,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	d.books = base.books
 	err := d.run(c.Op)
 	if err == nil {
-		err = d.check(before)
+		err = d.check(s)
 	}
 	if err != nil {
 		d = before.draft()

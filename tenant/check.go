@@ -13,7 +13,7 @@ func (s *State) Check() error {
 	if s.now >= maxNano || max(uint64(s.lastNode), uint64(s.lastSource), uint64(s.lastTenant), uint64(s.lastAccount), uint64(s.lastGrant), s.header.index) >= maxCounter {
 		return errors.New("check header: a number is out of bounds")
 	}
-	if err := s.checkConfig(); err != nil {
+	if err := s.checkConfig(nil); err != nil {
 		return err
 	}
 	for _, t := range [2]*table[AccountID, *book]{&s.open, &s.closed} {
@@ -29,9 +29,9 @@ func (s *State) Check() error {
 	return s.checkRequests()
 }
 
-// check judges a draft: what it did not touch was sound before.
+// check judges a draft made from before: what it did not touch was sound.
 func (d *draft) check(before *State) error {
-	err := d.checkTouched()
+	err := d.checkTouched(before)
 	if err == nil {
 		err = d.checkCounters(before)
 	}
@@ -41,17 +41,17 @@ func (d *draft) check(before *State) error {
 	return nil
 }
 
-func (d *draft) checkTouched() error {
-	if d.config {
-		if err := d.checkConfig(); err != nil {
-			return err
-		}
+func (d *draft) checkTouched(before *State) error {
+	if err := d.checkConfig(before); err != nil {
+		return err
 	}
 	for _, a := range d.books {
-		for _, b := range [2]*book{d.open.get(a), d.closed.get(a)} {
-			if b == nil {
-				continue
+		if b := d.open.get(a); b != nil {
+			if err := d.checkBook(b); err != nil {
+				return err
 			}
+		}
+		if b := d.closed.get(a); b != nil && b != before.closed.get(a) {
 			if err := d.checkBook(b); err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func (d *draft) checkCounters(before *State) error {
 		b.lastAccount < a.lastAccount || b.lastGrant < a.lastGrant {
 		return errors.New("a counter fell")
 	}
-	if !d.config {
+	if d.tenants.same(&before.tenants) {
 		return nil
 	}
 	for t := range d.tenants.all() {
@@ -78,10 +78,31 @@ func (d *draft) checkCounters(before *State) error {
 	return nil
 }
 
-func (s *State) checkConfig() error {
-	for _, f := range []func() error{s.checkNodes, s.checkSources, s.checkTenants, s.checkAccounts, s.checkDomains, s.checkRoutes} {
-		if err := f(); err != nil {
-			return fmt.Errorf("check %w", err)
+// checkConfig judges the tables that differ from before's, and those that refer
+// to them; all when there is no before.
+func (s *State) checkConfig(before *State) error {
+	if before == nil {
+		before = &State{}
+	}
+	nodes := !s.nodes.same(&before.nodes)
+	sources := nodes || !s.sources.same(&before.sources)
+	tenants := sources || !s.tenants.same(&before.tenants)
+	gone := s.tenants.len() != before.tenants.len()
+	for _, x := range []struct {
+		touched bool
+		check   func() error
+	}{
+		{nodes, s.checkNodes},
+		{sources, s.checkSources},
+		{tenants, s.checkTenants},
+		{gone || !s.accounts.same(&before.accounts), s.checkAccounts},
+		{gone || !s.domains.same(&before.domains), s.checkDomains},
+		{!s.routes.same(&before.routes), s.checkRoutes},
+	} {
+		if x.touched {
+			if err := x.check(); err != nil {
+				return fmt.Errorf("check %w", err)
+			}
 		}
 	}
 	return nil

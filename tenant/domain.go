@@ -36,7 +36,6 @@ func (d *draft) setDomain(c SetDomain) error {
 	}
 	key := append([]byte(nil), c.SealedKey...)
 	put(d, &d.domains, c.Name, &Domain{Name: c.Name, Tenant: c.Tenant, Selector: c.Selector, SealedKey: key})
-	d.config = true
 	d.emit(DomainChanged{c.Name})
 	return nil
 }
@@ -46,7 +45,6 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 		return refuse("domain %q is not known", clip(c.Name))
 	}
 	remove(d, &d.domains, c.Name)
-	d.config = true
 	d.emit(DomainChanged{c.Name})
 	return nil
 }
@@ -61,7 +59,6 @@ func (d *draft) setRoute(c SetRoute) error {
 			return refuse("domain %q has no route", r.Domain)
 		}
 		remove(d, &d.routes, r.Domain)
-		d.config = true
 		d.emit(RouteChanged{r.Domain})
 		return nil
 	}
@@ -75,7 +72,6 @@ func (d *draft) setRoute(c SetRoute) error {
 		return refuse("a cluster has at most %d routes", maxRoutes)
 	}
 	put(d, &d.routes, r.Domain, &r)
-	d.config = true
 	d.emit(RouteChanged{r.Domain})
 	return nil
 }

@@ -46,7 +46,6 @@ func (d *draft) hold(c Hold) error {
 	a.Held = c.Reason
 	a.Stopped = mark(a.Stopped, a.Held != "", d.Now())
 	put(d, &d.accounts, a.ID, &a)
-	d.config = true
 	d.emit(AccountChanged{a.ID})
 	return nil
 }

@@ -65,6 +65,7 @@ func (d *draft) endGrants(a AccountID, facts []Spent) {
 			return q.used != before || q.live != live
 		})
 	}
+	d.touch(a) // the epoch changes: nothing live may be left
 	b := d.open.get(a)
 	if b == nil {
 		return

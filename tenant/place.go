@@ -18,7 +18,7 @@ func (d *draft) addNode(c AddNode) error {
 	}
 	d.lastNode++
 	put(d, &d.nodes, d.lastNode, &Node{ID: d.lastNode, Name: c.Name})
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(NodeAdded{d.lastNode})
 	return nil
 }
@@ -39,7 +39,7 @@ func (d *draft) addSource(c AddSource) error {
 	}
 	d.lastSource++
 	put(d, &d.sources, d.lastSource, &Source{ID: d.lastSource, Node: c.Node, Addr: addr, EHLO: c.EHLO, Shared: c.Shared})
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(SourceAdded{d.lastSource})
 	return nil
 }
@@ -61,7 +61,7 @@ func (d *draft) removeSource(c RemoveSource) error {
 		}
 	}
 	remove(d, &d.sources, src.ID)
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(SourceRemoved{src.ID})
 	return nil
 }
@@ -177,7 +177,7 @@ func (d *draft) addTenant(c AddTenant) error {
 		Home: c.Home, Backup: c.Backup, Owner: c.Home.Node, Epoch: 1,
 	}
 	put(d, &d.tenants, t.ID, t)
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(TenantAdded{t.ID})
 	d.emit(Owned{Tenant: t.ID, Node: t.Owner, Epoch: t.Epoch})
 	return nil
@@ -199,7 +199,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 		d.emit(DomainChanged{n})
 	}
 	remove(d, &d.tenants, c.Tenant)
-	d.config, d.names = true, true
+	d.names = true
 	d.emit(TenantRemoved{c.Tenant})
 	return nil
 }
@@ -209,7 +209,6 @@ func (d *draft) changeTenant(id ID, change func(*Tenant)) {
 	t := *d.tenants.get(id)
 	change(&t)
 	put(d, &d.tenants, id, &t)
-	d.config = true
 }
 
 func (d *draft) setToken(c SetToken) error {

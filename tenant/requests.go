@@ -75,6 +75,23 @@ func (q *requests) find(id RequestID) *request {
 	return nil
 }
 
+// load adds r in place; for a receiver no other version shares.
+func (q *requests) load(r *request) {
+	if q.bucket == nil {
+		q.bucket = new([buckets][]*request)
+	}
+	k := bucketOf(r.id)
+	q.bucket[k] = append(q.bucket[k], r)
+	last := len(q.pages) - 1
+	if last < 0 || len(q.pages[last]) == pageLen {
+		q.pages = append(q.pages, make([]*request, 0, pageLen))
+		last++
+	}
+	q.pages[last] = append(q.pages[last], r)
+	q.n++
+	q.bytes += len(r.outcome)
+}
+
 // add remembers r and forgets the oldest beyond the bounds; forgot is called
 // for each of those. The receiver must be a draft's own copy.
 func (q *requests) add(r *request, forgot func(*request)) {

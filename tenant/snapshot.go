@@ -109,6 +109,6 @@ func (s *State) codeRequests(c *coder) {
 				return
 			}
 		}
-		s.requests.add(r, func(*request) { c.fail(errBounds) })
+		s.requests.load(r)
 	}
 }

@@ -56,6 +56,11 @@ func (t *table[K, R]) all() iter.Seq[R] { return slices.Values(t.vals) }
 
 func (t *table[K, R]) len() int { return len(t.vals) }
 
+// same reports whether both tables share their records.
+func (t *table[K, R]) same(u *table[K, R]) bool {
+	return len(t.vals) == len(u.vals) && (len(t.vals) == 0 || &t.vals[0] == &u.vals[0])
+}
+
 // own makes the slices private to the draft.
 func (t *table[K, R]) own(keys bool) {
 	if !t.ownValues {

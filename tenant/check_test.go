@@ -1,0 +1,176 @@
+package tenant
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// rich is a state with a record of every kind.
+func rich(t *testing.T) *State {
+	t.Helper()
+	s := New()
+	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	do := func(ops ...Op) {
+		t.Helper()
+		for _, op := range ops {
+			next, _, err := Apply(s, s.Index()+1, Command{Request: RequestID{byte(s.Index() + 1)}, At: at, Op: op})
+			if err != nil {
+				t.Fatalf("%+v: %v", op, err)
+			}
+			s = next
+		}
+	}
+	w := WindowAt(Month, at)
+	do(AddNode{Name: "one"}, AddNode{Name: "two"},
+		AddSource{Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "a.test", Shared: true},
+		AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.1"), EHLO: "b.test", Shared: true},
+		AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.2"), EHLO: "c.test"},
+		AddTenant{Name: "acme", Hostname: "acme.test", Home: Place{Node: 1}, Backup: Place{Node: 2, Source: 3}},
+		AddTenant{Name: "bolt", Hostname: "bolt.test", Home: Place{Node: 2}},
+		SetToken{Tenant: 1, Hash: [32]byte{1}}, SetToken{Tenant: 2, Hash: [32]byte{2}},
+		AddAccount{Tenant: 1, Username: "a@acme.test", Plan: Plan{MailsPerMonth: 100}, Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		AddAccount{Tenant: 2, Username: "b@bolt.test"},
+		SetDomain{Tenant: 1, Name: "acme.example"},
+		SetRoute{Route{Domain: "*", Host: "mx.example", Port: 25}},
+		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: w, Epoch: 1, Need: Amount{Mails: 5}}}},
+		Own{Tenant: 1, Node: 1, Expect: 1, Spent: []Spent{{Account: 1, Window: w, Epoch: 1, Amount: Amount{Mails: 3}}}},
+		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: w, Epoch: 2, Need: Amount{Mails: 5}}}},
+		Hold{Tenant: 2, Reason: "traps"}, Hold{Account: 1, Reason: "traps"},
+	)
+	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
+	do(Pause{Tenant: 1, Reason: "at rest"}, Hold{Account: 1},
+		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: WindowAt(Month, at), Epoch: 2, Need: Amount{Mails: 5}}}})
+	if s.closed.len() != 1 || s.open.len() != 1 {
+		t.Fatal("the state has no book of each kind")
+	}
+	return s
+}
+
+// Every invariant of Check is broken once, behind Apply's back.
+func TestCheckFindsBrokenStates(t *testing.T) {
+	now := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
+	broken := map[string]func(d *draft){
+		"a counter behind its ids": func(d *draft) { d.lastTenant = 1 },
+		"a clock out of bounds":    func(d *draft) { d.now = maxNano },
+		"a name twice":             func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Name = "acme" }) },
+		"a host name twice":        func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Hostname = "acme.test" }) },
+		"a token twice":            func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Token = [32]byte{1} }) },
+		"epoch 0":                  func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Epoch = 0 }) },
+		"no owner":                 func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Owner = 9 }) },
+		"no home":                  func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Home = Place{} }) },
+		"both on one node":         func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Home.Node = 2 }) },
+		"a missing source":         func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Backup.Source = 9 }) },
+		"a shared one dedicated":   func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Home.Source = 1 }) },
+		"a dedicated one for two":  func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Home.Source = 3 }) },
+		"a bad reason":             func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Held = "\n" }) },
+		"a hold without a span":    func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Stopped = nil }) },
+		"a span without a hold":    func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Held = "" }) },
+		"spans out of order": func(d *draft) {
+			d.changeTenant(2, func(t *Tenant) { t.Stopped = []Span{{From: now}, {From: now}} })
+		},
+		"a span to come": func(d *draft) {
+			d.changeTenant(2, func(t *Tenant) { t.Stopped = []Span{{From: now.Add(time.Hour)}} })
+		},
+		"a node without a name":   func(d *draft) { put(d, &d.nodes, 2, &Node{ID: 2}) },
+		"a node under another id": func(d *draft) { put(d, &d.nodes, 2, &Node{ID: 1, Name: "two"}) },
+		"a source nowhere": func(d *draft) {
+			put(d, &d.sources, 1, &Source{ID: 1, Node: 9, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "a.test", Shared: true})
+		},
+		"an address twice": func(d *draft) {
+			put(d, &d.sources, 1, &Source{ID: 1, Node: 1, Addr: netip.MustParseAddr("127.77.2.1"), EHLO: "a.test", Shared: true})
+		},
+		"a source without EHLO": func(d *draft) {
+			put(d, &d.sources, 1, &Source{ID: 1, Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), Shared: true})
+		},
+		"a domain of nobody": func(d *draft) { put(d, &d.domains, "x.example", &Domain{Name: "x.example", Tenant: 9}) },
+		"a public domain":    func(d *draft) { put(d, &d.domains, "gmail.com", &Domain{Name: "gmail.com", Tenant: 1}) },
+		"a key without a name": func(d *draft) {
+			put(d, &d.domains, "x.example", &Domain{Name: "x.example", Tenant: 1, SealedKey: []byte{1}})
+		},
+		"a route without port": func(d *draft) { put(d, &d.routes, "x.example", &Route{Domain: "x.example", Host: "mx.example"}) },
+		"an account of nobody": func(d *draft) { d.changeAccount(2, func(a *Account) { a.Tenant = 9 }) },
+		"a username twice":     func(d *draft) { d.changeAccount(2, func(a *Account) { a.Username = "a@acme.test" }) },
+		"a bad reference":      func(d *draft) { d.changeAccount(2, func(a *Account) { a.Reference = "x" }) },
+		"a bad class":          func(d *draft) { d.changeAccount(2, func(a *Account) { a.Class = 9 }) },
+		"a network twice":      func(d *draft) { d.changeAccount(2, func(a *Account) { a.Networks = d.accounts.get(1).Networks }) },
+		"a book of nobody":     func(d *draft) { put(d, &d.open, 9, &book{account: 9, quotas: []quota{{window: WindowAt(Month, now)}}}) },
+		"an empty book":        func(d *draft) { put(d, &d.open, 1, &book{account: 1}) },
+		"a closed book open":   func(d *draft) { put(d, &d.open, 1, d.closed.get(1)) },
+		"a grant of an epoch":  func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Epoch = 3 }) },
+		"a grant never made":   func(d *draft) { d.lastGrant = 0 },
+		"a grant in a closed": func(d *draft) {
+			d.changeQuota(&d.closed, func(q *quota) { q.live = d.open.get(1).quotas[0].live; q.live.Window = q.window })
+		},
+		"a grant over limit":    func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.Given.Mails = 101 }) },
+		"a grant without id":    func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.ID = 0 }) },
+		"a base beyond the use": func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.base.Mails = 1 }) },
+		"a window off its edge": func(d *draft) { d.changeQuota(&d.closed, func(q *quota) { q.window.Start++ }) },
+		"use without an epoch":  func(d *draft) { d.changeQuota(&d.closed, func(q *quota) { q.used.Mails++ }) },
+		"use that fell":         func(d *draft) { d.changeQuota(&d.closed, func(q *quota) { q.used.Mails-- }) },
+		"epochs out of order": func(d *draft) {
+			d.changeQuota(&d.closed, func(q *quota) { q.epochs = append([]epochUse{{epoch: 7}}, q.epochs...) })
+		},
+		"a request of no entry": func(d *draft) { d.header.index = 3 },
+		"a digest of another":   func(d *draft) { d.sum[0]++ },
+	}
+	// What the snapshot does not say cannot come back broken.
+	rebuilt := map[string]bool{"a digest of another": true, "a grant without id": true}
+	if err := rich(t).Check(); err != nil {
+		t.Fatal(err)
+	}
+	for name, breakIt := range broken {
+		d := rich(t).draft()
+		breakIt(d)
+		s := d.publish()
+		err := s.Check()
+		if err == nil {
+			t.Errorf("%s: Check says nothing", name)
+			continue
+		}
+		if _, err := Decode(s.Encode()); err == nil && !rebuilt[name] {
+			t.Errorf("%s: Decode takes it", name)
+		}
+	}
+	// One too many on a node.
+	d := rich(t).draft()
+	for i := range NodeTenants {
+		d.lastTenant++
+		name := fmt.Sprintf("t%d", i)
+		put(d, &d.tenants, d.lastTenant, &Tenant{ID: d.lastTenant, Name: name, Hostname: name + ".test", Home: Place{Node: 1}, Owner: 1, Epoch: 1})
+	}
+	if err := d.publish().Check(); err == nil {
+		t.Error("21 tenants of one owner: Check says nothing")
+	}
+}
+
+// The last gate of Apply: a command that broke something is refused as a whole.
+func TestDraftCheckRefuses(t *testing.T) {
+	before := rich(t)
+	for name, breakIt := range map[string]func(d *draft){
+		"epoch falls":   func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 0 }) },
+		"counter falls": func(d *draft) { d.lastGrant-- },
+		"clock falls":   func(d *draft) { d.now-- },
+		"bad book":      func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.Given.Mails = 101 }); d.touch(1) },
+	} {
+		d := before.draft()
+		breakIt(d)
+		if err := d.check(before); err == nil {
+			t.Errorf("%s: it passes", name)
+		}
+	}
+}
+
+func (d *draft) changeAccount(id AccountID, change func(*Account)) {
+	a := *d.accounts.get(id)
+	change(&a)
+	put(d, &d.accounts, id, &a)
+}
+
+func (d *draft) changeQuota(t *table[AccountID, *book], change func(*quota)) {
+	b := *t.get(1)
+	b.quotas = append([]quota(nil), b.quotas...)
+	change(&b.quotas[0])
+	put(d, t, 1, &b)
+}
