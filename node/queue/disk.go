@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 
@@ -91,6 +92,18 @@ func (p privateFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.
 func (p privateFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
 	f, err := p.FS.OpenReadWrite(name, c, o...)
 	return p.private(name, f, err)
+}
+
+func (p privateFS) Lock(name string) (io.Closer, error) {
+	c, err := p.FS.Lock(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(name, 0o600); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("protect file: %w", err)
+	}
+	return c, nil
 }
 
 func (p privateFS) private(name string, f vfs.File, err error) (vfs.File, error) {

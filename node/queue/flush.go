@@ -76,7 +76,7 @@ func (s *Store) flushScan(g *tlog, l *lane, want int) error {
 	l.scanning = true
 	f := l.flush
 	s.mu.Unlock()
-	found, pos, end, err := s.readFlush(l, f, max(want, scanKeys))
+	found, pos, end, err := s.readFlush(l, f, max(want, s.limits.scan))
 	s.mu.Lock()
 	if err == nil && s.index.logs[g.tenant] == g && l.flush.at == f.at {
 		l.flush.pos, l.flush.on = pos, !end

@@ -277,7 +277,7 @@ func (s *Store) endPut(g *tlog, p *putting) {
 	}
 	g.counts.Messages++
 	g.counts.Queued += len(p.head.env.Rcpts)
-	keep := s.index.cached <= cacheLimit && s.index.ready < readyLimit
+	keep := s.index.cached <= s.limits.cached && s.index.ready < s.limits.ready
 	for i := range p.entries {
 		e := &p.entries[i]
 		if keep {
@@ -292,11 +292,14 @@ func (s *Store) endPut(g *tlog, p *putting) {
 	}
 }
 
-// What waits in memory to be taken, over all lanes.
-const (
-	cacheLimit = 24 << 20
-	readyLimit = 100_000
-)
+// limits bound what is in memory, over all lanes.
+type limits struct {
+	cached int64 // octets of messages that wait to be taken, or are
+	ready  int   // items that wait to be taken
+	scan   int   // due keys one scan brings into memory, at least
+}
+
+var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256}
 
 // retire takes an entry out of memory and notes the key it left on disk, if
 // any; when its lane is being scanned, at the end of the scan.

@@ -80,6 +80,7 @@ type Store struct {
 	chunks  string // directory of chunk files
 	starts  *startLog
 	disk    disk
+	limits  limits
 
 	mu     sync.Mutex // guards index
 	index  index
@@ -100,11 +101,12 @@ func New(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg:   cfg,
-		fs:    cfg.FS,
-		index: index{logs: map[tenant.ID]*tlog{}},
-		wake:  make(chan struct{}, 1),
-		dead:  make(chan struct{}),
+		cfg:    cfg,
+		fs:     cfg.FS,
+		limits: defaultLimits,
+		index:  index{logs: map[tenant.ID]*tlog{}},
+		wake:   make(chan struct{}, 1),
+		dead:   make(chan struct{}),
 	}
 	if s.fs == nil {
 		s.fs = newPrivateFS(vfs.Default)

@@ -96,7 +96,14 @@ func tryPut(s *Store, tn tenant.ID, body []byte, e *Envelope, spend ...Spend) (I
 // wantBody is what goes out for a body put by tests.
 func wantBody(body []byte) []byte { return append([]byte("X-Prefix: 1\r\n"), body...) }
 
-func readBody(t testing.TB, s *Store, id ID) []byte {
+// failer is what a test and a property have in common.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func readBody(t failer, s *Store, id ID) []byte {
 	t.Helper()
 	b, err := s.Body(id)
 	if err != nil {

@@ -9,10 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-const (
-	waitLanes = 256 // most lanes one Wait returns
-	scanKeys  = 256 // due keys one scan brings into memory, at least
-)
+// waitLanes is the most lanes one Wait returns.
+const waitLanes = 256
 
 // Wait blocks until some lane has mail due now or until ctx ends, and returns
 // lanes not returned before that became due since; each lane is returned once
@@ -140,7 +138,7 @@ func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
 	l.scanning = true
 	from := l.cursor
 	s.mu.Unlock()
-	found, next, err := s.readDue(l, from, max(want, scanKeys), now)
+	found, next, err := s.readDue(l, from, max(want, s.limits.scan), now)
 	s.mu.Lock()
 	if err == nil && s.index.logs[g.tenant] == g {
 		l.disk = never
