@@ -7,6 +7,9 @@ import (
 )
 
 func (s *State) checkNodes() error {
+	if s.nodes.len() > maxNodes {
+		return fmt.Errorf("nodes: %d", s.nodes.len())
+	}
 	names := make(map[string]bool, s.nodes.len())
 	for i, n := range s.nodes.vals {
 		switch {
@@ -21,6 +24,9 @@ func (s *State) checkNodes() error {
 }
 
 func (s *State) checkSources() error {
+	if s.sources.len() > maxSources {
+		return fmt.Errorf("sources: %d", s.sources.len())
+	}
 	addrs := make(map[any]bool, s.sources.len())
 	for i, src := range s.sources.vals {
 		switch {
@@ -161,6 +167,7 @@ func (s *State) checkAccounts() error {
 }
 
 func (s *State) checkDomains() error {
+	of := make(map[ID]int)
 	for i, d := range s.domains.vals {
 		switch {
 		case d.Name != s.domains.keys[i] || !validDomain(d.Name) || PublicMailbox(d.Name):
@@ -171,11 +178,17 @@ func (s *State) checkDomains() error {
 			d.Selector != "" && !validSelector(d.Selector):
 			return fmt.Errorf("domain %q: key or selector", d.Name)
 		}
+		if of[d.Tenant]++; of[d.Tenant] > maxOfTenant {
+			return fmt.Errorf("tenant %d: too many domains", d.Tenant)
+		}
 	}
 	return nil
 }
 
 func (s *State) checkRoutes() error {
+	if s.routes.len() > maxRoutes {
+		return fmt.Errorf("routes: %d", s.routes.len())
+	}
 	for i, r := range s.routes.vals {
 		if r.Domain != s.routes.keys[i] || r.Domain != "*" && !ValidHost(r.Domain) || !validRouteHost(r.Host) || r.Port == 0 {
 			return fmt.Errorf("route %q", r.Domain)

@@ -112,6 +112,18 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		"epochs out of order": func(d *draft) {
 			d.changeQuota(&d.closed, func(q *quota) { q.epochs = append([]epochUse{{epoch: 7}}, q.epochs...) })
 		},
+		"too many domains": func(d *draft) {
+			for i := range maxOfTenant + 1 {
+				name := fmt.Sprintf("x%d.example", i)
+				put(d, &d.domains, name, &Domain{Name: name, Tenant: 2})
+			}
+		},
+		"too many nodes": func(d *draft) {
+			for range maxNodes {
+				d.lastNode++
+				put(d, &d.nodes, d.lastNode, &Node{ID: d.lastNode, Name: fmt.Sprintf("n%d", d.lastNode)})
+			}
+		},
 		"a request of no entry": func(d *draft) { d.header.index = 3 },
 		"a digest of another":   func(d *draft) { d.sum[0]++ },
 	}

@@ -86,11 +86,14 @@ type (
 		Node   NodeID
 		Expect uint64
 		// Spent is what the logs of epochs below the new one spent in total,
-		// per account and window; live grants of those epochs end with it.
+		// per account and window; live grants of those epochs end with it. A
+		// live grant it does not name settles at its last reported progress: an
+		// owner without the old log must name what it has to take as spent.
 		Spent []Spent
 	}
 	// TakeGrant asks that the live grants of an owner cover at least Want more
-	// than is spent. Renewals travel together, one command a second and node.
+	// than is spent. Renewals travel together, one command a second and node,
+	// at most MaxWants in each.
 	TakeGrant struct {
 		Node  NodeID
 		Wants []Want

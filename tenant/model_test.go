@@ -1,8 +1,10 @@
 package tenant
 
 import (
+	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -217,6 +219,11 @@ func (w *world) pass(t *rapid.T, d time.Duration) {
 // than its limit, no spending is lost or counted twice, and in the end every bit
 // of the limit can be spent.
 func TestSpentStaysWithinLimit(t *testing.T) {
+	if os.Getenv("POSTERN_SOAK") != "" {
+		if err := flag.Set("rapid.checks", "5000"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		account := rapid.SampledFrom(w.accounts)

@@ -202,8 +202,8 @@ func (d *draft) takeGrant(c TakeGrant) error {
 	if !d.nodes.has(c.Node) {
 		return refuse("node %d is not known", c.Node)
 	}
-	if len(c.Wants) > maxWants {
-		return refuse("more than %d wants in one command", maxWants)
+	if len(c.Wants) > MaxWants {
+		return refuse("more than %d wants in one command", MaxWants)
 	}
 	for _, w := range c.Wants {
 		d.emit(d.want(c.Node, w))

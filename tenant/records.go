@@ -12,8 +12,7 @@ const (
 	maxSpans     = 64
 	maxEpochs    = 64
 	maxWindows   = 128
-	maxWants     = 1024
-	maxSpent     = 4096
+	maxSpent     = 16384
 	maxOutcome   = 1 << 20
 	maxCommand   = 1 << 20
 	maxSnapshot  = 1 << 30
@@ -25,6 +24,10 @@ const (
 	maxRecipient = 1000            // the largest MaxRecipients of a plan
 	maxPlan      = uint64(1) << 60 // the largest number of a plan
 )
+
+// MaxWants is the most wants of one TakeGrant, so that the entry stays small;
+// an owner with more sends several.
+const MaxWants = 1024
 
 // header is what the state holds beside its tables.
 type header struct {

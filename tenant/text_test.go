@@ -3,6 +3,7 @@ package tenant
 import (
 	"encoding/json"
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -177,5 +178,46 @@ func TestDecodeBoundsAllocation(t *testing.T) {
 	// A longer form of the same number is another form.
 	if _, err := decodeState(append([]byte{0x80}, good[5:len(good)-4]...)); err == nil {
 		t.Error("a number with a leading zero group is taken")
+	}
+}
+
+// What would not be taken back is not sent.
+func TestEncodeCommandBounds(t *testing.T) {
+	at := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	long := strings.Repeat("x", 1000)
+	for name, cmd := range map[string]Command{
+		"no operation":      {At: at},
+		"a long name":       {At: at, Op: AddNode{Name: long}},
+		"a long reason":     {At: at, Op: Pause{Tenant: 1, Reason: long}},
+		"a long key":        {At: at, Op: SetDomain{SealedKey: make([]byte, maxKey+1)}},
+		"too many wants":    {At: at, Op: TakeGrant{Wants: make([]Want, MaxWants+1)}},
+		"too many spent":    {At: at, Op: Own{Spent: make([]Spent, maxSpent+1)}},
+		"a negative size":   {At: at, Op: AddAccount{Plan: Plan{MaxSize: -1}}},
+		"a negative window": {At: at, Op: TakeGrant{Wants: []Want{{Window: Window{Kind: Month, Start: -1}}}}},
+		"no network":        {At: at, Op: AddAccount{Networks: []netip.Prefix{{}}}},
+		"an address's zone": {At: at, Op: AddSource{Addr: netip.MustParseAddr("fe80::1%eth0")}},
+		"before 1970":       {At: time.Unix(-1, 0), Op: Pause{}},
+		"after 2199":        {At: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), Op: Pause{}},
+	} {
+		if _, err := EncodeCommand(cmd); err == nil {
+			t.Errorf("%s: it is encoded", name)
+		}
+		// Apply meets such a command only by a defect; it must not fall over it.
+		if s, _, err := Apply(rich(t), 1000, cmd); s == nil || s.Check() != nil {
+			t.Errorf("%s: Apply gives %v, %v", name, s, err)
+		}
+	}
+	if _, err := EncodeCommand(Command{Op: TakeGrant{Node: 1, Wants: make([]Want, MaxWants)}}); err != nil {
+		t.Errorf("the largest TakeGrant: %v", err)
+	}
+	// The zero time and odd zones come back as the same moment.
+	for _, at := range []time.Time{{}, time.Date(2026, 11, 22, 0, 0, 0, 5, time.FixedZone("", 3600))} {
+		b, err := EncodeCommand(Command{At: at, Op: Pause{Tenant: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := DecodeCommand(b); err != nil || !back.At.Equal(at) {
+			t.Errorf("%s came back as %s: %v", at, back.At, err)
+		}
 	}
 }

@@ -250,7 +250,7 @@ func (c *coder) own(o *Own) {
 
 func (c *coder) takeGrant(o *TakeGrant) {
 	number(c, &o.Node)
-	list(c, &o.Wants, maxWants, func(c *coder, w *Want) {
+	list(c, &o.Wants, MaxWants, func(c *coder, w *Want) {
 		number(c, &w.Account)
 		codeWindow(c, &w.Window)
 		c.uint(&w.Epoch)
