@@ -52,7 +52,8 @@ func (s *smtpSession) Send(ctx context.Context, m outbound, before func() error)
 			t.message(before)
 		}
 	}
-	if s.dead {
+	// Octets nobody asked for would be taken for the next transaction's replies.
+	if s.dead = s.dead || s.in.buffered(); s.dead {
 		s.conn.Close()
 	}
 	t.res.Dialogue = s.talk.String()
