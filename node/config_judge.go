@@ -68,13 +68,15 @@ func (j *judgement) doubt(key, mend, format string, args ...any) {
 	j.found[len(j.found)-1].Warning = true
 }
 
-// line is where a key stands, or the list it would stand in.
+// line is where a key stands, or the list or section it would stand in.
 func (j *judgement) line(key string) int {
-	if n, ok := j.at[key]; ok {
-		return n
+	for key != "" {
+		if n, ok := j.at[key]; ok {
+			return n
+		}
+		key = key[:max(0, strings.LastIndexAny(key, ".["))]
 	}
-	list, _, _ := strings.Cut(key, "[")
-	return j.at[list]
+	return 0
 }
 
 // port is one address the node listens on.
