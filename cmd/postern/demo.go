@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -60,13 +58,13 @@ this machine. Ctrl-C ends it; the directory stays and can be used again.`,
 func (o demoOptions) check() ([]demoRoute, []netip.Prefix, error) {
 	switch {
 	case o.nodes != 1:
-		return nil, nil, fmt.Errorf("check flags: --nodes %d: this version runs one node", o.nodes)
+		return nil, nil, usagef("--nodes %d: this version runs one node", o.nodes)
 	case o.tenants < 1 || o.tenants > 20:
-		return nil, nil, fmt.Errorf("check flags: --tenants %d: a node carries 1 to 20", o.tenants)
+		return nil, nil, usagef("--tenants %d: a node carries 1 to 20", o.tenants)
 	case o.restart < 0:
-		return nil, nil, errors.New("check flags: --restart must not be negative")
+		return nil, nil, usagef("--restart must not be negative")
 	case o.traffic < 0 || o.traffic > 1000:
-		return nil, nil, errors.New("check flags: --traffic must be 0 to 1000 messages a second")
+		return nil, nil, usagef("--traffic must be 0 to 1000 messages a second")
 	}
 	var routes []demoRoute
 	for _, s := range o.routes {
@@ -80,7 +78,7 @@ func (o demoOptions) check() ([]demoRoute, []netip.Prefix, error) {
 	for _, s := range o.relayFrom {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, nil, fmt.Errorf("check flags: --relay-from %q: write it like 127.0.0.0/8", s)
+			return nil, nil, usagef("--relay-from %q: write it like 127.0.0.0/8", s)
 		}
 		nets = append(nets, p.Masked())
 	}
@@ -98,7 +96,7 @@ func parseDemoRoute(s string) (demoRoute, error) {
 	host, port, err := net.SplitHostPort(to)
 	n, perr := strconv.ParseUint(port, 10, 16)
 	if !ok || domain == "" || err != nil || host == "" || perr != nil || n == 0 {
-		return demoRoute{}, fmt.Errorf("check flags: --route %q: write it like example.org=127.0.0.1:1025", s)
+		return demoRoute{}, usagef("--route %q: write it like example.org=127.0.0.1:1025", s)
 	}
 	return demoRoute{Domain: strings.ToLower(domain), Host: host, Port: uint16(n)}, nil
 }

@@ -59,7 +59,7 @@ type demoDir struct {
 	path  string
 	lock  *os.File
 	state demoState
-	fresh bool
+	retry string // the node's waits between attempts
 }
 
 // openDemoDir makes or reopens the directory and its state. Ports are chosen
@@ -74,7 +74,7 @@ func openDemoDir(path string) (*demoDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make demo directory: %w", err)
 	}
-	d := &demoDir{path: path}
+	d := &demoDir{path: path, retry: "5s, 10s, 30s"}
 	if d.lock, err = os.OpenFile(d.file("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, fmt.Errorf("lock demo directory: %w", err)
 	}
@@ -98,7 +98,6 @@ func (d *demoDir) file(parts ...string) string {
 func (d *demoDir) load() error {
 	b, err := os.ReadFile(d.file("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		d.fresh = true
 		if err := d.choosePorts(); err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func (d *demoDir) writeConfig(resolver string, mxPort uint16) (config, token str
 	line("operator_token_file: %q", d.file(demoNode, "operator.token"))
 	line("secret_key_file: %q", d.file(demoNode, "secret.key"))
 	line("resolvers: [%q]", resolver)
-	line("delivery:\n  port: %d\n  retry: [5s, 10s, 30s]", mxPort)
+	line("delivery:\n  port: %d\n  retry: [%s]\n  allow_loopback: true", mxPort, d.retry)
 	line("log:\n  level: info\n  format: text")
 	config = d.file(demoNode, "postern.yaml")
 	return config, token, replaceFile(config, []byte(b.String()))

@@ -44,8 +44,8 @@ func demoPlans() []demoPlan {
 		{"books", admin.Plan{BytesPerMonth: 5_000 * mb, MailsPerMonth: 500_000}, "5 GB a month"},
 		{"hotel", admin.Plan{BytesPerMonth: 500 * mb, MailsPerMonth: 50_000}, "500 MB a month"},
 		{"garden", admin.Plan{}, "a flat plan"},
-		{"choir", admin.Plan{MailsPerMonth: 9_000}, "9,000 e-mails"},
-		{"corner", admin.Plan{MailsPerMonth: 10, MaxSize: 1 * mb}, "10 e-mails: soon used up"},
+		{"choir", admin.Plan{MailsPerMonth: 9_000}, "9,000 e-mails a month"},
+		{"corner", admin.Plan{MailsPerMonth: 10, MaxSize: 1 * mb}, "10 e-mails a month"},
 	}
 }
 

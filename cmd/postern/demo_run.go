@@ -51,7 +51,7 @@ type demoPlace struct {
 const ledgerMemory = 200_000
 
 func (d *demo) run(ctx context.Context) error {
-	if err := d.prepare(); err != nil {
+	if err := d.prepare(d.taken); err != nil {
 		return err
 	}
 	// The lab outlives ctx: the node's last dots still need their replies.
@@ -73,8 +73,8 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 // prepare makes everything that needs no process: certificates, configuration
-// and the pretend Internet's ports.
-func (d *demo) prepare() error {
+// and the pretend Internet's ports. taken is told of every mail that arrives.
+func (d *demo) prepare(taken func(*lab.Mail)) error {
 	d.places = map[string]demoPlace{}
 	d.watched.mails = map[lab.Key]sentMail{}
 	d.mark = lab.NewRunID()
@@ -82,7 +82,7 @@ func (d *demo) prepare() error {
 	p := d.dir.state.Ports
 	var err error
 	d.lab, err = lab.New(lab.Config{
-		World: demoWorld(), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: d.taken,
+		World: demoWorld(), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -163,19 +163,20 @@ func (d *demo) open(ctx context.Context, n *nodeProcess) error {
 	return d.writeJSON(ctx)
 }
 
-// waitAccepting waits until the node would take mail of a tenant.
+// waitAccepting waits until the node answers for a tenant. A hold or a quota
+// that is used up is an answer, too.
 func (d *demo) waitAccepting(ctx context.Context, t demoTenant) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	from := lab.Sender{Username: t.Username, Password: t.Password, From: t.Username}
+	from := lab.Sender{Username: t.Daily, Password: t.DailyKey, From: t.Daily}
 	for {
-		err := lab.Probe(ctx, hostPort(d.dir.state.Ports.Submission), d.roots, from)
-		if err == nil {
+		r, err := lab.Probe(ctx, hostPort(d.dir.state.Ports.Submission), d.roots, from)
+		if err == nil && r.Code != 421 && r.Code != 451 && r.Code != 454 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait until %s may send: %w", t.Name, err)
+			return fmt.Errorf("wait until %s may send: %d %s %w", t.Name, r.Code, r.Text, errors.Join(err, ctx.Err()))
 		case <-time.After(25 * time.Millisecond):
 		}
 	}

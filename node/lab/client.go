@@ -226,21 +226,18 @@ func fault(what string, r Reply, err error) error {
 }
 
 // Probe asks a submission server whether it would take mail of that sender
-// now: it logs in, says MAIL and takes it back.
-func Probe(ctx context.Context, addr string, t *tls.Config, from Sender) error {
+// now: it logs in, says MAIL and takes it back. The reply is that to MAIL, or
+// what kept it from being said.
+func Probe(ctx context.Context, addr string, t *tls.Config, from Sender) (Reply, error) {
 	c, err := dialClient(ctx, addr, t, false, "probe.lab.test", 10*time.Second)
 	if err != nil {
-		return err
+		return Reply{}, err
 	}
 	defer c.quit()
 	if from.Password != "" {
 		if r, err := c.auth(from.Username, from.Password); err != nil || r.Code != 235 {
-			return fault("log in as "+from.Username, r, err)
+			return r, err
 		}
 	}
-	if r, err := c.ask("MAIL FROM:<" + from.From + ">"); err != nil || r.Code != 250 {
-		return fault("say mail", r, err)
-	}
-	_, err = c.ask("RSET")
-	return err
+	return c.ask("MAIL FROM:<" + from.From + ">")
 }

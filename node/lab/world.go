@@ -11,36 +11,25 @@ type World struct {
 	Names      map[string]Name
 }
 
-// Destination is one recipient domain of the usual world, for people and loads.
-type Destination struct {
-	Domain string
-	Says   string // what it shows
-}
-
-// Destinations of the usual world, the ones where mail arrives first.
-func Destinations() []Destination {
-	return []Destination{
-		{"inbox.test", "takes everything"},
-		{"secure.test", "takes everything, over TLS"},
-		{"implicit.test", "has no MX, only an address"},
-		{"sixfirst.test", "its IPv6 address is dead, its IPv4 address works"},
-		{"spare.test", "its first MX is dead, its second works"},
-		{"grey.test", "greylists: 451 at first, taken after 5 s"},
-		{"slow.test", "a tarpit: every reply takes a second"},
-		{"hangup.test", "hangs up after the dot at first, takes nothing then"},
-		{"forgetful.test", "takes the message and hangs up after the dot at first"},
-		{"busy.test", "451 to everything"},
-		{"full.test", "452 4.2.2 mailbox full"},
-		{"nobody.test", "550 5.1.1 no such user"},
-		{"blocked.test", "550 5.7.1 refuses our address"},
-		{"blackhole.test", "connects and never says a word"},
-		{"nullmx.test", "takes no mail at all (null MX)"},
-		{"servfail.test", "its DNS fails"},
-		{"gone.test", "does not exist"},
-	}
-}
-
 // Usual is the world of the demo: one exchanger a mood, on 127.78.0.10 and up.
+//
+//	inbox.test      takes everything
+//	secure.test     takes everything, over TLS
+//	implicit.test   has no MX, only an address
+//	sixfirst.test   its IPv6 address is dead, its IPv4 address works
+//	spare.test      its first MX is dead, its second works
+//	grey.test       greylists: 451 at first, taken after 5 s
+//	slow.test       a tarpit: every reply takes a second
+//	hangup.test     hangs up after the dot at first, takes nothing then
+//	forgetful.test  takes the message and hangs up after the dot at first
+//	busy.test       451 to everything
+//	full.test       452 4.2.2 mailbox full
+//	nobody.test     550 5.1.1 no such user
+//	blocked.test    550 5.7.1 refuses our address
+//	blackhole.test  connects and never says a word
+//	nullmx.test     takes no mail at all (null MX)
+//	servfail.test   its DNS fails
+//	gone.test       does not exist
 func Usual() World {
 	w := World{Names: map[string]Name{}}
 	next := netip.MustParseAddr("127.78.0.10")
