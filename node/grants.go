@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,8 +130,8 @@ func (r *reservation) Spend(used tenant.Amount) []queue.Spend {
 	out := make([]queue.Spend, 0, len(r.keys))
 	for _, k := range r.keys {
 		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
-			p.reserved = minus(p.reserved, r.held)
-			p.spent = plus(p.spent, used)
+			p.reserved = p.reserved.Minus(r.held)
+			p.spent = p.spent.Plus(used)
 		}
 		out = append(out, queue.Spend{Window: k.window, Amount: used})
 	}
@@ -150,8 +151,8 @@ func (r *reservation) Release() {
 	defer g.mu.Unlock()
 	for _, k := range r.keys {
 		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
-			p.reserved = minus(p.reserved, r.held)
-			p.spent = minus(p.spent, r.spent)
+			p.reserved = p.reserved.Minus(r.held)
+			p.spent = p.spent.Minus(r.spent)
 		}
 	}
 }
@@ -171,8 +172,8 @@ func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64
 			g.mu.Unlock()
 			return errNotOwned
 		}
-		if covers(p.left(), need) {
-			p.reserved = plus(p.reserved, need)
+		if p.left().Covers(need) {
+			p.reserved = p.reserved.Plus(need)
 			g.mu.Unlock()
 			return nil
 		}
@@ -181,7 +182,7 @@ func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64
 			g.mu.Unlock()
 			return g.overLimit(k, left, need)
 		}
-		p.waiting = plus(p.waiting, need)
+		p.waiting = p.waiting.Plus(need)
 		renewed := p.renewed
 		g.mu.Unlock()
 		select {
@@ -200,7 +201,7 @@ func (g *grants) giveBack(k purseKey, epoch uint64, a tenant.Amount) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p := g.purses[k]; p != nil && p.epoch == epoch {
-		p.reserved = minus(p.reserved, a)
+		p.reserved = p.reserved.Minus(a)
 	}
 }
 
@@ -239,16 +240,14 @@ func (g *grants) Run(ctx context.Context) error {
 			round = true
 		case <-g.kick:
 		}
-		wants := g.wants(round)
-		if len(wants) == 0 {
-			continue
-		}
-		events, err := g.propose(ctx, tenant.TakeGrant{Node: g.node(), Wants: wants})
-		g.renew(wants, events, err)
-		if err != nil {
-			select { // who waits asks again at once: not faster than this
-			case <-ctx.Done():
-			case <-time.After(grantPause):
+		for wants := range slices.Chunk(g.wants(round), tenant.MaxWants) {
+			events, err := g.propose(ctx, tenant.TakeGrant{Node: g.node(), Wants: wants})
+			g.renew(wants, events, err)
+			if err != nil {
+				select { // who waits asks again at once: not faster than this
+				case <-ctx.Done():
+				case <-time.After(grantPause):
+				}
 			}
 		}
 	}
@@ -261,7 +260,7 @@ func (g *grants) wants(round bool) []tenant.Want {
 	now := g.now()
 	var wants []tenant.Want
 	for k, p := range g.purses {
-		burst := minus(p.spent, p.mark)
+		burst := p.spent.Minus(p.mark)
 		if round {
 			p.rate, p.mark = burst, p.spent
 		}
@@ -270,16 +269,16 @@ func (g *grants) wants(round bool) []tenant.Want {
 			Mails: max(grantMails, grantAhead*p.rate.Mails, 2*burst.Mails),
 			Bytes: max(grantBytes, grantAhead*p.rate.Bytes, 2*burst.Bytes),
 		}
-		waits := p.waiting != tenant.Amount{}
+		waits := !p.waiting.IsZero()
 		news := round && p.spent != p.reported
-		low := !covers(p.left(), tenant.Amount{Mails: ahead.Mails / 2, Bytes: ahead.Bytes / 2})
+		low := !p.left().Covers(tenant.Amount{Mails: ahead.Mails / 2, Bytes: ahead.Bytes / 2})
 		switch {
-		case waits, news, round && low && p.rate != tenant.Amount{}:
+		case waits, news, round && low && !p.rate.IsZero():
 			wants = append(wants, tenant.Want{
 				Account: k.account, Window: k.window, Epoch: p.epoch, Spent: p.spent,
-				Need: plus(plus(p.reserved, p.waiting), ahead),
+				Need: p.reserved.Plus(p.waiting).Plus(ahead),
 			})
-		case round && now.After(k.window.End()) && p.reserved == tenant.Amount{}:
+		case round && now.After(k.window.End()) && p.reserved.IsZero():
 			delete(g.purses, k)
 		}
 		p.waiting = tenant.Amount{}
@@ -308,7 +307,9 @@ func (g *grants) renew(wants []tenant.Want, events []tenant.Event, err error) {
 			if p == nil || p.epoch != e.Grant.Epoch {
 				continue
 			}
-			p.given = e.Grant.Given
+			if e.Grant.ID != 0 { // else the want was not served and the old grant stands
+				p.given = e.Grant.Given
+			}
 			if !e.Short {
 				p.short = time.Time{}
 			}
@@ -320,17 +321,4 @@ func (g *grants) renew(wants []tenant.Want, events []tenant.Event, err error) {
 	}
 }
 
-func (p *purse) left() tenant.Amount { return minus(minus(p.given, p.spent), p.reserved) }
-
-func plus(a, b tenant.Amount) tenant.Amount {
-	return tenant.Amount{Mails: a.Mails + b.Mails, Bytes: a.Bytes + b.Bytes}
-}
-
-// minus stops at zero.
-func minus(a, b tenant.Amount) tenant.Amount {
-	return tenant.Amount{Mails: a.Mails - min(a.Mails, b.Mails), Bytes: a.Bytes - min(a.Bytes, b.Bytes)}
-}
-
-func covers(have, need tenant.Amount) bool {
-	return have.Mails >= need.Mails && have.Bytes >= need.Bytes
-}
+func (p *purse) left() tenant.Amount { return p.given.Minus(p.spent).Minus(p.reserved) }
