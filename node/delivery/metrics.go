@@ -1,15 +1,12 @@
 package delivery
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"postern/tenant"
 )
 
-// metrics of delivery. Labels: tenant is a tenant's numeric id (at most twenty
+// metrics of delivery. Labels: tenant is a tenant's name (at most twenty
 // live ones a node), provider a name of the shaping table, "other" or "route".
 // Never a recipient domain.
 type metrics struct {
@@ -63,8 +60,7 @@ type tally struct {
 	delivered, bounced, expired, deferred, inDoubt prometheus.Counter
 }
 
-func (m *metrics) tallyOf(t tenant.ID) *tally {
-	id := strconv.FormatUint(uint64(t), 10)
+func (m *metrics) tallyOf(id string) *tally {
 	return &tally{
 		delivered: m.delivered.WithLabelValues(id),
 		bounced:   m.bounced.WithLabelValues(id),

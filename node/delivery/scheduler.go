@@ -289,6 +289,10 @@ func (s *scheduler) tally(t tenant.ID) *tally {
 	if v, ok := s.tallies.Load(t); ok {
 		return v.(*tally)
 	}
-	v, _ := s.tallies.LoadOrStore(t, s.m.tallyOf(t))
+	name := "removed"
+	if known := s.cfg.State().Tenant(t); known != nil {
+		name = known.Name
+	}
+	v, _ := s.tallies.LoadOrStore(t, s.m.tallyOf(name))
 	return v.(*tally)
 }

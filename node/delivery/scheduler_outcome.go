@@ -127,10 +127,21 @@ func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now t
 	for _, it := range ended {
 		s.expire(it, now)
 	}
-	if v.unknown {
-		s.tally(j.item.ID.Tenant).inDoubt.Add(float64(v.deferred))
-	}
+	s.countDoubt(j.item, v)
 	s.settle(j.item, a, v, subject{remote: a.Host, dsn: res.DSN})
+}
+
+// countDoubt counts recipients that may arrive twice, once for each lost reply:
+// here where it was lost, or where the attempt of a process that died is made
+// again.
+func (s *scheduler) countDoubt(it *queue.Item, v verdict) {
+	n := v.unknown
+	if it.InDoubt {
+		n += len(it.Rcpts)
+	}
+	if n > 0 {
+		s.tally(it.ID.Tenant).inDoubt.Add(float64(n))
+	}
 }
 
 // throttle leaves a provider alone from one source after it said that the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,7 @@ func (w *world) route(domain string, to netip.AddrPort) {
 type rig struct {
 	*world
 	fs    vfs.FS
+	grace time.Duration
 	store *queue.Store
 	reg   *prometheus.Registry
 	cfg   Config
@@ -117,7 +119,7 @@ func (r *rig) open(change func(*Config)) {
 	t := r.t
 	t.Helper()
 	store, err := queue.New(queue.Config{
-		Dir: "q", FS: r.fs, FreeFloor: 1, Log: slog.New(slog.DiscardHandler),
+		Dir: "q", FS: r.fs, FreeFloor: 1, Grace: r.grace, Log: slog.New(slog.DiscardHandler),
 		Fatal: func(err error) { t.Errorf("store: %v", err) },
 	})
 	if err != nil {
@@ -256,3 +258,6 @@ func (r *rig) metric(name string) float64 {
 	}
 	return sum
 }
+
+// soak reports whether the long proofs are asked for.
+func soak() bool { return os.Getenv("POSTERN_SOAK") == "1" }

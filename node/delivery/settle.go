@@ -12,7 +12,7 @@ type verdict struct {
 	outcomes  []queue.Outcome
 	next      time.Time // zero when nothing stays in the queue
 	throttle  bool      // the provider asked our source to slow down
-	unknown   bool      // the dot was sent and its reply lost
+	unknown   int       // recipients whose dot was sent and its reply lost
 	delivered int
 	ended     int // bounced and expired
 	expired   int
@@ -54,7 +54,6 @@ var inDoubt = queue.Reply{Enhanced: "4.4.2", Text: "connection lost after the me
 func judge(rcpts []int, res result, t terms) verdict {
 	var v verdict
 	v.outcomes = make([]queue.Outcome, 0, len(rcpts))
-	v.unknown = false
 	for i, rcpt := range rcpts {
 		var reply queue.Reply
 		if i < len(res.Replies) {
@@ -69,7 +68,7 @@ func judge(rcpts []int, res result, t terms) verdict {
 			}
 		case reply.Code == 0 && res.DotSent:
 			// No words from the far end after the dot: nobody knows.
-			v.unknown = true
+			v.unknown++
 			o.Reply = inDoubt
 			if reply.Text != "" {
 				o.Reply.Text += " (" + reply.Text + ")"

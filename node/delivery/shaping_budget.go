@@ -37,8 +37,8 @@ func newBudget(key budgetKey, name string, l Limits) *budget {
 		b.conns = newBucket(float64(burst), float64(l.ConnsPerMinute-burst)/60)
 	}
 	if l.MessagesPerSecond > 0 {
-		half := max(float64(l.MessagesPerSecond)/2, 1)
-		b.messages = newBucket(half, max(float64(l.MessagesPerSecond)-half, 1))
+		burst := max(float64(l.MessagesPerSecond)/10, 1)
+		b.messages = newBucket(burst, max(float64(l.MessagesPerSecond)-burst, 0.5))
 	}
 	return b
 }
