@@ -63,6 +63,7 @@ type smtpDialer struct {
 	cfg     dialerConfig
 	tickets tls.ClientSessionCache
 	bufs    sync.Pool // *[]byte of smallBody capacity, for stuffed bodies
+	blocks  sync.Pool // *blocks
 }
 
 var _ dialer = (*smtpDialer)(nil)
@@ -79,6 +80,9 @@ func newDialer(cfg dialerConfig) *smtpDialer {
 		cfg:     cfg,
 		tickets: tls.NewLRUClientSessionCache(512),
 		bufs:    sync.Pool{New: func() any { b := make([]byte, 0, smallBody+smallBody/8); return &b }},
+		blocks: sync.Pool{New: func() any {
+			return &blocks{make([]byte, blockSize), make([]byte, 0, blockSize+blockSize/8)}
+		}},
 	}
 }
 

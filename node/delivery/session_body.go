@@ -188,45 +188,51 @@ func (t *transaction) finalReply() {
 	s.open = p.code/100 != 2
 }
 
+// blocks are the buffers of a large body on its way.
+type blocks struct{ in, out []byte }
+
 // stream sends a large body without its dot, block by block.
 func (t *transaction) stream() bool {
 	s := t.s
+	buf := s.d.blocks.Get().(*blocks)
+	defer s.d.blocks.Put(buf)
 	var f stuffer
 	var sent int64
-	in := make([]byte, blockSize)
-	out := make([]byte, 0, blockSize+blockSize/16)
-	var src io.Reader = t.m.Body
-	if p := t.m.Body.Bytes(); p != nil {
-		src = bytes.NewReader(p)
-	}
-	for {
-		n, err := src.Read(in)
-		sent += int64(n)
-		end := err == io.EOF
-		if err != nil && !end {
-			t.ours(errBody(err), fmt.Errorf("read message: %w", err))
-			return false
+	whole := t.m.Body.Bytes()
+	for end := false; !end; {
+		block, err := whole[:min(blockSize, len(whole))], error(nil)
+		if whole != nil {
+			whole = whole[len(block):]
+			end = len(whole) == 0
+		} else {
+			var n int
+			n, err = t.m.Body.Read(buf.in)
+			if end = err == io.EOF; end {
+				err = nil
+			}
+			block = buf.in[:n]
 		}
-		out, err = f.add(out[:0], in[:n])
+		sent += int64(len(block))
+		if err == nil {
+			buf.out, err = f.add(buf.out[:0], block)
+		}
 		if err == nil && end {
-			if out, err = f.end(out); err == nil && sent != t.m.Body.Size() {
+			if buf.out, err = f.end(buf.out); err == nil && sent != t.m.Body.Size() {
 				err = errShort
 			}
 		}
 		if err != nil {
-			t.ours(errBody(err), err)
+			t.ours(errBody(err), fmt.Errorf("read message: %w", err))
 			return false
 		}
-		if len(out) > 0 {
-			if err := s.write(out); err != nil {
+		if len(buf.out) > 0 {
+			if err := s.write(buf.out); err != nil {
 				t.broken(err)
 				return false
 			}
 		}
-		if end {
-			return true
-		}
 	}
+	return true
 }
 
 // broken ends a transaction whose write failed. A host that refuses in the
