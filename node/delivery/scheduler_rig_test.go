@@ -186,17 +186,31 @@ func (r *rig) send(t tenant.ID, a tenant.AccountID, change func(*queue.Envelope)
 const testBody = "From: post@a.test\r\nSubject: hello\r\nMessage-ID: <1@a.test>\r\n\r\nA line.\r\n"
 
 func (r *rig) put(t tenant.ID, a tenant.AccountID, change func(*queue.Envelope), rcpts ...string) (queue.ID, error) {
+	return r.putBody(t, a, change, testBody, rcpts...)
+}
+
+// sendBody is send with another body.
+func (r *rig) sendBody(t tenant.ID, a tenant.AccountID, change func(*queue.Envelope), body string, rcpts ...string) queue.ID {
+	r.t.Helper()
+	id, err := r.putBody(t, a, change, body, rcpts...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+func (r *rig) putBody(t tenant.ID, a tenant.AccountID, change func(*queue.Envelope), body string, rcpts ...string) (queue.ID, error) {
 	w, err := r.store.NewMessage(t)
 	if err != nil {
 		return queue.ID{}, err
 	}
-	if _, err := w.Write([]byte(testBody)); err != nil {
+	if _, err := w.Write([]byte(body)); err != nil {
 		return queue.ID{}, err
 	}
 	now := r.clock()
 	e := queue.Envelope{
 		Account: a, Kind: queue.Submitted, From: "post@" + r.state.Load().Tenant(t).Name + ".test",
-		Arrived: now, Expires: now.Add(48 * time.Hour), Size: int64(len(testBody)), MessageID: "<1@a.test>",
+		Arrived: now, Expires: now.Add(48 * time.Hour), Size: int64(len(body)), MessageID: "<1@a.test>",
 	}
 	for _, addr := range rcpts {
 		e.Rcpts = append(e.Rcpts, queue.Rcpt{Addr: addr})

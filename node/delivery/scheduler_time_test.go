@@ -160,11 +160,11 @@ func TestRetriesFollowTheSchedule(t *testing.T) {
 				return refusedAt(stageRcpt, 450, "4.2.0", "greylisted")
 			}
 			began := time.Now()
-			r.send(a, acc, nil, "u@shop.test")
-			time.Sleep(49 * time.Hour)
+			r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(30 * time.Hour) }, "u@shop.test")
+			time.Sleep(31 * time.Hour)
 			want := []time.Duration{0, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 110 * time.Minute}
 			tried := p.triedFor("u@shop.test")
-			if len(tried) < 30 {
+			if len(tried) < 29 {
 				t.Fatalf("tried %d times", len(tried))
 			}
 			for i, d := range want {
