@@ -140,7 +140,7 @@ func (v *views) used(a tenant.AccountID, w tenant.Window) tenant.Amount {
 		return known
 	}
 	// The purse's epoch may just have been settled; use never shrinks.
-	exact := st.UsageOf(a.Plus(w), p.spent)
+	exact := st.UsageOf(a, w).Plus(p.spent)
 	return tenant.Amount{Mails: max(known.Mails, exact.Mails), Bytes: max(known.Bytes, exact.Bytes)}
 }
 
