@@ -137,7 +137,8 @@ func BenchmarkPipeline(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 	m := s.db.Metrics()
 	b.ReportMetric(float64(m.WAL.BytesWritten)/float64(b.N), "walB/msg")
-	b.ReportMetric(float64(m.DiskSpaceUsage()), "diskB")
+	b.ReportMetric(float64(m.Levels[0].TableBytesFlushed+m.Levels[0].BlobBytesFlushed)/float64(b.N), "flushB/msg")
+	b.ReportMetric(float64(resident()), "rssMB")
 }
 
 // BenchmarkDrain takes a backlog that was put before.

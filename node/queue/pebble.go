@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	memtableSize = 64 << 20
+	memtableSize = 32 << 20
 	cacheSize    = 32 << 20
 	minBlobValue = 1 << 10
 )
