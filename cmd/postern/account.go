@@ -95,7 +95,7 @@ func (a *app) accounts(p admin.Page[admin.Account]) {
 	a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 	a.more(p.Next)
 	for _, x := range held {
-		a.paragraph("  ", x.Username+" is held: "+x.Held+"; "+mendAccount(x))
+		a.note("  ", x.Username+" is held: "+x.Held, mendAccount(x))
 	}
 }
 
@@ -141,7 +141,7 @@ func (a *app) account(x admin.Account) {
 	if x.Plan.MaxRecipients > 0 {
 		rcpts = count(x.Plan.MaxRecipients)
 	}
-	a.fields("account", x.Username, "tenant", x.Tenant, "state", stateText(x.State, x.Held, mendAccount(x)), "class", x.Class,
+	a.fields("account", x.Username, "tenant", x.Tenant, "state", stateText(x.State, x.Held), "to mend", mendAccount(x), "class", x.Class,
 		"bytes a month", limitBytes(x.Plan.BytesPerMonth), "mails a month", limitCount(x.Plan.MailsPerMonth),
 		"recipients", rcpts+" a message", "size", limitBytes(uint64(x.Plan.MaxSize)), "networks", strings.Join(x.Networks, " "),
 		"reference", x.Reference)
@@ -201,7 +201,7 @@ func (a *app) accountHold() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(x, func() { a.paragraph("", "account "+x.Username+" is held; later: "+mendAccount(x)) })
+			return a.show(x, func() { a.note("", "account "+x.Username+" is held", "later: "+mendAccount(x)) })
 		})
 	c.Flags().StringVar(&reason, "reason", "", "why; the tenant's screens show it (required)")
 	_ = c.MarkFlagRequired("reason") // the flag exists
@@ -215,7 +215,9 @@ func (a *app) accountRelease() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(x, func() { a.paragraph("", "account "+x.Username+" is "+stateText(x.State, x.Held, mendAccount(x))) })
+			return a.show(x, func() {
+				a.note("", "account "+x.Username+" is "+stateText(x.State, x.Held), mendAccount(x))
+			})
 		})
 }
 

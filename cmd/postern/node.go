@@ -82,11 +82,7 @@ func (a *app) status(s admin.Status) {
 	}
 	a.fields("node", s.Node+", version "+s.Version, "state", state, "tenants", count(s.Tenants), "queue", queue)
 	for _, r := range s.Reasons {
-		text := r.Text
-		if r.Mend != "" {
-			text += "; " + r.Mend
-		}
-		a.paragraph("  ", text)
+		a.note("  ", r.Text, r.Mend)
 	}
 	if len(s.Reasons) == 0 {
 		a.say("Nothing needs care.")

@@ -40,7 +40,7 @@ func matchText(m admin.Match) string {
 func (a *app) queueList() *cobra.Command {
 	var l listing
 	var m admin.Match
-	return matchFlags(l.flags(a.verb("list", "List waiting messages, oldest first", `  postern queue list
+	return matchFlags(l.flags(a.verb("list", "List waiting messages by tenant, oldest first", `  postern queue list
   postern queue list --tenant acme --domain example.org`,
 		func(ctx context.Context, c *admin.Client, _ []string) error {
 			p, err := pages(ctx, &l, func(ctx context.Context, l admin.List) (admin.Page[admin.Message], error) {

@@ -136,6 +136,10 @@ Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage.`,
 	f.StringVar(&a.caFile, "ca", "", "PEM file of the authority to trust for an https API")
 	f.StringVar(&a.config, "config", "", "configuration file (default /etc/postern/postern.yaml)")
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetUsageTemplate(strings.NewReplacer(
+		".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", wide),
+		" for more information about a command.", " for more.",
+	).Replace(root.UsageTemplate()))
 	root.AddCommand(a.serveCommand(), a.tenantCommand(), a.accountCommand(), a.sourceCommand(), a.nodeCommand(),
 		a.queueCommand(), a.traceCommand(), a.usageCommand(), a.versionCommand())
 	root.AddCommand(others()...)

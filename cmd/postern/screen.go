@@ -134,6 +134,27 @@ func (a *app) fields(pairs ...string) {
 	}
 }
 
+// paragraph writes a text folded, each line behind mark.
+func (a *app) paragraph(mark, text string) {
+	for _, line := range fold(clean(text), wide-utf8.RuneCountInString(mark)) {
+		a.say("%s%s", mark, line)
+	}
+}
+
+// note writes what is so and the command that mends it. A command is never
+// broken over lines: it is there to be copied.
+func (a *app) note(mark, text, command string) {
+	text, command = clean(text), clean(command)
+	if one := text + "; " + command; command != "" && utf8.RuneCountInString(mark+one) <= wide {
+		a.say("%s%s", mark, one)
+		return
+	}
+	a.paragraph(mark, text)
+	if command != "" {
+		a.say("%s-> %s", mark, command)
+	}
+}
+
 // fold breaks s into lines of at most n columns, at spaces where there are.
 func fold(s string, n int) []string {
 	var lines []string

@@ -112,7 +112,7 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 	}
 	a.say("%s, %d not sending:", some(len(p.Items), "tenant"), len(stopped))
 	for _, x := range stopped {
-		a.paragraph("  ", x.Name+" is "+x.State+": "+first(x.Held, x.Paused)+"; "+mendTenant(x))
+		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused)), mendTenant(x))
 	}
 }
 
@@ -124,13 +124,6 @@ func mendTenant(t admin.Tenant) string {
 		return "postern tenant resume " + t.Name
 	}
 	return ""
-}
-
-// paragraph writes a text folded, each line behind mark.
-func (a *app) paragraph(mark, text string) {
-	for _, line := range fold(clean(text), wide-len(mark)) {
-		a.say("%s%s", mark, line)
-	}
 }
 
 func (a *app) tenantShow() *cobra.Command {
@@ -158,7 +151,7 @@ func (a *app) tenant(t admin.Tenant) {
 	if t.HasToken {
 		token = "set"
 	}
-	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused), mendTenant(t)), "hostname", t.Hostname,
+	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", mendTenant(t), "hostname", t.Hostname,
 		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {
@@ -169,12 +162,9 @@ func (a *app) tenant(t admin.Tenant) {
 	}
 }
 
-func stateText(state, reason, mend string) string {
+func stateText(state, reason string) string {
 	if reason != "" {
 		state += ": " + reason
-	}
-	if mend != "" {
-		state += "; " + mend
 	}
 	return state
 }
@@ -205,7 +195,7 @@ func (a *app) tenantStop(verb, short, example string, do func(*admin.Client, con
 			if err != nil {
 				return err
 			}
-			return a.show(t, func() { a.paragraph("", "tenant "+t.Name+" is "+t.State+"; later: "+mendTenant(t)) })
+			return a.show(t, func() { a.note("", "tenant "+t.Name+" is "+t.State, "later: "+mendTenant(t)) })
 		})
 	c.Flags().StringVar(&reason, "reason", "", "why; the tenant's screens show it (required)")
 	_ = c.MarkFlagRequired("reason") // the flag exists
@@ -220,7 +210,7 @@ func (a *app) tenantGo(verb, short string, do func(*admin.Client, context.Contex
 				return err
 			}
 			return a.show(t, func() {
-				a.paragraph("", "tenant "+t.Name+" is "+stateText(t.State, first(t.Held, t.Paused), mendTenant(t)))
+				a.note("", "tenant "+t.Name+" is "+stateText(t.State, first(t.Held, t.Paused)), mendTenant(t))
 			})
 		})
 }

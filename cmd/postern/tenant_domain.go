@@ -23,7 +23,8 @@ func (a *app) domainAdd() *cobra.Command {
 	var selector, keyFile string
 	c := a.verb("add TENANT DOMAIN", "Prove a sender domain by your word; set or clear its DKIM key",
 		`  postern tenant domain add acme acme.example
-  postern tenant domain add acme acme.example --dkim-selector s1 --dkim-key s1.pem`,
+  postern tenant domain add acme acme.example \
+      --dkim-selector s1 --dkim-key s1.pem`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
 			if (selector == "") != (keyFile == "") {
 				return usagef("--dkim-selector and --dkim-key go together")

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) traceCommand() *cobra.Command {
-	return a.verb("trace ID", "Show what became of a message: every attempt with its SMTP dialogue", "  postern trace 3-1-42\n  postern trace 3-1-42 --json",
+	return a.verb("trace ID", "Show what became of a message, with every SMTP dialogue", "  postern trace 3-1-42\n  postern trace 3-1-42 --json",
 		func(ctx context.Context, c *admin.Client, args []string) error {
 			t, err := c.Trace(ctx, args[0])
 			if err != nil {

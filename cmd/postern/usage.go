@@ -48,7 +48,7 @@ func (a *app) usage(p admin.Page[admin.Usage]) {
 	a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 	a.more(p.Next)
 	for _, f := range full {
-		a.paragraph("", f+" is at its limit and is refused until the next window; postern account set "+f+" changes its plan")
+		a.note("", f+" is at its limit: refused until the next window", "postern account set "+f)
 	}
 }
 

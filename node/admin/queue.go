@@ -27,7 +27,7 @@ func (s *Server) queueReads() {
 		Domain  string `query:"domain" maxLength:"253" doc:"Recipient domain"`
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/queue", id: "list-queue", tag: "queue", access: tenantToo,
-		does: "List waiting messages, oldest first"},
+		does: "List waiting messages by tenant, oldest first"},
 		func(ctx context.Context, who caller, i *list) (*out[Page[Message]], error) {
 			f, err := s.filter(s.cfg.State(), who, Match{Tenant: i.Tenant, Account: i.Account, Domain: i.Domain})
 			if err != nil {
@@ -48,8 +48,9 @@ func (s *Server) queueReads() {
 					page.Items = append(page.Items, m)
 				}
 			}
-			if len(ms) == i.Limit {
-				page.Next = ms[len(ms)-1].ID
+			page.Next, err = s.queueNext(ctx, f, ms)
+			if err != nil {
+				return nil, err
 			}
 			return reply(page), nil
 		})
@@ -114,6 +115,26 @@ func (s *Server) queueChanges() {
 			}
 			return nil, nil
 		})
+}
+
+// queueNext says where the page after ms starts. A page can be short because
+// messages ended while it was made, so that alone is no end.
+func (s *Server) queueNext(ctx context.Context, f Filter, ms []Message) (string, error) {
+	if len(ms) == 0 {
+		return "", nil
+	}
+	f.After = ms[len(ms)-1].ID
+	if len(ms) < f.Limit {
+		f.Limit = 1
+		more, err := s.cfg.Messages.List(ctx, f)
+		if err != nil {
+			return "", s.fail(ctx, "list queue", err)
+		}
+		if len(more) == 0 {
+			return "", nil
+		}
+	}
+	return f.After, nil
 }
 
 // message shows a waiting message to who may see it.
