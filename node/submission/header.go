@@ -225,7 +225,11 @@ func (l *letter) note(f []byte) (field, fate, error) {
 
 // unfold joins the lines of a field's value.
 func unfold(v []byte) string {
-	return strings.TrimSpace(strings.NewReplacer("\r\n", "").Replace(string(v)))
+	s := strings.TrimSpace(string(v))
+	if strings.IndexByte(s, '\n') < 0 {
+		return s
+	}
+	return strings.ReplaceAll(s, "\r\n", "")
 }
 
 // fromDomain is the domain of a From field that names exactly one address.
@@ -233,19 +237,48 @@ func fromDomain(v []byte) (string, error) {
 	if len(v) > maxFrom {
 		return "", errNoFrom
 	}
-	list, err := mail.ParseAddressList(unfold(v))
-	if err != nil || len(list) != 1 {
-		return "", errNoFrom
+	text := unfold(v)
+	addr, ok := plainAddress(text)
+	if !ok {
+		list, err := mail.ParseAddressList(text)
+		if err != nil || len(list) != 1 {
+			return "", errNoFrom
+		}
+		addr = list[0].Address
 	}
-	at := strings.LastIndexByte(list[0].Address, '@')
+	at := strings.LastIndexByte(addr, '@')
 	if at <= 0 {
 		return "", errNoFrom
 	}
-	d, err := normalDomain(list[0].Address[at+1:], true)
+	d, err := normalDomain(addr[at+1:], true)
 	if err != nil {
 		return "", errNoFrom
 	}
 	return d, nil
+}
+
+// plainAddress finds the address of the two forms nearly all mail has, without
+// the whole grammar: "a@b.c", and "Some Words <a@b.c>" with no character that
+// means anything more.
+func plainAddress(s string) (addr string, ok bool) {
+	addr = s
+	if i := strings.IndexByte(s, '<'); i >= 0 {
+		if s[len(s)-1] != '>' {
+			return "", false
+		}
+		addr = s[i+1 : len(s)-1]
+		for j := range i {
+			c := s[j]
+			if c != ' ' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+				return "", false
+			}
+		}
+	}
+	at := strings.IndexByte(addr, '@')
+	if at < 1 || !isASCII(addr) || !isDotString(addr[:at]) || !isDomain(addr[at+1:]) {
+		return "", false
+	}
+	return addr, true
 }
 
 // protocols we may have received by (RFC 3848, RFC 6531 §4.3).

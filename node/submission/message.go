@@ -12,11 +12,8 @@ import (
 	"postern/tenant"
 )
 
-// How long one step may take: the wait for the lease has 20 s of its own.
-const (
-	mayAnswerWait = 25 * time.Second
-	putWait       = 30 * time.Second
-)
+// keepWait bounds the last step: 20 s for the lease, and the queue's syncs.
+const keepWait = 50 * time.Second
 
 // store is what submission needs of the queue.
 type store interface {
@@ -210,30 +207,22 @@ func (s *session) keep(tx *transaction, b *body, k *sink, l *letter, now time.Ti
 	if t == nil || t.Owner != srv.cfg.Node() {
 		return "", errNotHere
 	}
-	if err := srv.mayAnswer(t); err != nil {
-		return "", err
+	ctx, cancel := context.WithTimeout(srv.hard, keepWait)
+	defer cancel()
+	if err := srv.cfg.MayAnswer(ctx, t.ID, t.Epoch); err != nil {
+		return "", fmt.Errorf("wait for the lease: %w", err)
 	}
 	n := uint64(len(e.Rcpts))
 	spend := tx.share.res.Spend(tenant.Amount{Mails: n, Bytes: n * uint64(k.size)})
-	ctx, cancel := srv.ctxAfter(putWait)
-	defer cancel()
 	id, err := tx.message.Put(ctx, prefix, e, spend)
 	if err != nil {
 		return "", fmt.Errorf("put message: %w", err) // Reset releases the share
 	}
 	tx.share, tx.message = share{}, nil
 	s.srv.countAccepted(t, len(e.Rcpts))
-	s.srv.log.accepted(t, tx.account, id, e, s.w.tls, time.Since(b.ended))
-	return id.String(), nil
-}
-
-func (s *Server) mayAnswer(t *tenant.Tenant) error {
-	ctx, cancel := s.ctxAfter(mayAnswerWait)
-	defer cancel()
-	if err := s.cfg.MayAnswer(ctx, t.ID, t.Epoch); err != nil {
-		return fmt.Errorf("wait for the lease: %w", err)
-	}
-	return nil
+	text := id.String()
+	s.srv.log.accepted(t, tx.account, text, e, s.w.tls, time.Since(b.ended))
+	return text, nil
 }
 
 func (s *session) envelope(tx *transaction, b *body, l *letter, now time.Time) *queue.Envelope {

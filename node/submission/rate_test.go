@@ -1,16 +1,20 @@
 package submission
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"postern/node/queue"
 	"postern/tenant"
 )
 
@@ -50,5 +54,62 @@ func TestRate(t *testing.T) {
 			took := time.Since(start)
 			fmt.Printf("accepted %d messages of %d octets in %v: %.0f/s\n", c.count, c.size, took.Round(time.Millisecond), float64(c.count)/took.Seconds())
 		})
+	}
+}
+
+// script is a connection on which the client's half is always there already.
+type script struct {
+	scripted
+	parts [][]byte
+	next  int
+	limit int
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	if s.next == s.limit {
+		return 0, io.EOF
+	}
+	part := s.parts[0]
+	if s.next > 0 {
+		part = s.parts[1+(s.next-1)%(len(s.parts)-1)]
+	}
+	s.next++
+	return copy(p, part), nil
+}
+
+// void is nowhere without the checks.
+type void struct{ nowhere }
+
+func (v void) NewMessage(tenant.ID) (message, error) { return v, nil }
+func (void) Write(p []byte) (int, error)             { return len(p), nil }
+func (v void) Put(context.Context, []byte, *queue.Envelope, []queue.Spend) (queue.ID, error) {
+	*v.put++
+	return queue.ID{Tenant: 1, Epoch: 1, Seq: 1}, nil
+}
+
+// BenchmarkMessage is submission's own share of a 5 KB message: no sockets, no
+// queue.
+func BenchmarkMessage(b *testing.B) {
+	srv := bareServer(b)
+	put := 0
+	srv.store = void{nowhere{&put}}
+	text := "From: Shop <mail@shop.test>\r\nTo: a@example.test\r\nSubject: hello\r\nDate: Mon, 02 Jan 2006 15:04:05 +0000\r\nMessage-Id: <x@shop.test>\r\n\r\n" +
+		strings.Repeat("A line of text as long as mail programs like to make them, 72 octets.\r\n", 70) + ".\r\n"
+	done := make(chan error, 1)
+	go func() { done <- srv.engine.Serve(srv.queue) }()
+	b.Cleanup(func() { srv.queue.close(); <-done })
+	b.ReportAllocs()
+	b.ResetTimer()
+	w := newWire(srv, &script{limit: 1 + 4*b.N, parts: [][]byte{[]byte("EHLO client.test\r\n"), []byte("MAIL FROM:<mail@shop.test>\r\n"),
+		[]byte("RCPT TO:<a@example.test>\r\n"), []byte("DATA\r\n"), []byte(text)}}, false)
+	w.peer = netip.MustParseAddr("127.0.0.9")
+	srv.doors.enter(w.netKey)
+	srv.drained.Add(1)
+	if !srv.queue.put(context.Background(), w) {
+		b.Fatal("server ended")
+	}
+	srv.drained.Wait()
+	if put != b.N {
+		b.Fatalf("%d put, want %d", put, b.N)
 	}
 }

@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"context"
 	"crypto/rand"
 	"io"
 	"strings"
@@ -274,9 +273,4 @@ func (s *session) leave() {
 		s.counted = 0
 	}
 	s.account = 0
-}
-
-// ctxAfter bounds one step by the server's last moment and a time of its own.
-func (s *Server) ctxAfter(d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.hard, d)
 }
