@@ -383,7 +383,7 @@ func TestOpportunisticTLSTakesAnyCertificate(t *testing.T) {
 				}
 			}
 			n := 0
-			for _, l := range srv.lines {
+			for _, l := range srv.said() {
 				if strings.HasPrefix(l, "EHLO") {
 					n++
 				}

@@ -19,19 +19,18 @@ import (
 // sink is a strict SMTP server: every octet that is not as the RFC has it is a
 // fault of the client.
 type sink struct {
-	ext    []string
-	tls    *tls.Config
-	answer func(verb, line string) string // "" means the normal reply
+	ext []string
+	tls *tls.Config
 
 	addr netip.AddrPort
 	ln   net.Listener
 	wg   sync.WaitGroup
 
-	mu     sync.Mutex
+	mu     sync.Mutex                     // guards what follows
+	answer func(verb, line string) string // "" means the normal reply
 	got    []received
 	lines  []string
 	faults []string
-	reads  int
 	conns  []net.Conn
 }
 
@@ -44,6 +43,25 @@ type received struct {
 func (s *sink) fault(format string, args ...any) {
 	s.mu.Lock()
 	s.faults = append(s.faults, fmt.Sprintf(format, args...))
+	s.mu.Unlock()
+}
+
+// said gives the commands so far.
+func (s *sink) said() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.lines...)
+}
+
+func (s *sink) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+func (s *sink) behave() {
+	s.mu.Lock()
+	s.answer = nil
 	s.mu.Unlock()
 }
 
@@ -106,8 +124,11 @@ func (s *sink) serve(c net.Conn) {
 	r, w := bufio.NewReaderSize(c, 64<<10), bufio.NewWriter(c)
 	var m received
 	say := func(verb, line, normal string) string {
-		if s.answer != nil {
-			if a := s.answer(verb, line); a != "" {
+		s.mu.Lock()
+		answer := s.answer
+		s.mu.Unlock()
+		if answer != nil {
+			if a := answer(verb, line); a != "" {
 				normal = a
 			}
 		}

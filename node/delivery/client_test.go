@@ -139,7 +139,7 @@ func TestRepliesReachTheirRecipients(t *testing.T) {
 					return
 				}
 				// The session must still carry a whole transaction.
-				srv.answer = nil
+				srv.behave()
 				if r := s.Send(context.Background(), letter(inMemory("again\r\n"), "r1@b.example"), yes); r.Replies[0].Code != 250 {
 					t.Fatalf("second transaction: %+v", r)
 				}
@@ -197,7 +197,7 @@ func TestWhatTheHostCannotTakeIsNotSent(t *testing.T) {
 			if !s.Alive() {
 				t.Fatal("session ended")
 			}
-			for _, l := range srv.lines {
+			for _, l := range srv.said() {
 				if !strings.HasPrefix(l, "EHLO") {
 					t.Fatalf("said %q", l)
 				}
@@ -215,7 +215,7 @@ func TestSourceThatIsNotHereIsOurFault(t *testing.T) {
 			t.Errorf("source %s: %+v", src, err)
 		}
 	}
-	if len(srv.conns) != 0 {
+	if srv.connections() != 0 {
 		t.Error("a connection was made")
 	}
 	// The check may be behind the kernel: then bind says it.

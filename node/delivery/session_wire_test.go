@@ -171,7 +171,7 @@ func TestCommandsOnTheWire(t *testing.T) {
 				t.Fatalf("%+v", r)
 			}
 			for i, want := range c.want {
-				if got := srv.lines[i+1]; got != want {
+				if got := srv.said()[i+1]; got != want {
 					t.Errorf("said %q, want %q", got, want)
 				}
 			}
