@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -219,28 +220,35 @@ func TestProposeTogether(t *testing.T) {
 	}
 }
 
-// TestProposeClosed: no proposal hangs on a cluster that ended, and one under
-// way at the end is answered.
+// TestProposeClosed: no proposal hangs on a cluster that ended, and all that
+// were under way at the end are answered. The disk is slow, so that raft's
+// queue is full then.
 func TestProposeClosed(t *testing.T) {
 	t.Parallel()
-	r := run(t, config(t, vfs.NewMem()), standard())
+	slow := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return nil
+	}))
+	r := run(t, config(t, slow), standard())
 	r.awaitReady()
 	var all sync.WaitGroup
-	for i := range 50 {
+	for i := range 2 * maxPending {
 		all.Go(func() {
 			for j := 0; ; j++ {
 				_, _, err := r.add(tenant.RequestID{}, numbered(numbered("n", i)+"-", j))
 				if err == nil {
 					continue
 				}
-				if !errors.Is(err, ErrClosed) {
+				if !errors.Is(err, ErrClosed) || errors.Is(err, ErrUnknown) {
 					t.Errorf("at the end: %v", err)
 				}
 				return
 			}
 		})
 	}
-	eventually(t, 5*time.Second, "proposals", func() bool { return r.State().Index() > 200 })
+	eventually(t, 5*time.Second, "a full queue", func() bool { return len(r.slots) == maxPending })
 	r.stop()
 	all.Wait()
 	if err := r.MayAct(context.Background(), 1, 1); !errors.Is(err, ErrClosed) {

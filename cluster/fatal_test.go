@@ -192,11 +192,11 @@ func TestHungWrite(t *testing.T) {
 // TestWatchdog counts on the clock of a bubble.
 func TestWatchdog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var got error
+		failed := &failure{fatal: func(error) {}}
 		w := newStopwatch("a write")
 		dog := &watchdog{
 			limit: 10 * time.Second, watches: []*stopwatch{w, newStopwatch("applying")},
-			failed: &failure{fatal: func(err error) { got = err }},
+			failed: failed,
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -210,7 +210,7 @@ func TestWatchdog(t *testing.T) {
 			time.Sleep(9 * time.Second)
 			w.end(slot)
 		}
-		if got != nil {
+		if got := failed.error(); got != nil {
 			t.Fatalf("too early: %v", got)
 		}
 		other, _ := w.begin()
@@ -218,13 +218,13 @@ func TestWatchdog(t *testing.T) {
 		slot, _ := w.begin()
 		w.end(other)
 		time.Sleep(9 * time.Second)
-		if got != nil {
+		if got := failed.error(); got != nil {
 			t.Fatalf("the older one had ended: %v", got)
 		}
 		began := time.Now()
 		<-done
-		if took := time.Since(began); got == nil || took > 2*time.Second {
-			t.Fatalf("after %s more: %v", took, got)
+		if took := time.Since(began); failed.error() == nil || took > 2*time.Second {
+			t.Fatalf("after %s more: %v", took, failed.error())
 		}
 		w.end(slot)
 	})

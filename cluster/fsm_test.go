@@ -55,6 +55,14 @@ func TestApplyBatch(t *testing.T) {
 	if f.state.Load() != again.state || f.index.Load() != 7 {
 		t.Error("the last state does not show")
 	}
+	waits := f.after(7)
+	f.Apply(&raft.Log{Index: 8, Data: []byte("garbage")})
+	f.ApplyBatch([]*raft.Log{{Index: 9, Type: raft.LogConfiguration}})
+	select {
+	case <-waits:
+		t.Error("woken without a newer state")
+	default:
+	}
 	if got := f.ApplyBatch(nil); len(got) != 0 {
 		t.Errorf("nothing: %v", got)
 	}
