@@ -3,6 +3,7 @@ package submission
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"time"
 
@@ -94,8 +95,10 @@ func (w *wire) authLogin(initial string, has bool) (username, password string, r
 func (w *wire) challenge(text string) (string, *reply) {
 	w.say("334 " + base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n")
 	raw, err := w.readLine(maxAuth)
-	if err != nil {
-		w.farewell(err)
+	if r := (*reply)(nil); errors.As(err, &r) {
+		return "", r
+	} else if err != nil {
+		w.ended = true
 		return "", errIdle
 	}
 	line, ok := checkLine(raw)
@@ -122,7 +125,7 @@ func decodeResponse(s string) ([]byte, bool) {
 func (s *session) login(username, password, mech string, now time.Time) *reply {
 	srv, w := s.srv, s.w
 	if srv.tally.blocked(w.netKey, username, now) {
-		srv.log.loginFailed(clip(username), w.peer, errTooManyFails)
+		srv.log.loginFailed(clip(username, 100), w.peer, errTooManyFails)
 		return errTooManyFails
 	}
 	st := srv.cfg.State()
@@ -138,7 +141,7 @@ func (s *session) login(username, password, mech string, now time.Time) *reply {
 		if srv.tally.blocked(w.netKey, username, now) {
 			r = errTooManyFails
 		}
-		srv.log.loginFailed(clip(username), w.peer, r)
+		srv.log.loginFailed(clip(username, 100), w.peer, r)
 		return r
 	}
 	t := st.Tenant(a.Tenant)
@@ -170,10 +173,10 @@ func (s *session) use(a tenant.AccountID) bool {
 	return true
 }
 
-// clip bounds what a stranger can put into the log.
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100]
+// clip bounds what a client can put into the log.
+func clip(s string, most int) string {
+	if len(s) > most {
+		return s[:most]
 	}
 	return s
 }

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// smallChunk is the size from which chunks are not counted as commands: a large
+// message has many, and a loop of empty ones must end.
+const smallChunk = 1 << 10
+
 // crlf is what a bare line feed becomes.
 var crlf = []byte("\r\n")
 
@@ -79,15 +83,39 @@ func (b *body) drain() error {
 		return b.dead
 	}
 	if b.chunked && !b.over {
-		err := b.w.skip(b.left)
+		err := b.skip(b.left)
 		b.left = 0
 		b.finish()
 		return err
 	}
-	for !b.over {
+	for enough := b.seen + b.w.largest(); !b.over; {
+		if b.seen > enough {
+			// Who sends that much more does not listen: the reply goes out, and
+			// that is all.
+			b.w.hangUp = true
+			b.finish()
+			return errTooLarge
+		}
 		if _, err := b.next(); err != nil && !b.over {
 			return err
 		}
+	}
+	return nil
+}
+
+// skip drops the next n octets.
+func (b *body) skip(n int64) error {
+	w := b.w
+	for n > 0 {
+		if w.r == w.e {
+			if err := w.fill(); err != nil {
+				return err
+			}
+		}
+		k := min(int64(w.e-w.r), n)
+		w.r += int(k)
+		b.seen += k
+		n -= k
 	}
 	return nil
 }
@@ -265,6 +293,7 @@ func (b *body) nextChunk() (*reply, error) {
 	if w.commands++; w.commands > w.srv.cfg.Limits.Commands {
 		return errTooManyCmds, nil
 	}
+	w.cmd = "BDAT"
 	line, ok := checkLine(raw)
 	if !ok {
 		return errBadLine, nil
@@ -276,8 +305,11 @@ func (b *body) nextChunk() (*reply, error) {
 		if !ok {
 			return errBdatSyntax, nil
 		}
-		if size > w.srv.cfg.Limits.MaxSize {
+		if size > w.largest() {
 			return errChunkTooLarge, nil
+		}
+		if size >= smallChunk {
+			w.commands--
 		}
 		w.inBody, w.begun = true, time.Now()
 		b.chunk(size, last)

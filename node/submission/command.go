@@ -68,6 +68,9 @@ func (w *wire) dispatch(raw []byte) *reply {
 		return errBadLine
 	}
 	name, arg, _ := strings.Cut(line, " ")
+	if len(raw) > maxLine && !strings.EqualFold(name, "AUTH") {
+		return errLineTooLong
+	}
 	arg = strings.TrimSpace(arg)
 	name = strings.ToUpper(name)
 	w.arg, w.cmd = arg, name
@@ -204,7 +207,7 @@ func (w *wire) onBdat(arg string) *reply {
 	switch {
 	case !ok:
 		return errBdatSyntax // how much to skip is unknown
-	case size > w.srv.cfg.Limits.MaxSize:
+	case size > w.largest():
 		return errChunkTooLarge
 	}
 	var r *reply
@@ -214,7 +217,10 @@ func (w *wire) onBdat(arg string) *reply {
 		r = errRcptFirst
 	}
 	if r != nil {
-		if err := w.skip(size); err != nil {
+		b := newBody(w)
+		err := b.skip(size)
+		b.finish()
+		if err != nil {
 			w.farewell(err)
 			return nil
 		}
@@ -238,17 +244,11 @@ func parseBdat(arg string) (size int64, last, ok bool) {
 	return int64(n), rest != "", true
 }
 
-// skip drops the octets of a chunk that has no transaction.
-func (w *wire) skip(n int64) error {
-	for n > 0 {
-		if w.r == w.e {
-			if err := w.fill(); err != nil {
-				return err
-			}
-		}
-		k := min(int64(w.e-w.r), n)
-		w.r += int(k)
-		n -= k
+// largest is the most octets a chunk may announce.
+func (w *wire) largest() int64 {
+	most := w.srv.cfg.Limits.MaxSize
+	if w.sess.tx != nil {
+		most = max(most, w.sess.tx.maxSize)
 	}
-	return nil
+	return most
 }

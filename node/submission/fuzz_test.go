@@ -131,6 +131,8 @@ func FuzzCommands(f *testing.F) {
 		w := newWire(srv, server, false)
 		if known {
 			w.peer = netip.MustParseAddr("127.0.0.9")
+		} else {
+			w.tls = "pretended" // so that AUTH can be tried
 		}
 		before := put
 		srv.doors.enter(w.netKey)

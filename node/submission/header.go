@@ -14,6 +14,7 @@ const (
 	maxOurHops  = 10      // Received fields of ours: passes through here
 	dateLayout  = "Mon, 02 Jan 2006 15:04:05 -0700"
 	maxNameSize = 128
+	maxFolds    = 1000 // lines of one field; the DKIM library joins them one by one
 )
 
 // fate is what becomes of a header field.
@@ -132,7 +133,10 @@ type letter struct {
 func inspect(head []byte, hostname string, l *letter) error {
 	*l = letter{keep: l.keep[:0], eight: !ascii(head)}
 	for pos := 0; pos < len(head); {
-		end := fieldEnd(head, pos)
+		end, lines := fieldEnd(head, pos)
+		if lines > maxFolds {
+			return errHeaderSyntax
+		}
 		f := head[pos:end]
 		what, then, err := l.note(f)
 		if err != nil {
@@ -164,15 +168,16 @@ func inspect(head []byte, hostname string, l *letter) error {
 }
 
 // fieldEnd finds the end of the field that starts at pos, folded lines included.
-func fieldEnd(head []byte, pos int) int {
+func fieldEnd(head []byte, pos int) (end, lines int) {
 	for {
 		i := bytes.IndexByte(head[pos:], '\n')
 		if i < 0 {
-			return len(head)
+			return len(head), lines + 1
 		}
+		lines++
 		pos += i + 1
 		if pos >= len(head) || head[pos] != ' ' && head[pos] != '\t' {
-			return pos
+			return pos, lines
 		}
 	}
 }
@@ -211,7 +216,7 @@ func (l *letter) note(f []byte) (field, fate, error) {
 		}
 		l.from = d
 	case fMessageID:
-		l.messageID = clip(unfold(value))
+		l.messageID = clip(unfold(value), 250)
 	case fUnsubscribe:
 		l.bulk = true
 	case fPrecedence:

@@ -182,6 +182,54 @@ func TestCommandBudget(t *testing.T) {
 	c.gone()
 }
 
+// Many chunks are no loop, many empty ones are; recipients are bounded by the plan.
+func TestCommandBudgetSparesWork(t *testing.T) {
+	r := newRig(t, limited(func(l *Limits) { l.Commands = 10 }))
+	c := r.byNet()
+	var rcpts []string
+	for i := range 30 {
+		rcpts = append(rcpts, fmt.Sprintf("r%d@example.test", i))
+	}
+	c.envelope("mail@shop.test", rcpts...)
+	chunk := simple + strings.Repeat("x", smallChunk)
+	for range 30 {
+		c.send(fmt.Sprintf("BDAT %d\r\n%s", len(chunk), chunk))
+		c.expect("250", "chunk")
+	}
+	c.send("BDAT 0 LAST\r\n")
+	c.expect("250 2.0.0 OK: queued", "message")
+	c.envelope("mail@shop.test", "a@example.test")
+	for range 10 {
+		c.send("BDAT 0\r\n")
+		if strings.HasPrefix(c.reply(), "421 4.7.0") {
+			c.gone()
+			return
+		}
+	}
+	t.Error("empty chunks go on for ever")
+}
+
+// What is too much is read to a point, then the connection ends.
+func TestFarTooLarge(t *testing.T) {
+	r := newRig(t, limited(func(l *Limits) { l.MaxSize = 100_000 }))
+	c := r.byNet()
+	c.envelope("mail@shop.test", "a@example.test")
+	c.message("DATA", simple+strings.Repeat("too long\r\n", 15_000), "552 5.3.4")
+	c.cmd("NOOP", "250")
+	c.cmd("MAIL FROM:<mail@shop.test>", "250")
+	c.send("BDAT 100001 LAST\r\n")
+	c.expect("552 5.3.4", "chunk")
+	c.gone()
+
+	c = r.byNet()
+	c.envelope("mail@shop.test", "a@example.test")
+	c.cmd("DATA", "354")
+	go func() { _, _ = io.WriteString(c.conn, simple+strings.Repeat("too long\r\n", 100_000)) }()
+	c.expect("552 5.3.4", "message")
+	c.gone()
+	r.quota.settled(t)
+}
+
 func TestEarlyTalker(t *testing.T) {
 	// The kernel completes the connection before the server takes it up, so
 	// what is sent at once is there when the server looks.
@@ -212,6 +260,8 @@ func TestHeaderBounds(t *testing.T) {
 		{strings.Repeat(one, maxOurHops+1), "554 5.4.6"},
 		{strings.Repeat("Received: from x\r\n", maxHops), "250"},
 		{strings.Repeat("Received: from x\r\n", maxHops+1), "554 5.4.6"},
+		{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds-1), "250"},
+		{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds), "554 5.6.0"},
 		{strings.Repeat("x", maxNameSize+1) + ": y\r\n", "554 5.6.0"},
 		{"From: " + strings.Repeat("x", 9_000) + " <mail@shop.test>\r\n", "554 5.6.0"},
 	} {

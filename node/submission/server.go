@@ -114,6 +114,12 @@ func (s *Server) Run(ctx context.Context, ls ...Listener) error {
 	if e := <-engine; e != nil && !errors.Is(e, net.ErrClosed) {
 		err = errors.Join(err, fmt.Errorf("serve submission: %w", e))
 	}
+	// The engine's goroutines have nothing left to do but return.
+	end, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if e := s.engine.Shutdown(end); e != nil {
+		err = errors.Join(err, fmt.Errorf("end submission: %w", e))
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

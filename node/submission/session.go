@@ -56,7 +56,7 @@ func (s *session) limits() (size int64, rcpts int) {
 func (s *Server) planLimits(a *tenant.Account) (size int64, rcpts int) {
 	size, rcpts = s.cfg.Limits.MaxSize, tenant.DefaultMaxRecipients
 	if a.Plan.MaxSize > 0 {
-		size = min(size, a.Plan.MaxSize)
+		size = a.Plan.MaxSize
 	}
 	if a.Plan.MaxRecipients > 0 {
 		rcpts = a.Plan.MaxRecipients
@@ -129,6 +129,9 @@ func (s *session) mail(t *tenant.Tenant, a *tenant.Account, o *smtp.MailOptions)
 	maxSize, _ := s.srv.planLimits(a)
 	if o.Size > maxSize {
 		return errTooLarge
+	}
+	if err := s.srv.cfg.Ready(); err != nil {
+		return errNotReady
 	}
 	if err := s.srv.store.Full(); err != nil {
 		return err
@@ -243,12 +246,19 @@ func (s *session) said(t *tenant.Tenant, a *tenant.Account, r *reply) error {
 		return nil
 	}
 	s.srv.count(s.w, t, a, r)
-	s.w.hangUp = r.close
+	s.w.hangUp = s.w.hangUp || r.close
 	return r.library()
 }
 
+// keepHeader is the largest memory for a header section that an idle session
+// holds on to.
+const keepHeader = 32 << 10
+
 // Reset drops the message that was begun.
 func (s *session) Reset() {
+	if cap(s.header) > keepHeader {
+		s.header, s.letter = nil, letter{}
+	}
 	if s.tx == nil {
 		return
 	}

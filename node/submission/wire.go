@@ -74,6 +74,7 @@ type wire struct {
 	bad      int
 	inBody   bool
 	hangUp   bool // end behind the reply the engine is about to give
+	linger   bool // the last reply is one the client may not expect
 
 	begun time.Time // first octet of the line or message that is coming in
 	armed time.Time // the read deadline that is set
@@ -128,7 +129,7 @@ func (w *wire) Read(p []byte) (n int, err error) {
 			w.dotOwed, w.hand = false, append(w.hand[:0], ".\r\n"...)
 			break
 		}
-		line, err := w.readLine(maxLine)
+		line, err := w.readLine(maxAuth)
 		if err != nil {
 			w.farewell(err)
 			return 0, io.EOF
@@ -193,11 +194,13 @@ func (w *wire) relay(line []byte) {
 	case w.verb == verbMail:
 		w.say("250 2.1.0 OK\r\n")
 	case w.verb == verbRcpt:
+		w.commands-- // the plan bounds these
 		w.say("250 2.1.5 OK\r\n")
 	default:
 		w.say("250 2.0.0 OK\r\n")
 	}
 	if final && w.hangUp && code != "354" {
+		w.linger = true
 		w.end()
 	}
 }
@@ -206,6 +209,9 @@ func (w *wire) say(s string) { w.out = append(w.out, s...) }
 
 // refused says a reply that was made here.
 func (w *wire) refused(r *reply) {
+	if w.ended {
+		return
+	}
 	w.srv.refusal(w.sess, r)
 	if r == errBadLine || r == errNotASCII || r == errUnknown {
 		if w.bad++; w.bad >= maxBad {
@@ -214,6 +220,7 @@ func (w *wire) refused(r *reply) {
 	}
 	w.say(r.line())
 	if r.close {
+		w.linger = true
 		w.end()
 	}
 }
@@ -222,6 +229,7 @@ func (w *wire) refused(r *reply) {
 func (w *wire) last(r *reply) {
 	w.srv.refusal(w.sess, r)
 	w.say(r.line())
+	w.linger = true
 	w.end()
 }
 
@@ -322,7 +330,10 @@ func (w *wire) shrink() {
 	if len(w.buf) != readLarge || w.e-w.r > readSmall {
 		return
 	}
-	small := make([]byte, readSmall)
+	var small []byte
+	if w.e > w.r || !w.ended {
+		small = make([]byte, readSmall)
+	}
 	large := w.buf
 	w.e = copy(small, large[w.r:w.e])
 	w.r = 0
@@ -411,16 +422,43 @@ func (w *wire) Close() error {
 	}
 	w.end()
 	w.sess.leave()
-	w.shrink()
 	err := w.closeSocket()
+	w.r, w.e = 0, 0
+	w.shrink()
 	w.srv.gone(w)
 	return err
 }
 
+// closeSocket ends the connection. Closing with unread octets would make the
+// kernel reset it, and the client might never see our last reply; so what it
+// still sends is read for a moment, unless it said QUIT itself.
 func (w *wire) closeSocket() error {
-	_ = w.raw.SetDeadline(time.Now().Add(time.Second)) // for the TLS close alert
-	return w.conn.Close()
+	_ = w.raw.SetDeadline(time.Now().Add(lingerWait))
+	half, ok := w.raw.(interface{ CloseWrite() error })
+	if !w.linger || !ok {
+		return w.conn.Close()
+	}
+	if c, ok := w.conn.(*tls.Conn); ok {
+		_ = c.CloseWrite()
+	}
+	_ = half.CloseWrite()
+	if w.buf == nil {
+		w.buf = make([]byte, readSmall)
+	}
+	for dropped := 0; dropped < lingerMost; {
+		n, err := w.raw.Read(w.buf)
+		if dropped += n; err != nil {
+			break
+		}
+	}
+	return w.raw.Close()
 }
+
+// How long, and for how many octets, a refused client is listened to.
+const (
+	lingerWait = 300 * time.Millisecond
+	lingerMost = 1 << 20
+)
 
 // The rest of net.Conn. Deadlines are the wire's own affair.
 func (w *wire) LocalAddr() net.Addr              { return w.raw.LocalAddr() }
