@@ -248,6 +248,13 @@ func TestTarpitAndBlackHole(t *testing.T) {
 	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || !err.(net.Error).Timeout() {
 		t.Errorf("the black hole said something: %d %v", n, err)
 	}
+	if err := l.SetMood("blackhole.test", Mood{Kind: Fine}); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the black hole's end gave %v, want EOF", err)
+	}
 }
 
 func TestDNS(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"net"
@@ -77,11 +78,13 @@ func (s *session) serve(ctx context.Context) {
 	}
 }
 
-// swallow reads and says nothing, as long as the client bears it.
+// swallow reads and says nothing, as long as the client bears it and the mood
+// lasts.
 func (s *session) swallow(ctx context.Context) {
-	_ = s.conn.SetReadDeadline(time.Now().Add(10 * time.Minute))
-	for ctx.Err() == nil {
-		if _, err := s.r.Discard(1); err != nil {
+	for ctx.Err() == nil && s.x.mood.Load().Kind == BlackHole {
+		_ = s.conn.SetReadDeadline(time.Now().Add(250 * time.Millisecond))
+		var timeout net.Error
+		if _, err := s.r.Discard(1); err != nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
 			return
 		}
 	}
