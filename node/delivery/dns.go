@@ -29,7 +29,13 @@ type dnsClient struct {
 	dial    net.Dialer
 }
 
+// errGuesses says that many answers came that do not match the question.
+var errGuesses = errors.New("answers do not match the question")
+
 const (
+	// maxGuesses is how many answers that do not match are waited through
+	// before the question goes to TCP, where nobody can guess (RFC 5452 §9.2).
+	maxGuesses = 10
 	// ednsSize avoids fragments on every path (DNS flag day 2020).
 	ednsSize = 1232
 	// udpBuffer takes what a server sends in spite of ednsSize.
@@ -65,10 +71,11 @@ func (c *dnsClient) ask(ctx context.Context, name string, qtype uint16, from int
 	return nil, fmt.Errorf("ask %s %s: %w", name, dns.TypeToString[qtype], last)
 }
 
-// askServer asks one server by UDP, and by TCP when the answer was cut.
+// askServer asks one server by UDP, and by TCP when the answer was cut or
+// somebody is guessing at it.
 func (c *dnsClient) askServer(ctx context.Context, server netip.AddrPort, q *dns.Msg) (*dns.Msg, error) {
 	m, err := c.exchange(ctx, "udp", server, q)
-	if err == nil && m.Truncated {
+	if err == nil && m.Truncated || errors.Is(err, errGuesses) {
 		m, err = c.exchange(ctx, "tcp", server, q)
 	}
 	if err == nil && m.Rcode == dns.RcodeFormatError && q.IsEdns0() != nil {
@@ -117,7 +124,7 @@ func (c *dnsClient) exchange(ctx context.Context, network string, server netip.A
 		return nil, err
 	}
 	buf := make([]byte, udpBuffer)
-	for {
+	for range maxGuesses {
 		n, err := conn.Read(buf)
 		if err != nil {
 			return nil, err
@@ -128,6 +135,7 @@ func (c *dnsClient) exchange(ctx context.Context, network string, server netip.A
 			return m, nil
 		}
 	}
+	return nil, errGuesses
 }
 
 func exchangeTCP(conn net.Conn, wire []byte, q *dns.Msg) (*dns.Msg, error) {

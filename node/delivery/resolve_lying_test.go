@@ -469,6 +469,52 @@ func TestGuessedAnswersAreIgnored(t *testing.T) {
 	}
 }
 
+func TestManyGuessesLeadToTCP(t *testing.T) {
+	l := startLiar(t, zone("a.test. 300 IN A 127.1.0.1"))
+	pc, err := net.ListenPacket("udp", "127.0.0.2:"+fmt.Sprint(l.addr.Port()))
+	if err != nil {
+		t.Skipf("port is taken: %v", err)
+	}
+	ln, err := net.Listen("tcp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &dns.Server{Listener: ln, Handler: l}
+	up, done := make(chan struct{}), make(chan struct{})
+	srv.NotifyStartedFunc = func() { close(up) }
+	go func() { defer close(done); srv.ActivateAndServe() }()
+	<-up
+	defer func() { srv.Shutdown(); <-done }()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer pc.Close()
+	wg.Go(func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			req := new(dns.Msg)
+			if req.Unpack(buf[:n]) != nil {
+				continue
+			}
+			for i := range 50 {
+				m := new(dns.Msg)
+				m.SetReply(req)
+				m.Id = req.Id + 1 + uint16(i)
+				b, _ := m.Pack()
+				pc.WriteTo(b, from)
+			}
+		}
+	})
+	r := newResolver(resolverConfig{Servers: []netip.AddrPort{pc.LocalAddr().(*net.UDPAddr).AddrPort()}, AllowLoopback: true, Timeout: 5 * time.Second})
+	begin := time.Now()
+	if s, err := r.Site(context.Background(), "a.test"); err != nil || show(s) != "a.test/0=127.1.0.1" || time.Since(begin) > 4*time.Second {
+		t.Errorf("%v %v after %v", s, err, time.Since(begin))
+	}
+}
+
 func TestDeadServerIsLeftForTheNext(t *testing.T) {
 	dead := startLiar(t, func(dns.Question, int, bool) *dns.Msg { return nil })
 	live := startLiar(t, zone("a.test. 300 IN A 127.1.0.1", "b.test. 300 IN A 127.1.0.1"))
