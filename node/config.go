@@ -103,7 +103,11 @@ func readConfig(name string) (Config, lines, []Finding, error) {
 		return Config{}, nil, nil, fmt.Errorf("read configuration: %s is larger than 1 MB", name)
 	}
 	c, at, found := parseConfig(text)
-	c.locate(filepath.Dir(name))
+	whole, err := filepath.Abs(name)
+	if err != nil {
+		return Config{}, nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c.locate(filepath.Dir(whole))
 	found = append(found, c.judge(at)...)
 	return c, at, found, nil
 }

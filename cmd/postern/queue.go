@@ -153,7 +153,7 @@ func (a *app) queueFlush() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(d, func() { a.say("%s%s due now", some(d.Count, "delivery item"), matchText(m)) })
+			return a.show(d, func() { a.say("%s%s due now", some(d.Count, "attempt"), matchText(m)) })
 		}), &m)
 }
 

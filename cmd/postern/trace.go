@@ -76,7 +76,11 @@ func (a *app) attempt(x admin.Attempt) {
 	if x.TLS != "" {
 		by = x.TLS
 	}
-	a.paragraph("  ", fmt.Sprintf("from %s (EHLO %s) to %s %s, %s", x.Source, x.EHLO, x.Host, x.Addr, by))
+	to := x.Addr
+	if x.Host != "" && !strings.HasPrefix(x.Addr, x.Host+":") {
+		to = x.Host + " " + x.Addr
+	}
+	a.paragraph("  ", fmt.Sprintf("from %s (EHLO %s) to %s, %s", x.Source, x.EHLO, to, by))
 	for _, o := range x.Outcomes {
 		a.paragraph("  ", fmt.Sprintf("%s %s: %s", o.Rcpt, o.Result, replyText(o.Reply)))
 	}
