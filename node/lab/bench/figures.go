@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -54,12 +55,12 @@ func figures() []figure {
 	}
 }
 
-func figureNames() []string {
-	var names []string
-	for _, f := range figures() {
-		names = append(names, f.name)
+func names(fs []figure) string {
+	var all []string
+	for _, f := range fs {
+		all = append(all, f.name)
 	}
-	return names
+	return strings.Join(all, ", ")
 }
 
 func count(t target, scale float64, postfix, postern int) int {

@@ -26,9 +26,12 @@ const (
 	password = "jq3mzc7ob4yrhx5tlu2sa6wk"
 )
 
+// identity is a tenant's account.
+type identity struct{ sender, password string }
+
 // smtpSource runs Postfix's load generator with kept sessions.
 func smtpSource(ctx context.Context, addr string, size, sessions, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, sbin("smtp-source"), "-d", "-4", "-s", strconv.Itoa(sessions),
 		"-m", strconv.Itoa(n), "-l", strconv.Itoa(size), "-f", sender, "-t", recipient, addr)
@@ -56,25 +59,25 @@ type loadSpec struct {
 	size     int
 	sessions int
 	n        int
+	rcpt     string // [recipient]
+	domains  int    // when set: recipients in that many domains
 }
 
 // load sends n messages over kept sessions and returns how long each waited
 // from its final dot to the reply.
 func load(ctx context.Context, s loadSpec) ([]time.Duration, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("load took over two minutes"))
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
-	var left atomic.Int64
-	left.Store(int64(s.n))
-	body := message(s.size)
+	if s.rcpt == "" {
+		s.rcpt = recipient
+	}
+	var next atomic.Int64
+	body := message(s.size, sender, s.rcpt)
 	took := make([][]time.Duration, s.sessions)
 	errs := make([]error, s.sessions)
 	var wg sync.WaitGroup
 	for i := range s.sessions {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			took[i], errs[i] = session(ctx, s, body, &left)
-		}()
+		wg.Go(func() { took[i], errs[i] = s.session(ctx, body, &next) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -85,35 +88,23 @@ func load(ctx context.Context, s loadSpec) ([]time.Duration, error) {
 	return slices.Concat(took...), nil
 }
 
-func session(ctx context.Context, s loadSpec, body []byte, left *atomic.Int64) ([]time.Duration, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.addr)
+func (s loadSpec) session(ctx context.Context, body []byte, next *atomic.Int64) ([]time.Duration, error) {
+	c, err := dialSession(ctx, s.addr, identity{sender, s.password})
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	c := &client{Conn: conn, r: bufio.NewReader(conn)}
-	c.expect("220")
-	c.ask("250", "EHLO bench.test\r\n")
-	if s.password != "" {
-		c.ask("220", "STARTTLS\r\n")
-		if c.err != nil {
-			return nil, c.err
-		}
-		t := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // a measurement on loopback
-		c.Conn, c.r = t, bufio.NewReader(t)
-		c.ask("250", "EHLO bench.test\r\n")
-		c.ask("235", "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+sender+"\x00"+s.password))+"\r\n")
-	}
+	defer c.Close()
 	var took []time.Duration
-	for left.Add(-1) >= 0 && c.err == nil {
-		c.ask("250", "MAIL FROM:<"+sender+">\r\n")
-		c.ask("250", "RCPT TO:<"+recipient+">\r\n")
-		c.ask("354", "DATA\r\n")
-		start := time.Now()
-		c.write(body)
-		c.expect("250")
+	for c.err == nil {
+		i := next.Add(1)
+		if i > int64(s.n) {
+			break
+		}
+		rcpt := s.rcpt
+		if s.domains > 0 {
+			rcpt = fmt.Sprintf("someone@d%d.dest.test", i%int64(s.domains))
+		}
+		start := c.send(sender, rcpt, body)
 		took = append(took, time.Since(start))
 	}
 	c.ask("221", "QUIT\r\n")
@@ -123,8 +114,51 @@ func session(ctx context.Context, s loadSpec, body []byte, left *atomic.Int64) (
 // client is an SMTP dialogue with a sticky error.
 type client struct {
 	net.Conn
-	r   *bufio.Reader
-	err error
+	r    *bufio.Reader
+	err  error
+	stop func() bool
+}
+
+// dialSession connects and greets; with a password it goes on to TLS and AUTH.
+func dialSession(ctx context.Context, addr string, who identity) (*client, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{Conn: conn, r: bufio.NewReader(conn)}
+	c.stop = context.AfterFunc(ctx, func() { conn.Close() })
+	c.expect("220")
+	c.ask("250", "EHLO bench.test\r\n")
+	if who.password != "" {
+		c.ask("220", "STARTTLS\r\n")
+		if c.err == nil {
+			t := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // a measurement on loopback
+			c.Conn, c.r = t, bufio.NewReader(t)
+		}
+		c.ask("250", "EHLO bench.test\r\n")
+		c.ask("235", "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+who.sender+"\x00"+who.password))+"\r\n")
+	}
+	if c.err != nil {
+		c.Close()
+		return nil, c.err
+	}
+	return c, nil
+}
+
+func (c *client) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// send makes one transaction and returns when its final dot left.
+func (c *client) send(from, rcpt string, body []byte) time.Time {
+	c.ask("250", "MAIL FROM:<"+from+">\r\n")
+	c.ask("250", "RCPT TO:<"+rcpt+">\r\n")
+	c.ask("354", "DATA\r\n")
+	start := time.Now()
+	c.write(body)
+	c.expect("250")
+	return start
 }
 
 func (c *client) ask(code, line string) {
@@ -152,16 +186,45 @@ func (c *client) expect(code string) {
 }
 
 // message is a plain message of about size octets, with its final dot.
-func message(size int) []byte {
+func message(size int, from, to string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nDate: %s\r\nSubject: measured\r\nMessage-Id: <%d@bench.test>\r\n\r\n",
-		sender, recipient, time.Now().Format(time.RFC1123Z), os.Getpid())
+		from, to, time.Now().Format(time.RFC1123Z), os.Getpid())
 	line := strings.Repeat("X", 78) + "\r\n"
 	for b.Len()+len(line) <= size {
 		b.WriteString(line)
 	}
 	b.WriteString(".\r\n")
 	return b.Bytes()
+}
+
+// takeMail is the least of a mail exchanger: it accepts everything and calls
+// got at each end of data, before it answers.
+func takeMail(c net.Conn, got func()) {
+	r := bufio.NewReader(c)
+	say := func(s string) bool { _, err := c.Write([]byte(s + "\r\n")); return err == nil }
+	for ok := say("220 watch.bench.test ESMTP"); ok; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		switch strings.ToUpper(strings.Fields(line + " x")[0]) {
+		case "DATA":
+			ok = say("354 go on")
+			for line != ".\r\n" {
+				if line, err = r.ReadString('\n'); err != nil {
+					return
+				}
+			}
+			got()
+			ok = ok && say("250 taken")
+		case "QUIT":
+			say("221 bye")
+			return
+		default:
+			ok = say("250 fine")
+		}
+	}
 }
 
 func quantile(d []time.Duration, q float64) time.Duration {

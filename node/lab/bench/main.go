@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,11 +28,12 @@ func run(ctx context.Context) int {
 	var (
 		bin    = flag.String("postern", "bin/postern", "the binary to measure")
 		rounds = flag.Int("rounds", 5, "interleaved rounds; the median of the ratios counts")
-		only   = flag.String("only", "", "comma-separated figures to measure (default all): "+strings.Join(figureNames(), ", "))
-		alone  = flag.Bool("alone", false, "measure Postern only (no ratios, no floors)")
-		out    = flag.String("out", "bench-out", "directory for table.json, table.md and the state of both")
-		scale  = flag.Float64("scale", 1, "multiplies the number of messages of each figure")
-		prof   = flag.Bool("profile", false, "write a CPU profile of Postern for each figure into -out")
+		only   = flag.String("only", "", "comma-separated figures to measure: "+names(figures())+
+			" (the default), and with -alone "+names(extras()))
+		alone = flag.Bool("alone", false, "measure Postern only (no ratios, no floors)")
+		out   = flag.String("out", "bench-out", "directory for table.json, table.md and the state of both")
+		scale = flag.Float64("scale", 1, "multiplies the number of messages of each figure")
+		prof  = flag.Bool("profile", false, "write a CPU profile of Postern for each figure into -out")
 	)
 	flag.Parse()
 	b := &bench{rounds: *rounds, scale: *scale, out: *out}
@@ -118,10 +120,13 @@ func (b *bench) tearDown() {
 // measure runs each figure's rounds, targets in turn within a round.
 func (b *bench) measure(ctx context.Context, only string) ([]row, error) {
 	var rows []row
-	for _, f := range figures() {
-		if only != "" && !strings.Contains(","+only+",", ","+f.name+",") {
-			continue
-		}
+	wanted := figures()
+	if only != "" {
+		wanted = slices.DeleteFunc(append(wanted, extras()...), func(f figure) bool {
+			return !slices.Contains(strings.Split(only, ","), f.name)
+		})
+	}
+	for _, f := range wanted {
 		samples := make([][]map[string]float64, len(b.targets))
 		for r := range b.rounds {
 			for i, t := range b.targets {

@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +22,8 @@ import (
 // postern is one real node: a process of the binary under test.
 type postern struct {
 	dir      string
+	bin      string
+	config   string
 	cmd      *exec.Cmd
 	plain    string
 	adminAt  string
@@ -42,16 +43,15 @@ func startPostern(ctx context.Context, dir, bin string, prof bool) (*postern, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	p := &postern{dir: dir, profile: prof}
+	p := &postern{dir: dir, bin: bin, profile: prof}
 	var err error
 	if p.sink, err = startSink(ctx); err != nil {
 		return p, err
 	}
-	config, err := p.configure()
-	if err != nil {
+	if p.config, err = p.configure(); err != nil {
 		return p, err
 	}
-	if err := p.start(ctx, bin, config); err != nil {
+	if err := p.start(ctx); err != nil {
 		return p, err
 	}
 	return p, p.provision(ctx)
@@ -99,13 +99,13 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-func (p *postern) start(ctx context.Context, bin, config string) error {
-	log, err := os.Create(filepath.Join(p.dir, "log"))
+func (p *postern) start(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(bin, "serve", "--config", config)
+	p.cmd = exec.Command(p.bin, "serve", "--config", p.config)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
 		return err
@@ -135,14 +135,6 @@ func (p *postern) ready(ctx context.Context) error {
 
 func (p *postern) provision(ctx context.Context) error {
 	_, domain, _ := strings.Cut(sender, "@")
-	host, port, err := net.SplitHostPort(p.sink.addr)
-	if err != nil {
-		return err
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return err
-	}
 	if _, err := p.api.AddSource(ctx, admin.NewSource{Node: "n1", Addr: "127.77.1.11", EHLO: "out-1.relay.test"}); err != nil {
 		return err
 	}
@@ -153,7 +145,7 @@ func (p *postern) provision(ctx context.Context) error {
 	if _, err := p.api.SetDomain(ctx, tenantName, domain, admin.SetDomain{}); err != nil {
 		return err
 	}
-	if _, err := p.api.SetRoute(ctx, "*", admin.SetRoute{Host: host, Port: uint16(n)}); err != nil {
+	if err := p.route(ctx, "*", p.sink.addr); err != nil {
 		return err
 	}
 	c, err := p.api.AddAccount(ctx, admin.NewAccount{Tenant: tenantName, Username: sender, Networks: []string{"127.0.0.0/8"}})
@@ -162,6 +154,35 @@ func (p *postern) provision(ctx context.Context) error {
 		return err
 	}
 	return p.ready(ctx)
+}
+
+// route sends a recipient domain to a host and port.
+func (p *postern) route(ctx context.Context, domain, addr string) error {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	_, err = p.api.SetRoute(ctx, domain, admin.SetRoute{Host: to.Addr().String(), Port: to.Port()})
+	return err
+}
+
+// secondTenant makes one with its own source, that sends by AUTH.
+func (p *postern) secondTenant(ctx context.Context) (identity, error) {
+	const name, domain, addr = "other", "other.test", "127.77.1.12"
+	if _, err := p.api.AddSource(ctx, admin.NewSource{Node: "n1", Addr: addr, EHLO: "out-2.relay.test"}); err != nil {
+		return identity{}, err
+	}
+	t := admin.NewTenant{Name: name, Hostname: "other.relay.test", Home: admin.Place{Node: "n1", Source: addr}}
+	if _, err := p.api.AddTenant(ctx, t); err != nil {
+		return identity{}, err
+	}
+	if _, err := p.api.SetDomain(ctx, name, domain, admin.SetDomain{}); err != nil {
+		return identity{}, err
+	}
+	who := identity{sender: "orders@" + domain}
+	c, err := p.api.AddAccount(ctx, admin.NewAccount{Tenant: name, Username: who.sender})
+	who.password = c.Password
+	return who, err
 }
 
 func (p *postern) Name() string     { return "Postern" }
@@ -222,11 +243,15 @@ func (p *postern) fetchProfile(ctx context.Context, name string) error {
 }
 
 func (p *postern) Stop() {
+	p.terminate()
+	if p.sink != nil {
+		p.sink.Stop()
+	}
+}
+
+func (p *postern) terminate() {
 	if p.cmd != nil && p.cmd.Process != nil {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		_ = p.cmd.Wait()
-	}
-	if p.sink != nil {
-		p.sink.Stop()
 	}
 }

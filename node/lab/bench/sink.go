@@ -20,13 +20,15 @@ type sink struct {
 	count atomic.Int64
 }
 
-func startSink(ctx context.Context) (*sink, error) {
+// startSink starts one with further flags of smtp-sink.
+func startSink(ctx context.Context, flags ...string) (*sink, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
 	s := &sink{addr: addr}
-	s.cmd = exec.Command(sbin("smtp-sink"), "-u", "nobody", "-c", "-8", addr, "512")
+	args := append([]string{"-u", "nobody", "-c"}, flags...)
+	s.cmd = exec.Command(sbin("smtp-sink"), append(args, addr, "512")...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
