@@ -74,12 +74,16 @@ func (w *wire) dispatch(raw []byte) *reply {
 	arg = strings.TrimSpace(arg)
 	name = strings.ToUpper(name)
 	w.arg, w.cmd = arg, name
-	if name != "MAIL" && name != "RCPT" && !isASCII(line) {
-		return errNotASCII
+	switch name {
+	case "EHLO", "HELO", "MAIL", "RCPT":
+	default:
+		if !isASCII(line) {
+			return errNotASCII
+		}
 	}
 	switch name {
 	case "EHLO", "HELO":
-		return w.onHello(name, arg, line)
+		return w.onHello(name, arg)
 	case "STARTTLS":
 		return w.onStartTLS(arg)
 	case "AUTH":
@@ -123,17 +127,20 @@ func (w *wire) pass(v verb, line string) *reply {
 	return nil
 }
 
-func (w *wire) onHello(name, arg, line string) *reply {
+// onHello: the name is required and used for nothing. It is not shown to the
+// engine either: programs send computer names in any encoding there, some with
+// spaces, and must not be turned away for that.
+func (w *wire) onHello(name, arg string) *reply {
 	if w.r != w.e {
 		return errPipelinedHello
 	}
-	if arg == "" || len(arg) > maxDomain || strings.ContainsAny(arg, " \t") {
+	if arg == "" || len(arg) > maxDomain {
 		return errHelloName
 	}
 	if name == "EHLO" {
-		return w.pass(verbEhlo, line)
+		return w.pass(verbEhlo, "EHLO client")
 	}
-	return w.pass(verbHelo, line)
+	return w.pass(verbHelo, "HELO client")
 }
 
 // hello is the whole EHLO reply. The size and the number of recipients are

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func short(idle time.Duration) rigOption {
@@ -426,4 +428,17 @@ func TestLargeMessage(t *testing.T) {
 	if size := r.notes.list[0].env.Size; size < 90_000_000 {
 		t.Errorf("kept %d octets", size)
 	}
+}
+
+// TestNothingRunsOn: behind Run there is no goroutine of ours.
+func TestNothingRunsOn(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	r := newRig(t)
+	c := r.login(tUser)
+	c.envelope("mail@shop.test", "a@example.test")
+	c.message("BDAT in pieces", simple, "250")
+	r.byNet().envelope("mail@shop.test", "a@example.test")
+	r.dial()
+	r.close()
+	goleak.VerifyNone(t, before)
 }

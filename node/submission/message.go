@@ -203,8 +203,12 @@ func (s *session) keep(tx *transaction, b *body, k *sink, l *letter, now time.Ti
 	prefix := []byte(sig + received(tx.tenant.Hostname, s.protocol(e.UTF8), hex.EncodeToString(tx.id[:]), now))
 	e.Size = k.size + int64(len(prefix))
 
-	t := srv.cfg.State().Tenant(tx.tenant.ID)
-	if t == nil || t.Owner != srv.cfg.Node() {
+	st := srv.cfg.State() // as it is now: the message may have taken an hour
+	t, a := st.Tenant(tx.tenant.ID), st.Account(tx.account.ID)
+	switch {
+	case t == nil || a == nil || t.Held != "" || a.Held != "":
+		return "", errHeldAtMail
+	case t.Owner != srv.cfg.Node():
 		return "", errNotHere
 	}
 	ctx, cancel := context.WithTimeout(srv.hard, keepWait)

@@ -54,7 +54,8 @@ type rig struct {
 	logs  *lockedBuffer
 	reg   *prometheus.Registry
 	notes *noting
-	stop  func()
+	stop  func() // the server
+	close func() // server and queue
 
 	mu    sync.Mutex // guards state, index
 	state *tenant.State
@@ -112,12 +113,13 @@ func newRig(t testing.TB, opts ...rigOption) *rig {
 			}
 		})
 	}
-	t.Cleanup(func() {
+	r.close = sync.OnceFunc(func() {
 		r.stop()
 		if err := q.Close(); err != nil {
 			t.Errorf("close queue: %v", err)
 		}
 	})
+	t.Cleanup(r.close)
 	return r
 }
 

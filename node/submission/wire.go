@@ -19,7 +19,6 @@ const (
 	readLarge = 64 << 10 // lent while a long message streams in
 	maxLine   = 4 << 10  // command line with its CRLF (RFC 5321 §4.5.3.1.4 asks for 512)
 	maxAuth   = 12 << 10 // line of an AUTH exchange (RFC 4954 §4)
-	maxOut    = 16 << 10 // replies kept back while the client pipelines
 	maxBad    = 4        // malformed lines before the connection ends
 )
 
