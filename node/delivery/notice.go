@@ -166,7 +166,9 @@ func (s *scheduler) notice(st *tenant.State, x subject) (*queue.Notice, error) {
 	full := failed && e.Ret == "FULL" && e.Size <= returnMax
 	original, err := s.original(x.item.ID, full)
 	if err != nil {
-		return nil, err
+		// A notice without the message is better than none.
+		s.cfg.Log.Error("read message for its notice failed", "msg", x.item.ID.String(), "err", err)
+		original, full = nil, false
 	}
 	id, err := messageID(host)
 	if err != nil {

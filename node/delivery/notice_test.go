@@ -115,7 +115,7 @@ func TestNoticeOfAFailure(t *testing.T) {
 					e.Rcpts[1].ORcpt = "rfc822;old@shop.test"
 					e.Rcpts[2].Notify = queue.NotifyNever
 				}, testBody+strings.Repeat("xxxxxxxxxxxxxx\r\n", c.size/16), "one@shop.test", "two@shop.test", "three@shop.test")
-				time.Sleep(time.Minute)
+				p.pass(time.Minute)
 				if len(got.envs) != 1 {
 					t.Fatalf("%d notices, want 1", len(got.envs))
 				}
@@ -169,11 +169,11 @@ func TestDelayIsToldOnce(t *testing.T) {
 				return refusedAt(stageRcpt, 450, "4.2.0", "greylisted")
 			}
 			r.send(a, acc, nil, "u@shop.test")
-			time.Sleep(3 * time.Hour)
+			p.pass(3 * time.Hour)
 			if len(got.bodies) != 0 {
 				t.Errorf("told of a delay after three hours")
 			}
-			time.Sleep(6 * time.Hour)
+			p.pass(6 * time.Hour)
 			if len(got.bodies) != 1 || !strings.Contains(got.bodies[0], "Action: delayed") || !strings.Contains(got.bodies[0], "Will-Retry-Until:") {
 				t.Errorf("delay notices: %d %v", len(got.bodies), got.bodies)
 			}
@@ -192,7 +192,7 @@ func TestSuccessIsToldWhereTheNextHopCannot(t *testing.T) {
 					return result{Stage: stageDot, DotSent: true, DSN: dsn, Replies: repeat(queue.Reply{Code: 250}, len(m.Rcpts))}
 				}
 				r.send(a, acc, func(e *queue.Envelope) { e.Rcpts[0].Notify = queue.NotifySuccess }, "u@shop.test", "v@shop.test")
-				time.Sleep(time.Minute)
+				p.pass(time.Minute)
 				switch {
 				case dsn && len(got.bodies) != 0:
 					t.Error("told of a success the next hop will tell")

@@ -34,13 +34,15 @@ type finder interface {
 
 // Windows and paces of the scheduler.
 const (
-	window    = 64                     // items of one lane in memory
-	lowWater  = 16                     // a lane with fewer is loaded again
-	lookupMax = 128                    // domains being resolved at once
-	lookupFor = 60 * time.Second       // for one domain
-	tickEvery = 100 * time.Millisecond // budgets and rests are looked at
-	statePoll = 250 * time.Millisecond
-	tidyEvery = 10 * time.Second
+	window    = 64               // items of one lane in memory
+	lowWater  = 16               // a lane with fewer is loaded again
+	lookupMax = 128              // domains being resolved at once
+	lookupFor = 60 * time.Second // for one domain
+
+	maxSettling = 1024                   // settlements on their way to the disk
+	tickEvery   = 100 * time.Millisecond // budgets and rests are looked at
+	statePoll   = 250 * time.Millisecond
+	tidyEvery   = 10 * time.Second
 )
 
 // scheduler decides which item is attempted next, from where and over which
@@ -58,7 +60,7 @@ type scheduler struct {
 
 	couriers  sync.WaitGroup
 	resolving sync.WaitGroup
-	unsettled sync.WaitGroup // settlements on their way to the disk
+	settling  chan struct{} // settlements on their way to the disk
 	ctx       context.Context
 	hard      context.Context // ends when open dots may no longer finish
 	nudged    chan struct{}
@@ -95,7 +97,7 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
 		m: m, log: mailLog{cfg.Log},
 		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
-		nudged:  make(chan struct{}, 1),
+		nudged: make(chan struct{}, 1), settling: make(chan struct{}, maxSettling),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},
 		pending: map[*budget]struct{}{}, opened: map[tenant.ID]int{},
 		idle: map[*courier]struct{}{}, asked: map[string]*lookup{}, asking: map[tenant.ID]int{},
@@ -135,7 +137,9 @@ func (s *scheduler) run(ctx context.Context) error {
 	}
 	s.resolving.Wait()
 	s.giveAllBack()
-	s.unsettled.Wait()
+	for range cap(s.settling) {
+		s.settling <- struct{}{} // until none is on its way
+	}
 	return err
 }
 
@@ -182,10 +186,10 @@ func (s *scheduler) keepTime(ctx context.Context) {
 			next := tidyEvery
 			if s.cfg.Watch == nil {
 				next = statePoll
-				if now.Sub(polled) >= statePoll {
-					polled = now
-					s.reconsider()
-				}
+			}
+			if now.Sub(polled) >= next {
+				polled = now
+				s.reconsider()
 			}
 			if s.onTick(now) {
 				next = tickEvery

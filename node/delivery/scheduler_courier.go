@@ -67,6 +67,9 @@ func (c *courier) carry(j job) bool {
 	case c.t.fault != nil:
 		return c.failRoute(j)
 	case c.sess == nil:
+		if s.tellDelay(c.t, j, now) {
+			return true
+		}
 		if !c.open(j) {
 			return false
 		}
@@ -193,6 +196,10 @@ func (c *courier) open(j job) bool {
 	s, began := c.s, time.Now()
 	sess, fault := c.connect(j)
 	now := time.Now()
+	if sess == nil && fault == nil {
+		s.relocate(j, now)
+		return false
+	}
 	if fault == nil {
 		c.sess, c.sent = sess, 0
 		p := sess.Peer()
@@ -219,18 +226,21 @@ func (c *courier) open(j job) bool {
 	if fault.Peer.Addr.IsValid() {
 		a.Addr = fault.Peer.Addr.String()
 	}
-	s.unreachable(c.t, j, a, fault.Reply, now)
+	s.unreachable(c.t, j, a, fault.Reply, fault.Ours, now)
 	return false
 }
 
-// connect dials the site's hosts in order until one greets.
+// connect dials the site's hosts in order until one greets. It gives neither a
+// session nor a fault when the domain has moved to another site.
 func (c *courier) connect(j job) (session, *hostError) {
 	s := c.s
 	s.mu.Lock()
 	src, found := c.t.source, c.t.site
 	s.mu.Unlock()
 	c.where = place{source: src.Addr.String(), ehlo: src.EHLO}
-	found = s.fresh(found, j.item.Lane.Domain)
+	if found = s.fresh(found, j.item.Lane.Domain); found == nil {
+		return nil, nil
+	}
 	last := &hostError{Stage: stageConnect, Reply: queue.Reply{Enhanced: "4.4.1", Text: "no host of the destination can be reached from this source"}}
 	for _, h := range found.Hosts {
 		if h.Addrs = sameFamily(h.Addrs, src.Addr.Is4()); len(h.Addrs) == 0 || !s.borrow(c, h) {

@@ -21,9 +21,12 @@ const leaseWait = 20 * time.Second
 func (s *scheduler) terms(it *queue.Item, now time.Time) terms {
 	e := it.Envelope
 	st := s.cfg.State()
-	s.mu.Lock()
-	over := s.over(e, now)
-	s.mu.Unlock()
+	over := false
+	if !now.Before(e.Expires) {
+		s.mu.Lock()
+		over = s.over(e, now)
+		s.mu.Unlock()
+	}
 	return terms{
 		now: now, over: over, life: e.Expires.Sub(e.Arrived), retry: s.cfg.Retry,
 		limit: deadline(st, e), random: s.random(), n: it.Attempts + 1, arrived: e.Arrived,
@@ -60,7 +63,7 @@ func (c *courier) failRoute(j job) bool {
 	s.mu.Unlock()
 	a := queue.Attempt{N: j.item.Attempts + 1, At: now, Dialogue: "look-up: " + fault.Reply.Text}
 	if !fault.Permanent {
-		s.unreachable(c.t, j, a, fault.Reply, now)
+		s.unreachable(c.t, j, a, fault.Reply, false, now)
 		return false
 	}
 	s.settle(j.item, a, allOf(j.item, queue.Bounced, fault.Reply, s.terms(j.item, now)), subject{})
@@ -81,11 +84,14 @@ func (s *scheduler) learnCap(t *target, now time.Time) bool {
 
 // unreachable puts a target to rest and settles the one item that was tried.
 // The item keeps its place before those behind it: it is the one to be tried
-// again, and the first to expire.
-func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.Reply, now time.Time) {
+// again, and the first to expire. A fault of ours does not make rests longer.
+func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.Reply, ours bool, now time.Time) {
 	s.mu.Lock()
-	t.failures++
+	if !ours {
+		t.failures++
+	}
 	wait := backoffWait(s.cfg.Backoff, t.failures)
+	alone := !j.part.lane.more && j.part.lane.held == 0
 	ended := s.backOff(t, reply, wait, now)
 	until := t.until
 	s.mu.Unlock()
@@ -93,7 +99,11 @@ func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.R
 		s.expire(it, now)
 	}
 	v := allOf(j.item, queue.Deferred, reply, s.terms(j.item, now))
-	if v.deferred > 0 && until.Before(v.next) {
+	switch {
+	case v.deferred == 0:
+	case !alone:
+		v.next = keepPlace(j.item)
+	case until.Before(v.next):
 		v.next = until
 	}
 	s.settle(j.item, a, v, subject{remote: a.Host})
@@ -217,9 +227,11 @@ func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about sub
 			x.Reports = []queue.Notice{*n}
 		}
 	}
-	s.unsettled.Add(1)
+	// When the disk falls behind, couriers wait here: what is sent and not yet
+	// settled is what a crash would put in doubt.
+	s.settling <- struct{}{}
 	s.ledger.Settle(x, func(err error) {
-		defer s.unsettled.Done()
+		defer func() { <-s.settling }()
 		s.settled(x, v, err)
 	})
 }
@@ -249,22 +261,70 @@ func (s *scheduler) settled(x queue.Settlement, v verdict, err error) {
 	}
 }
 
-// fresh resolves a site again whose addresses are no longer to be trusted. A
-// failure keeps the old ones: lying DNS must not be able to stop a running flow.
+// fresh resolves a site again whose addresses are no longer to be trusted; nil
+// when the domain has moved to another site. A failure keeps the old addresses:
+// dead DNS must not be able to stop a running flow.
 func (s *scheduler) fresh(found *site, domain string) *site {
 	if time.Now().Before(found.Until) {
 		return found
 	}
 	route := s.cfg.State().RouteFor(domain)
 	if (route != nil) != found.Route {
-		return found
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, lookupFor)
 	defer cancel()
-	if again, _ := s.lookUp(ctx, domain, route); again != nil && again.Key == found.Key {
-		return again
+	again, _ := s.lookUp(ctx, domain, route)
+	switch {
+	case again == nil:
+		return found
+	case again.Key != found.Key:
+		return nil
 	}
-	return found
+	return again
+}
+
+// relocate gives an item back whose domain has moved, and places its lane anew.
+func (s *scheduler) relocate(j job, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[j.item.Lane]
+	if l == nil || l.loading || s.closing {
+		if l != nil {
+			l.recall = true
+		}
+		s.giveBack(j.item, now)
+		return
+	}
+	s.spool.GiveBack(j.item)
+	s.empty(l)
+	l.more = true
+	s.admit(l, now)
+}
+
+// keepPlace is when an item that waits for its destination, not for a time of
+// its own, is due again: where it stood in its lane.
+func keepPlace(it *queue.Item) time.Time { return it.Due.Add(time.Second) }
+
+// tellDelay settles an item of a failing destination that is late and was not
+// tried, so that its sender hears of the delay. Each item goes here once.
+func (s *scheduler) tellDelay(t *target, j job, now time.Time) bool {
+	it := j.item
+	if it.Delayed || now.Sub(it.Envelope.Arrived) < s.cfg.DelayAfter {
+		return false
+	}
+	s.mu.Lock()
+	failing, reply := t.failures > 0, t.reply
+	s.mu.Unlock()
+	st := s.cfg.State()
+	about := subject{item: it, outcomes: allOf(it, queue.Deferred, reply, s.terms(it, now)).outcomes, delay: true}
+	if !failing || noticeTo(st, it.ID.Tenant, it.Envelope) == "" || len(about.reportable()) == 0 {
+		return false
+	}
+	v := verdict{outcomes: about.outcomes, deferred: len(about.outcomes), next: keepPlace(it)}
+	a := queue.Attempt{N: it.Attempts + 1, At: now, Dialogue: "not tried: the destination rests"}
+	s.settle(it, a, v, subject{})
+	return true
 }
 
 func wantsSuccess(it *queue.Item) bool {

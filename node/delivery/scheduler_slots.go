@@ -35,6 +35,7 @@ func (s *scheduler) connect(r *ready, now time.Time) bool {
 	b.conns.take(now)
 	b.open++
 	t.open++
+	t.progress = now
 	s.open++
 	s.opened[r.tenant]++
 	s.m.open.WithLabelValues(b.name).Inc()

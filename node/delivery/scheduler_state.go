@@ -22,6 +22,7 @@ func (a standing) equal(b standing) bool {
 // view is what the scheduler last saw of the state.
 type view struct {
 	index     uint64
+	node      tenant.NodeID
 	standings map[queue.Lane]standing // by tenant and account; class and domain empty
 	routes    []tenant.Route
 }
@@ -78,10 +79,11 @@ func (s *scheduler) reconsider() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clock.now(st, now)
-	if st.Index() == s.view.index {
+	node := s.cfg.Node()
+	if st.Index() == s.view.index && node == s.view.node {
 		return
 	}
-	s.view.index = st.Index()
+	s.view.index, s.view.node = st.Index(), node
 	changed := map[queue.Lane]bool{}
 	for key, was := range s.view.standings {
 		is := standingIn(st, s.cfg.Node(), key.Tenant, key.Account)

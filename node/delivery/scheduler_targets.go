@@ -36,9 +36,10 @@ type target struct {
 	capUntil time.Time
 	progress time.Time // when an item was last taken
 
-	faults   int       // broken transactions in a row
-	failures int       // failed connections in a row
-	until    time.Time // it rests
+	faults   int         // broken transactions in a row
+	failures int         // failed connections in a row
+	until    time.Time   // it rests
+	reply    queue.Reply // why it last had to
 	parked   map[queue.Lane]struct{}
 }
 
@@ -181,7 +182,7 @@ func (s *scheduler) unstick(t *target, now time.Time) {
 // It returns those, to be settled by the caller without mu.
 func (s *scheduler) backOff(t *target, reply queue.Reply, wait time.Duration, now time.Time) (expired []*queue.Item) {
 	t.until = now.Add(jittered(wait, s.random()))
-	t.greeted, t.faults = false, 0
+	t.greeted, t.faults, t.reply = false, 0, reply
 	lanes := 0
 	for _, r := range t.readies {
 		for c := range r.classes {

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"testing"
@@ -99,6 +100,8 @@ func (s *pretendSession) Send(ctx context.Context, m outbound, before func() err
 		return result{Stage: stageBody, Err: err, Replies: repeat(queue.Reply{Enhanced: "4.3.0"}, len(m.Rcpts))}
 	}
 	if send != nil {
+		s.p.mu.Lock()
+		defer s.p.mu.Unlock()
 		r := send(s.src, m)
 		s.alive = r.Err == nil
 		return r
@@ -141,6 +144,7 @@ func inBubble(t *testing.T, change func(*Config), setUp func(w *world), test fun
 		ended := make(chan error, 1)
 		go func() { ended <- s.run(ctx) }()
 		test(r, p)
+		synctest.Wait()
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("run: %v", err)
@@ -149,6 +153,14 @@ func inBubble(t *testing.T, change func(*Config), setUp func(w *world), test fun
 			t.Errorf("connections not given back: %d, %v", s.open, s.opened)
 		}
 	})
+}
+
+// pass lets pretended time pass and everything that is due happen.
+func (p *pretend) pass(d time.Duration) {
+	p.mu.Lock() // what the test read is before what happens now
+	p.mu.Unlock()
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 func TestRetriesFollowTheSchedule(t *testing.T) {
@@ -161,7 +173,7 @@ func TestRetriesFollowTheSchedule(t *testing.T) {
 			}
 			began := time.Now()
 			r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(30 * time.Hour) }, "u@shop.test")
-			time.Sleep(31 * time.Hour)
+			p.pass(31 * time.Hour)
 			want := []time.Duration{0, 5 * time.Minute, 20 * time.Minute, 50 * time.Minute, 110 * time.Minute}
 			tried := p.triedFor("u@shop.test")
 			if len(tried) < 29 {
@@ -202,7 +214,7 @@ func TestADeadDestinationRestsAsAWhole(t *testing.T) {
 			for range 500 {
 				r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(3 * time.Hour) }, "u@dead.test")
 			}
-			time.Sleep(time.Hour)
+			p.pass(time.Hour)
 			var gaps []time.Duration
 			last := began
 			for _, d := range p.dials {
@@ -223,7 +235,7 @@ func TestADeadDestinationRestsAsAWhole(t *testing.T) {
 				t.Errorf("%d items deferred in %d dials", n, len(p.dials))
 			}
 			// Their time is seen to although nothing gets through.
-			time.Sleep(3 * time.Hour)
+			p.pass(3 * time.Hour)
 			if n := r.outcomes()[queue.Expired]; n != 500 {
 				t.Errorf("%d expired, want 500", n)
 			}
@@ -244,11 +256,11 @@ func TestADestinationThatComesBackIsUsedAgain(t *testing.T) {
 			for range 300 {
 				r.send(a, acc, nil, "u@dead.test")
 			}
-			time.Sleep(2 * time.Minute)
+			p.pass(2 * time.Minute)
 			p.mu.Lock()
 			p.refus = nil
 			p.mu.Unlock()
-			time.Sleep(5 * time.Minute)
+			p.pass(5 * time.Minute)
 			if n := r.outcomes()[queue.Delivered]; n != 300 {
 				t.Errorf("%d delivered, want 300", n)
 			}
@@ -264,14 +276,14 @@ func TestFlushEndsARest(t *testing.T) {
 			for range 3 {
 				r.send(a, acc, nil, "u@dead.test")
 			}
-			time.Sleep(10 * time.Second)
+			p.pass(10 * time.Second)
 			p.mu.Lock()
 			p.refus = nil
 			p.mu.Unlock()
 			if _, err := r.store.Flush(queue.Filter{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(5 * time.Second)
+			p.pass(5 * time.Second)
 			if n := r.outcomes()[queue.Delivered]; n != 3 {
 				t.Errorf("%d delivered, want 3", n)
 			}
@@ -291,7 +303,7 @@ func TestNextHostTakesOverWithinTheAttempt(t *testing.T) {
 				return nil
 			}
 			r.send(a, acc, nil, "u@two.test")
-			time.Sleep(time.Second)
+			p.pass(time.Second)
 			seen := r.seen()
 			if len(seen) != 1 || seen[0].Outcomes[0].Result != queue.Delivered || seen[0].Attempt.Host != "mx2.two.test" {
 				t.Errorf("outcome: %+v", seen)
@@ -310,14 +322,14 @@ func TestFaultsOfTheDomain(t *testing.T) {
 				r.send(a, acc, func(e *queue.Envelope) { e.From = "" }, "u@gone.test")
 				r.send(a, acc, func(e *queue.Envelope) { e.From = "" }, "u@sick.test")
 			}
-			time.Sleep(30 * time.Second)
+			p.pass(30 * time.Second)
 			if n := r.outcomes(); n[queue.Bounced] != 100 || n[queue.Deferred] != 1 {
 				t.Errorf("outcomes %v, want 100 bounced and 1 deferred", n)
 			}
 			p.mu.Lock()
 			p.fault = nil
 			p.mu.Unlock()
-			time.Sleep(2 * time.Minute)
+			p.pass(2 * time.Minute)
 			if n := r.outcomes(); n[queue.Delivered] != 100 {
 				t.Errorf("outcomes %v, want 100 delivered once DNS works", n)
 			}
@@ -352,11 +364,11 @@ func TestARetryKeepsItsSourceOfThePool(t *testing.T) {
 		}
 		// An hour before the day changes: the retries come after it.
 		day := 24 * time.Hour
-		time.Sleep(day - time.Since(time.Now().Truncate(day)) - 40*time.Minute)
+		p.pass(day - time.Since(time.Now().Truncate(day)) - 40*time.Minute)
 		for i, id := range ids {
 			r.send(id, accs[i], nil, "u@grey.test")
 		}
-		time.Sleep(3 * time.Hour)
+		p.pass(3 * time.Hour)
 		used := map[netip.Addr]int{}
 		for tn, srcs := range from {
 			if len(srcs) != 1 {
@@ -392,19 +404,19 @@ func TestAProviderThatAsksForRestGetsIt(t *testing.T) {
 				return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
 			}
 			r.send(a, acc, nil, "u@one.test")
-			time.Sleep(time.Second)
+			p.pass(time.Second)
 			first := len(p.tried)
 			for range 20 {
 				r.send(a, acc, nil, "u@two.test")
 			}
-			time.Sleep(9 * time.Minute)
+			p.pass(9 * time.Minute)
 			if len(p.tried) != first {
 				t.Errorf("%d more attempts while the provider rests", len(p.tried)-first)
 			}
 			p.mu.Lock()
 			angry = false
 			p.mu.Unlock()
-			time.Sleep(10 * time.Minute)
+			p.pass(10 * time.Minute)
 			if n := r.outcomes()[queue.Delivered]; n != 21 {
 				t.Errorf("%d delivered, want 21", n)
 			}
@@ -424,13 +436,177 @@ func TestInDoubtIsCountedAndTriedAgain(t *testing.T) {
 				return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
 			}
 			r.send(a, acc, nil, "u@shop.test")
-			time.Sleep(10 * time.Minute)
+			p.pass(10 * time.Minute)
 			seen := r.seen()
 			if len(seen) != 2 || seen[0].Outcomes[0].Result != queue.Deferred || seen[1].Outcomes[0].Result != queue.Delivered {
 				t.Fatalf("outcomes: %+v", seen)
 			}
 			if n := r.metric("postern_in_doubt_total"); n != 1 {
 				t.Errorf("in_doubt_total = %v, want 1", n)
+			}
+		})
+}
+
+func TestMailBehindADeadDestinationExpiresOnTime(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.refus = unreach
+			// A steady flow into it: whoever was tried must not fall behind the
+			// younger ones for ever.
+			const life = 2 * time.Hour
+			for range 12 * 8 {
+				r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(life) }, "u@dead.test")
+				p.pass(5 * time.Minute)
+			}
+			p.pass(4 * time.Hour)
+			ended := 0
+			for _, e := range r.seen() {
+				if e.Outcomes[0].Result != queue.Expired || e.Item.Envelope.Kind != queue.Submitted {
+					continue
+				}
+				ended++
+				// The next look is at the end of a rest, an hour at most.
+				if late := e.Attempt.At.Sub(e.Item.Envelope.Expires); late > 75*time.Minute {
+					t.Errorf("expired %v late", late)
+				}
+			}
+			if ended != 96 {
+				t.Errorf("%d expired, want 96", ended)
+			}
+		})
+}
+
+func TestDelayIsToldOfMailThatWaitsUntried(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.refus = func(h host) *hostError {
+				if h.Name == "mx.a.test" {
+					return nil
+				}
+				return unreach(h)
+			}
+			var got told
+			p.send = func(_ netip.Addr, m outbound) result {
+				got.keep(m)
+				return result{Stage: stageDot, DotSent: true, Replies: repeat(queue.Reply{Code: 250}, 1)}
+			}
+			for range 100 {
+				r.send(a, acc, nil, "u@dead.test")
+			}
+			p.pass(12 * time.Hour)
+			if len(got.bodies) != 100 {
+				t.Errorf("%d delay notices for 100 messages", len(got.bodies))
+			}
+		})
+}
+
+func TestADomainThatMovesTakesItsMailAlong(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			p.sites["shop.test"] = siteOf("old.shop.test")
+			p.refus = func(h host) *hostError {
+				if h.Name == "old.shop.test" {
+					return unreach(h)
+				}
+				return nil
+			}
+			for range 200 {
+				r.send(a, acc, nil, "u@shop.test")
+			}
+			p.pass(30 * time.Second)
+			p.mu.Lock()
+			p.sites["shop.test"] = siteOf("new.shop.test")
+			p.mu.Unlock()
+			p.pass(2 * time.Minute)
+			if n := r.outcomes()[queue.Delivered]; n != 200 {
+				t.Errorf("%d delivered after the move, want 200", n)
+			}
+		})
+}
+
+func TestAnAddressThatIsNotHereNeverBounces(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, nil, func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			missing := true
+			p.refus = func(h host) *hostError {
+				if missing {
+					return &hostError{Stage: stageConnect, Ours: true, Reply: queue.Reply{Enhanced: "4.3.5", Text: "address is not here"}}
+				}
+				return nil
+			}
+			r.send(a, acc, nil, "u@shop.test")
+			p.pass(3 * time.Hour)
+			if n := r.outcomes(); n[queue.Bounced]+n[queue.Expired] != 0 {
+				t.Errorf("outcomes %v for a fault of ours", n)
+			}
+			p.mu.Lock()
+			missing = false
+			p.mu.Unlock()
+			p.pass(2 * time.Minute)
+			if n := r.outcomes()[queue.Delivered]; n != 1 {
+				t.Errorf("not delivered two minutes after the address came")
+			}
+		})
+}
+
+func TestTransactionalOvertakesBulk(t *testing.T) {
+	var a tenant.ID
+	var acc tenant.AccountID
+	inBubble(t, func(c *Config) { c.Shaping = &Shaping{Default: Limits{Conns: 1}} },
+		func(w *world) { a, acc = w.customer("a", w.source("10.0.0.1", false)) },
+		func(r *rig, p *pretend) {
+			for range 1000 {
+				r.send(a, acc, func(e *queue.Envelope) { e.Class = tenant.Bulk }, "bulk@shop.test")
+			}
+			p.pass(100 * time.Millisecond) // a hundred have left
+			r.send(a, acc, nil, "urgent@shop.test")
+			p.pass(2 * time.Second)
+			for i, x := range p.tried {
+				if x.rcpt == "urgent@shop.test" {
+					if i > 110 {
+						t.Errorf("left as number %d", i+1)
+					}
+					return
+				}
+			}
+			t.Error("never left")
+		})
+}
+
+func TestAccountsOfATenantTakeTurns(t *testing.T) {
+	var a tenant.ID
+	var acc, other tenant.AccountID
+	inBubble(t, func(c *Config) { c.Shaping = &Shaping{Default: Limits{Conns: 1}} },
+		func(w *world) {
+			a, acc = w.customer("a", w.source("10.0.0.1", false))
+			ev := w.apply(tenant.AddAccount{Tenant: a, Username: "two@a.test"})
+			other = ev[0].(tenant.AccountAdded).Account
+		},
+		func(r *rig, p *pretend) {
+			p.sites["shop0.test"], p.sites["shop1.test"], p.sites["shop2.test"] = siteOf("mx.x"), siteOf("mx.x"), siteOf("mx.x")
+			for i := range 500 {
+				r.send(a, acc, nil, fmt.Sprintf("one@shop%d.test", i%3))
+			}
+			for range 20 {
+				r.send(a, other, nil, "two@shop0.test")
+			}
+			p.pass(2 * time.Second)
+			at := 0
+			for i, x := range p.tried {
+				if x.rcpt == "two@shop0.test" {
+					at = i
+				}
+			}
+			if at == 0 || at > 60 {
+				t.Errorf("the second account's last message left as number %d", at+1)
 			}
 		})
 }

@@ -6,7 +6,12 @@ func newProtocol(cfg Config) (finder, dialer) {
 		Servers: cfg.Resolvers, Port: cfg.Port, Own: cfg.Own, AllowLoopback: cfg.AllowLoopback,
 		OwnName: func(name string) bool { return ownName(cfg, name) },
 	})
-	return find, newDialer(dialerConfig{})
+	return find, newDialer(dialerConfig{Policy: func(h host) tlsPolicy {
+		if p := cfg.Shaping.provider(h.Name); p != nil && p.TLS {
+			return tlsMust
+		}
+		return tlsMay
+	}})
 }
 
 // ownName reports whether an MX of that name is one of our sources: mail for it
