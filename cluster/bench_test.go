@@ -52,8 +52,12 @@ func BenchmarkPropose(b *testing.B) {
 func BenchmarkMayAct(b *testing.B) {
 	r := run(b, config(b, vfs.NewMem()), standard())
 	r.awaitReady()
+	n1, _, id := r.populate()
+	epoch := r.own(id, n1)
 	b.ReportAllocs()
 	for b.Loop() {
-		_ = r.MayAct(context.Background(), 1, 1)
+		if err := r.MayAct(context.Background(), id, epoch); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -515,35 +515,46 @@ func TestDamagedDirectory(t *testing.T) {
 	}
 }
 
-func TestMayAct(t *testing.T) {
-	t.Parallel()
-	r := run(t, config(t, vfs.NewMem()), standard())
-	ctx := context.Background()
-	propose := func(op tenant.Op) []tenant.Event {
-		t.Helper()
-		events, _, err := r.Propose(ctx, tenant.RequestID{}, op)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return events
+// own makes node the owner of the tenant and returns the new epoch.
+func (r *running) own(id tenant.ID, node tenant.NodeID) uint64 {
+	r.t.Helper()
+	r.mustPropose(tenant.Own{Tenant: id, Node: node, Expect: r.State().Tenant(id).Epoch})
+	return r.State().Tenant(id).Epoch
+}
+
+func (r *running) mustPropose(op tenant.Op) []tenant.Event {
+	r.t.Helper()
+	events, _, err := r.Propose(context.Background(), tenant.RequestID{}, op)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	nodes := map[string]tenant.NodeID{}
-	for _, name := range []string{"n1", "n2"} {
-		nodes[name] = propose(tenant.AddNode{Name: name})[0].(tenant.NodeAdded).Node
-		addr := netip.AddrFrom4([4]byte{127, 77, 1, byte(len(nodes))})
-		propose(tenant.AddSource{Node: nodes[name], Addr: addr, EHLO: name + ".relay.example", Shared: true})
+	return events
+}
+
+// populate adds the nodes n1 and n2 and a tenant at home on n1.
+func (r *running) populate() (n1, n2 tenant.NodeID, id tenant.ID) {
+	r.t.Helper()
+	var nodes []tenant.NodeID
+	for i, name := range []string{"n1", "n2"} {
+		node := r.mustPropose(tenant.AddNode{Name: name})[0].(tenant.NodeAdded).Node
+		addr := netip.AddrFrom4([4]byte{127, 77, 1, byte(i + 1)})
+		r.mustPropose(tenant.AddSource{Node: node, Addr: addr, EHLO: name + ".relay.example", Shared: true})
+		nodes = append(nodes, node)
 	}
-	var id tenant.ID
-	for _, e := range propose(tenant.AddTenant{Name: "acme", Hostname: "acme.relay.example", Home: tenant.Place{Node: nodes["n1"]}}) {
+	for _, e := range r.mustPropose(tenant.AddTenant{Name: "acme", Hostname: "acme.relay.example", Home: tenant.Place{Node: nodes[0]}}) {
 		if added, ok := e.(tenant.TenantAdded); ok {
 			id = added.Tenant
 		}
 	}
-	own := func(node string) uint64 {
-		propose(tenant.Own{Tenant: id, Node: nodes[node], Expect: r.State().Tenant(id).Epoch})
-		return r.State().Tenant(id).Epoch
-	}
-	epoch := own("n1")
+	return nodes[0], nodes[1], id
+}
+
+func TestMayAct(t *testing.T) {
+	t.Parallel()
+	r := run(t, config(t, vfs.NewMem()), standard())
+	ctx := context.Background()
+	n1, n2, id := r.populate()
+	epoch := r.own(id, n1)
 	if err := r.MayAct(ctx, id, epoch); err != nil {
 		t.Errorf("owner: %v", err)
 	}
@@ -556,7 +567,7 @@ func TestMayAct(t *testing.T) {
 	if err := r.MayAct(ctx, id+99, epoch); !errors.Is(err, ErrNotOwner) {
 		t.Errorf("unknown tenant: %v", err)
 	}
-	if err := r.MayAct(ctx, id, own("n2")); !errors.Is(err, ErrNotOwner) {
+	if err := r.MayAct(ctx, id, r.own(id, n2)); !errors.Is(err, ErrNotOwner) {
 		t.Errorf("another owner: %v", err)
 	}
 }
