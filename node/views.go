@@ -34,6 +34,9 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		return err
 	}
 	v := &views{node: n, seal: seal}
+	if err := reg.Register(newQueueGauges(v)); err != nil {
+		return fmt.Errorf("register queue metrics: %w", err)
+	}
 	cfg := admin.Config{
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
@@ -141,7 +144,7 @@ func (v *views) used(a tenant.AccountID, w tenant.Window) tenant.Amount {
 	}
 	// The purse's epoch may just have been settled; use never shrinks.
 	exact := st.UsageOf(a, w).Plus(p.spent)
-	return tenant.Amount{Mails: max(known.Mails, exact.Mails), Bytes: max(known.Bytes, exact.Bytes)}
+	return known.Max(exact)
 }
 
 // onMachine tries to bind: that is what sending will do, and it knows of whole
