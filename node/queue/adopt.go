@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"container/heap"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,11 +20,13 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
+	s.owning.Lock()
+	defer s.owning.Unlock()
 	s.mu.Lock()
 	old := s.index.logs[t]
 	s.mu.Unlock()
 	if old != nil && epoch > old.epoch {
-		if err := s.Release(t); err != nil {
+		if err := s.release(old); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +89,7 @@ func (s *Store) raiseFence(t tenant.ID, epoch uint64) error {
 // each calls f for every key of a range until it gives false or an error. The
 // value comes lazily: reading one may cost a blob.
 func (s *Store) each(from, to []byte, f func(k, payload []byte) (bool, error)) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	it, err := s.newIter(from, to)
 	if err != nil {
 		return fmt.Errorf("read queue: %w", err)
 	}
@@ -172,7 +173,7 @@ func (s *Store) loadDoubts(g *tlog) error {
 // seek for each lane, however much lies in it.
 func (s *Store) loadLanes(g *tlog) error {
 	prefix := tenantPrefix(nil, tabDue, g.tenant)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := s.newIter(prefix, after(prefix))
 	if err != nil {
 		return fmt.Errorf("read lanes: %w", err)
 	}
@@ -212,15 +213,36 @@ func (s *Store) Release(t tenant.ID) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
+	s.owning.Lock()
+	defer s.owning.Unlock()
 	s.mu.Lock()
 	g := s.index.logs[t]
 	s.mu.Unlock()
 	if g == nil {
 		return nil
 	}
+	return s.release(g)
+}
+
+// release waits for puts under way, then lets the committer, which has all
+// settlements behind it by then, take the log out of memory. Whoever adopts the
+// tenant next finds everything on disk.
+func (s *Store) release(g *tlog) error {
+	s.mu.Lock()
+	g.closing, g.quiet = true, make(chan struct{})
+	if g.putting == 0 {
+		close(g.quiet)
+	}
+	quiet := g.quiet
+	s.mu.Unlock()
+	select {
+	case <-quiet:
+	case <-s.dead:
+		return s.broken()
+	}
 	done := make(chan error, 1)
 	if !s.queue.add(&ending{stop: g, tell: func(err error) { done <- err }}) {
-		return errors.New("release tenant: store is closed")
+		return errClosed
 	}
 	return <-done
 }

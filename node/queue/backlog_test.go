@@ -67,7 +67,10 @@ func deferAll(t testing.TB, s *Store, next func() time.Time) (n int) {
 // TestRestartWithABacklog measures what a backlog of deferred mail costs: the
 // way from opening to the first delivery, memory, and new mail's rate.
 func TestRestartWithABacklog(t *testing.T) {
-	n, domains := 20_000, 200
+	n, domains := 10_000, 200
+	if raceOn {
+		n, domains = 500, 50
+	}
 	if v := os.Getenv("POSTERN_SOAK"); v != "" {
 		n, domains = 1_000_000, 1000
 		if k, _ := strconv.Atoi(v); k > 1 {

@@ -3,8 +3,6 @@ package queue
 import (
 	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // Cancel ends one message without notices. ErrLeased while an attempt runs.
@@ -144,7 +142,7 @@ func (s *Store) cancelAll(es []*entry) (ended int, err error) {
 		e.phase = phaseSettled
 		s.mu.Unlock()
 		if !s.queue.add(op) {
-			return ended, fmt.Errorf("cancel message: %w: store is closed", ErrFailed)
+			return ended, errClosed
 		}
 		n++
 	}
@@ -239,8 +237,7 @@ func (s *Store) purgeLane(l Lane, items bool) (total int, err error) {
 // dueBehind reads the next due keys of a lane that were written before end.
 func (s *Store) dueBehind(l Lane, pos dueAt, end int64) (batch []dueAt, more bool, err error) {
 	prefix := lanePrefix(nil, l)
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendDueTail(prefix[:len(prefix):len(prefix)], pos), UpperBound: after(prefix)})
+	it, err := s.newIter(appendDueTail(prefix[:len(prefix):len(prefix)], pos), after(prefix))
 	if err != nil {
 		return nil, false, fmt.Errorf("read lane: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -154,13 +153,10 @@ func (s *Store) sweepChunks() error {
 		if !ok {
 			continue
 		}
-		_, c, err := s.db.Get(chunkKey(nil, n))
-		switch {
-		case err == nil:
-			_ = c.Close()
-		case errors.Is(err, pebble.ErrNotFound):
+		err := s.get(chunkKey(nil, n), func([]byte) error { return nil })
+		if errors.Is(err, ErrNotFound) {
 			s.removeChunk(n)
-		default:
+		} else if err != nil {
 			return fmt.Errorf("look up chunk file: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -272,5 +273,129 @@ func TestEpochsFenceOldWork(t *testing.T) {
 	}
 	if ls, next := s.dueLanes(); len(ls) > 0 || next != never {
 		t.Fatalf("lanes of a released tenant: %v", ls)
+	}
+}
+
+// TestReleaseLosesNoPut hands the tenant from epoch to epoch while messages
+// come in and leave: what Put acknowledged is delivered once, by someone.
+func TestReleaseLosesNoPut(t *testing.T) {
+	s := testStore(t, vfs.NewMem(), nil)
+	s.queue.gather = 0
+	s.limits = limits{cached: 20 << 10, ready: 8, scan: 4}
+	adopt(t, s, 1, 1)
+	var acked, delivered sync.Map
+	var settled atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for g := range 3 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id, err := tryPut(s, 1, []byte("x"), envelope("u@d.test", "v@e.test"))
+				if err == nil {
+					acked.Store(id, true)
+				} else if !errors.Is(err, ErrStale) {
+					t.Errorf("Put by %d: %v", g, err)
+					return
+				}
+			}
+		})
+	}
+	take := func() (n int) {
+		lanes, _ := s.dueLanes()
+		for _, l := range lanes {
+			items, more, err := s.Take(l, 5)
+			if err != nil {
+				t.Errorf("Take: %v", err)
+			}
+			if more {
+				s.Park(l, time.Time{})
+			}
+			for _, it := range items {
+				n++
+				s.Settle(Settlement{Item: it, Outcomes: outcomes(it, Delivered)}, func(err error) {
+					if err != nil {
+						return
+					}
+					settled.Add(1)
+					type share struct {
+						id ID
+						n  uint16
+					}
+					if _, twice := delivered.LoadOrStore(share{it.ID, it.N}, true); twice {
+						t.Errorf("%v delivered twice", it.ID)
+					}
+				})
+			}
+		}
+		return n
+	}
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					take()
+				}
+			}
+		})
+	}
+	for epoch := uint64(2); epoch < 30; epoch++ {
+		adopt(t, s, 1, epoch)
+		for from, end := settled.Load(), time.Now().Add(5*time.Second); settled.Load() < from+20 && time.Now().Before(end); {
+			runtime.Gosched()
+		}
+		s.mu.Lock()
+		err := s.index.check()
+		s.mu.Unlock()
+		if err != nil && !strings.HasPrefix(err.Error(), "lane") { // scans may be under way
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for end := time.Now().Add(20 * time.Second); s.Count()[1].Messages > 0; {
+		if time.Now().After(end) {
+			t.Fatalf("left: %+v", s.Count()[1])
+		}
+		take()
+	}
+	want, got := 0, 0
+	acked.Range(func(any, any) bool { want += 2; return true })
+	delivered.Range(func(any, any) bool { got++; return true })
+	if got != want || want == 0 {
+		t.Fatalf("%d items delivered of %d", got, want)
+	}
+	for end := time.Now().Add(5 * time.Second); !idle(t, s) && time.Now().Before(end); {
+	}
+	checkEmpty(t, s)
+}
+
+func TestCallsAfterCloseFail(t *testing.T) {
+	s := testStore(t, vfs.NewMem(), nil)
+	adopt(t, s, 1, 1)
+	id := put(t, s, 1, []byte("x"), envelope("u@d.test"))
+	it := takeOne(t, s)
+	w, err := s.NewMessage(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, perr := w.Put(context.Background(), nil, envelope("u@d.test"), nil)
+	_, lerr := s.List(Filter{})
+	_, aerr := s.Adopt(1, 9)
+	for name, err := range map[string]error{"Put": perr, "List": lerr, "Adopt": aerr, "Start": s.Start(it), "Cancel": s.Cancel(id),
+		"Settle": trySettle(s, Settlement{Item: it, Outcomes: outcomes(it, Delivered)}), "Close": s.Close()} {
+		if !errors.Is(err, ErrFailed) {
+			t.Errorf("%s after Close: %v", name, err)
+		}
 	}
 }

@@ -3,8 +3,6 @@ package queue
 import (
 	"container/heap"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // flushing is a lane's flush under way: a second scan, beyond the present, up
@@ -87,10 +85,7 @@ func (s *Store) flushScan(g *tlog, l *lane, want int) error {
 }
 
 func (s *Store) readFlush(l *lane, f flushing, n int) (found []dueAt, pos dueAt, end bool, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendDueTail(append([]byte(nil), l.prefix...), f.pos),
-		UpperBound: after(l.prefix),
-	})
+	it, err := s.newIter(appendDueTail(append([]byte(nil), l.prefix...), f.pos), after(l.prefix))
 	if err != nil {
 		return nil, pos, false, fmt.Errorf("read lane: %w", err)
 	}

@@ -141,7 +141,10 @@ type tlog struct {
 	entries map[shareKey]*entry
 	msgs    map[ID]*message
 	lanes   map[Lane]*lane
-	ends    uint64 // ended items of messages with several, to notice one while reading
+	putting int           // puts under way
+	closing bool          // being released: no new puts
+	quiet   chan struct{} // closed when closing and none is under way
+	ends    uint64        // ended items of messages with several, to notice one while reading
 }
 
 // index is everything kept in memory. It knows nothing of the disk. The

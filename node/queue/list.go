@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"postern/tenant"
 )
 
@@ -121,7 +119,7 @@ func (s *Store) pageOfIDs(f *Filter) (ids []ID, err error) {
 			from = k
 		}
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix)})
+	it, err := s.newIter(from, after(prefix))
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
@@ -167,7 +165,7 @@ func (s *Store) eachLane(f *Filter, fn func(Lane) error) error {
 	if f.Tenant != 0 && f.Account != 0 {
 		prefix = be64(prefix, uint64(f.Account))
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := s.newIter(prefix, after(prefix))
 	if err != nil {
 		return fmt.Errorf("read lanes: %w", err)
 	}
@@ -193,7 +191,7 @@ func (s *Store) eachLane(f *Filter, fn func(Lane) error) error {
 // eachDue calls fn for every due key of a lane until it gives false.
 func (s *Store) eachDue(l Lane, fn func(at dueAt, written int64) bool) error {
 	prefix := lanePrefix(nil, l)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := s.newIter(prefix, after(prefix))
 	if err != nil {
 		return fmt.Errorf("read lane: %w", err)
 	}
@@ -214,7 +212,7 @@ func (s *Store) eachDue(l Lane, fn func(at dueAt, written int64) bool) error {
 }
 
 // readDueEntry reads the position and the time of writing of a due key.
-func readDueEntry(it *pebble.Iterator) (dueAt, int64, error) {
+func readDueEntry(it *iterator) (dueAt, int64, error) {
 	at, ok := parseDueTail(it.Key())
 	v, err := it.ValueAndErr()
 	if err != nil {

@@ -125,6 +125,7 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 	if err := w.s.beginPut(w.log, p); err != nil {
 		return ID{}, err
 	}
+	defer w.s.leavePut(w.log)
 	p.write(b)
 	// From here the file belongs to the message: an error leaves open whether
 	// the batch is on disk.
@@ -154,6 +155,7 @@ type putting struct {
 	id      ID
 	head    *head
 	buf     *buffer // prefix and body, or only the prefix of a chunk
+	report  bool    // part of a settlement, which a Release lets through
 	spend   []Spend
 	day     uint32 // set when this message is the first of a day
 	entries []entry
@@ -178,8 +180,11 @@ func (s *Store) beginPut(g *tlog, p *putting) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.index.logs[g.tenant] != g {
+	if s.index.logs[g.tenant] != g || g.closing && !p.report {
 		return ErrStale
+	}
+	if !p.report {
+		g.putting++
 	}
 	g.seq++
 	p.id = ID{Tenant: g.tenant, Epoch: g.epoch, Seq: g.seq}
@@ -202,6 +207,15 @@ func (s *Store) beginPut(g *tlog, p *putting) error {
 		s.index.hold(g, e)
 	}
 	return nil
+}
+
+// leavePut ends what beginPut began, for a Release that waits.
+func (s *Store) leavePut(g *tlog) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.putting--; g.putting == 0 && g.closing {
+		close(g.quiet)
+	}
 }
 
 // cacheCost is what a message in memory counts for: its bytes and about what

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"postern/tenant"
 )
 
@@ -110,7 +108,7 @@ func (s *Store) dayMarks() (marks []dayMark, err error) {
 // dropRange deletes a range if something is in it: range deletions of nothing,
 // repeated every hour, would pile up.
 func (s *Store) dropRange(from, to []byte) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	it, err := s.newIter(from, to)
 	if err != nil {
 		return fmt.Errorf("expire traces: %w", err)
 	}

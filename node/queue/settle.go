@@ -111,6 +111,10 @@ func (s *Store) Settle(x Settlement, done func(error)) {
 		done(err)
 		return
 	}
+	if err := checkOutcomes(&x); err != nil {
+		done(err)
+		return
+	}
 	s.mu.Lock()
 	g, e := s.index.leased(x.Item)
 	if e == nil {
@@ -118,15 +122,10 @@ func (s *Store) Settle(x Settlement, done func(error)) {
 		done(ErrStale)
 		return
 	}
-	if err := checkOutcomes(&x); err != nil {
-		s.mu.Unlock()
-		done(err)
-		return
-	}
 	e.phase = phaseSettled
 	s.mu.Unlock()
 	if !s.queue.add(&ending{x: x, log: g, e: e, tell: done}) {
-		done(fmt.Errorf("settle item: %w: store is closed", ErrFailed))
+		done(errClosed)
 	}
 }
 
@@ -135,19 +134,19 @@ func checkOutcomes(x *Settlement) error {
 	if len(x.Outcomes) != len(x.Item.Rcpts) {
 		return fmt.Errorf("settle item: %d outcomes for %d recipients", len(x.Outcomes), len(x.Item.Rcpts))
 	}
+	const open, told = 1, 2
+	state := make([]byte, len(x.Item.Envelope.Rcpts))
+	for _, r := range x.Item.Rcpts {
+		state[r] = open
+	}
 	for _, o := range x.Outcomes {
-		found := false
-		for _, r := range x.Item.Rcpts {
-			found = found || r == o.Rcpt
+		if o.Rcpt < 0 || o.Rcpt >= len(state) || state[o.Rcpt] != open {
+			return fmt.Errorf("settle item: recipient %d is not open", o.Rcpt)
 		}
-		if !found || o.Result < Delivered || o.Result > Cancelled {
-			return fmt.Errorf("settle item: outcome %d of recipient %d", o.Result, o.Rcpt)
+		if o.Result < Delivered || o.Result > Cancelled {
+			return fmt.Errorf("settle item: no such result: %d", o.Result)
 		}
-		for _, p := range x.Outcomes {
-			if p.Rcpt == o.Rcpt && p != o {
-				return fmt.Errorf("settle item: two outcomes of recipient %d", o.Rcpt)
-			}
-		}
+		state[o.Rcpt] = told
 	}
 	return nil
 }
@@ -366,6 +365,7 @@ func (s *Store) beginReports(g *tlog, ns []Notice) ([]*putting, error) {
 		puts = append(puts, p)
 	}
 	for _, p := range puts {
+		p.report = true
 		if err := s.beginPut(g, p); err != nil {
 			return nil, err
 		}

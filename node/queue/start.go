@@ -99,6 +99,9 @@ func (l *startLog) next() error {
 func (l *startLog) write(r *startRecord) (*startFile, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.cur.file == nil {
+		return nil, errClosed
+	}
 	if l.cur.size >= startsMax {
 		if err := l.next(); err != nil {
 			return nil, err
@@ -150,7 +153,9 @@ func (l *startLog) sweep() {
 func (l *startLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cur.file.Close()
+	f := l.cur.file
+	l.cur.file = nil
+	return f.Close()
 }
 
 // Start records that the final dot is about to be sent. When it returns nil
@@ -275,11 +280,11 @@ func (s *Store) doubt(b *pebble.Batch, id ID, n uint16, rev uint32) error {
 		return err
 	}
 	key := revKey(nil, tabDoubt, id, n, rev)
-	_, c, err := s.db.Get(key)
+	err = s.get(key, func([]byte) error { return nil })
 	if err == nil { // known from an earlier start
-		return c.Close()
+		return nil
 	}
-	if !errors.Is(err, pebble.ErrNotFound) {
+	if !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("look up item in doubt: %w", err)
 	}
 	setFramed(b, key, nil, nil)
@@ -319,7 +324,7 @@ type sharedAt struct {
 // readShares reads the state of all items of a message that were attempted.
 func (s *Store) readShares(id ID) (map[uint16]sharedAt, error) {
 	prefix := messageKey(nil, tabShare, id)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := s.newIter(prefix, after(prefix))
 	if err != nil {
 		return nil, fmt.Errorf("read items: %w", err)
 	}

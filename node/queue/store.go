@@ -75,6 +75,7 @@ type Store struct {
 	cfg     Config
 	fs      vfs.FS
 	db      *pebble.DB
+	gate    gate // everybody who uses db goes through it
 	metrics *metrics
 	pool    buffers
 	chunks  string // directory of chunk files
@@ -82,6 +83,7 @@ type Store struct {
 	disk    disk
 	limits  limits
 
+	owning sync.Mutex // one Adopt or Release at a time
 	mu     sync.Mutex // guards index
 	index  index
 	wake   chan struct{} // a lane may have become due
@@ -111,6 +113,7 @@ func New(cfg Config) (*Store, error) {
 	if s.fs == nil {
 		s.fs = newPrivateFS(vfs.Default)
 	}
+	s.gate.empty = sync.NewCond(&s.gate.mu)
 	s.metrics = newMetrics(cfg.Registerer, s)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
@@ -168,6 +171,10 @@ func (s *Store) commit(b *pebble.Batch) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
 	if s.observe != nil {
 		s.observe(b)
 	}
@@ -179,10 +186,14 @@ func (s *Store) commit(b *pebble.Batch) error {
 	return s.broken()
 }
 
-// Close ends the store after outstanding writes are durable.
+// Close ends the store after outstanding writes are durable. Later calls give
+// ErrFailed.
 func (s *Store) Close() error {
 	s.queue.close()
 	<-s.queue.done
+	if !s.gate.close() {
+		return errClosed
+	}
 	err := s.broken()
 	if cerr := s.db.Close(); err == nil {
 		err = cerr
@@ -233,6 +244,10 @@ func (s *Store) poke() {
 
 // get reads one record. ErrNotFound when there is none. use must not keep b.
 func (s *Store) get(key []byte, use func(payload []byte) error) error {
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
 	v, c, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return ErrNotFound

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // waitLanes is the most lanes one Wait returns.
@@ -94,13 +92,13 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 			first = ln.ready[0].due
 		}
 		if ln.disk <= now && ln.disk <= first && !ln.scanning {
-			if err = s.scan(g, ln, max-len(taken), now); err != nil {
+			if err = s.scan(g, ln, max-len(taken), now); err != nil || s.index.logs[l.Tenant] != g {
 				break
 			}
 			continue
 		}
 		if first > now && ln.flush.on && !ln.scanning {
-			if err = s.flushScan(g, ln, max-len(taken)); err != nil {
+			if err = s.flushScan(g, ln, max-len(taken)); err != nil || s.index.logs[l.Tenant] != g {
 				break
 			}
 			continue
@@ -112,6 +110,10 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 		s.index.unready(e)
 		e.phase = phaseLeased
 		taken = append(taken, e)
+	}
+	if s.index.logs[l.Tenant] != g { // released while the disk was read
+		s.mu.Unlock()
+		return nil, false, err
 	}
 	more = ln.due() <= now
 	if !more || err != nil {
@@ -185,10 +187,7 @@ func (s *Store) endScan(g *tlog, l *lane) {
 // readDue reads up to n due keys from a position on, and where the lane goes on
 // behind them; nil when it does not.
 func (s *Store) readDue(l *lane, from dueAt, n int, now int64) (found []dueAt, next *dueAt, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendDueTail(append([]byte(nil), l.prefix...), from),
-		UpperBound: after(l.prefix),
-	})
+	it, err := s.newIter(appendDueTail(append([]byte(nil), l.prefix...), from), after(l.prefix))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read lane: %w", err)
 	}
