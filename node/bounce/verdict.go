@@ -1,6 +1,9 @@
 package bounce
 
-import "strings"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Verdict is what one SMTP reply means for the recipient it was given for.
 type Verdict struct {
@@ -76,6 +79,39 @@ func Classify(code int, enhanced, text string) Verdict {
 		}
 	}
 	return Verdict{Class: Uncategorized, Scope: ScopeUnknown, Retry: class != 5}
+}
+
+// ClassifyFrom is Classify for a reply given to a session from source. A refusal
+// of an IP that names addresses, but not ours, speaks of another hop (a
+// forwarder behind the host, say) and is no evidence against our IP.
+func ClassifyFrom(source netip.Addr, code int, enhanced, text string) Verdict {
+	v := Classify(code, enhanced, text)
+	if v.Class != IPBlock && v.Class != IPThrottle {
+		return v
+	}
+	if named, ours := namesAddress(text[:min(len(text), maxRead)], source.Unmap()); named && !ours {
+		return Verdict{Class: PolicyRelated, Scope: ScopeDestination, Retry: code/100 != 5}
+	}
+	return v
+}
+
+// namesAddress reports whether IP literals stand in text, and ours among them.
+// Loopback ones are a list's answer codes and name nobody.
+func namesAddress(text string, source netip.Addr) (named, ours bool) {
+	for word := range strings.FieldsFuncSeq(text, func(ch rune) bool {
+		return !(ch >= '0' && ch <= '9' || ch >= 'a' && ch <= 'f' || ch >= 'A' && ch <= 'F' || ch == '.' || ch == ':')
+	}) {
+		a, err := netip.ParseAddr(strings.Trim(word, ".:"))
+		if err != nil { // Trim may have cut an IPv6 address that ends in ::
+			a, err = netip.ParseAddr(word)
+		}
+		if err != nil || a.IsLoopback() || a.IsUnspecified() {
+			continue
+		}
+		named = true
+		ours = ours || a.Unmap() == source
+	}
+	return named, ours
 }
 
 // reading is a reply made ready for the rules.

@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -100,6 +101,27 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+func TestClassifyFrom(t *testing.T) {
+	for text, want := range map[string]Scope{
+		"Client host [192.0.2.1] blocked using zen.spamhaus.org":                        ScopeSource,
+		"Client host [198.51.100.9] blocked using zen.spamhaus.org":                     ScopeDestination,
+		"Client host blocked using zen.spamhaus.org":                                    ScopeSource,
+		"host listed at dnsbl.example (127.0.0.2)":                                      ScopeSource,
+		"blocked using b.example; https://b.example/query/ip/192.0.2.1.":                ScopeSource,
+		"message relayed by 198.51.100.9 to 192.0.2.1 blocked using b.example":          ScopeSource,
+		"Client host [2001:db8::9] blocked using zen.spamhaus.org":                      ScopeDestination,
+		"Client host rejected: 4.7.28 our system 1.2.3 detected DNSBL listing at ab:cd": ScopeSource,
+	} {
+		v := ClassifyFrom(netip.MustParseAddr("::ffff:192.0.2.1"), 554, "5.7.1", text)
+		if v.Scope != want || v.Retry != (want == ScopeSource) {
+			t.Errorf("%s: %+v", text, v)
+		}
+	}
+	if v := ClassifyFrom(netip.Addr{}, 550, "5.1.1", "198.51.100.9 says: user unknown"); v.Class != InvalidRecipient {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestRulesAreReachableAndLowerCase(t *testing.T) {
 	for i, r := range genericRules {
 		if r.class == "" || r.scope == 0 {
@@ -122,6 +144,9 @@ func FuzzClassify(f *testing.F) {
 	f.Add(421, "...", "\x00\xff greylist")
 	f.Fuzz(func(t *testing.T, code int, enhanced, text string) {
 		v := Classify(code, enhanced, text)
+		if w := ClassifyFrom(netip.MustParseAddr("192.0.2.1"), code, enhanced, text); w.Class == "" || w.Retry && !v.Retry {
+			t.Fatalf("from a source: %+v, else %+v", w, v)
+		}
 		if v.Class == "" || v.Scope == 0 {
 			t.Fatalf("empty verdict %+v", v)
 		}
