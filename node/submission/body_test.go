@@ -90,6 +90,7 @@ func FuzzData(f *testing.F) {
 	srv := bareServer(f)
 	for _, m := range smuggles {
 		f.Add([]byte("a: b\r\n\r\nouter"+m.seq+"x\r\n.\r\nQUIT\r\n"), []byte{3})
+		f.Add([]byte("a: b\r\n\r\nouter\r\n"+m.seq+"x\r\n.\r\nQUIT\r\n"), []byte{0})
 	}
 	f.Add([]byte("a\r\r\n.\r\nrest"), []byte{0})
 	f.Add([]byte(".\r\n"), []byte{})

@@ -110,7 +110,7 @@ func fieldOf(name []byte) (field, fate) {
 		"x-yahoo-post-ip", "x-en-origip", "x-en-orighost", "x-mdremoteip", "x-mdhelolookup", "x-aol-ip",
 		"x-php-script", "x-php-originating-script", "x-php-originating-ip", "x-originating-host", "x-originating-client",
 		"x-ms-exchange-organization-originalclientipaddress", "x-ms-exchange-organization-originalserveripaddress",
-		"x-forefront-antispam-report", "x-received", "x-spam-relays-external", "x-greylist":
+		"received-spf", "authentication-results", "x-forefront-antispam-report", "x-received", "x-spam-relays-external", "x-greylist":
 		return fOther, goes
 	}
 	return fOther, stays

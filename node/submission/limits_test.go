@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -441,4 +442,19 @@ func TestNothingRunsOn(t *testing.T) {
 	r.dial()
 	r.close()
 	goleak.VerifyNone(t, before)
+}
+
+// A client that sends and never reads is not waited for.
+func TestClientThatNeverReads(t *testing.T) {
+	r := newRig(t, short(300*time.Millisecond), limited(func(l *Limits) { l.Commands = 1 << 30 }))
+	c := r.dial()
+	block := bytes.Repeat([]byte("NOOP\r\n"), 10_000)
+	_ = c.conn.SetWriteDeadline(time.Now().Add(15 * time.Second))
+	for {
+		if _, err := c.conn.Write(block); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("still waited for")
+		} else if err != nil {
+			return
+		}
+	}
 }
