@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // The demo's addresses. 127.0.0.1 and .2 are test points of DNSBLs, so sources
@@ -58,6 +59,7 @@ type demoTenant struct {
 type demoDir struct {
 	path  string
 	lock  *os.File
+	ports *os.File // held while ports are chosen but not yet taken; else nil
 	state demoState
 	retry string // the node's waits between attempts
 }
@@ -89,7 +91,36 @@ func openDemoDir(path string) (*demoDir, error) {
 	return d, nil
 }
 
-func (d *demoDir) close() { _ = d.lock.Close() }
+func (d *demoDir) close() {
+	d.portsTaken()
+	_ = d.lock.Close()
+}
+
+// portsTaken lets the next demo choose its ports.
+func (d *demoDir) portsTaken() {
+	if d.ports != nil {
+		_ = d.ports.Close()
+		d.ports = nil
+	}
+}
+
+// lockPorts keeps demos that start at the same time from choosing the same
+// ports. It is a courtesy: without the lock the choice is merely less sure.
+func (d *demoDir) lockPorts() {
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("postern-demo-ports.%d", os.Getuid()))
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return
+	}
+	for range 100 {
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			d.ports = f
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	_ = f.Close()
+}
 
 func (d *demoDir) file(parts ...string) string {
 	return filepath.Join(append([]string{d.path}, parts...)...)
@@ -98,6 +129,7 @@ func (d *demoDir) file(parts ...string) string {
 func (d *demoDir) load() error {
 	b, err := os.ReadFile(d.file("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
+		d.lockPorts()
 		if err := d.choosePorts(); err != nil {
 			return err
 		}

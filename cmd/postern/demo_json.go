@@ -93,6 +93,10 @@ func (d *demo) lookPlaces(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, t := range page.Items {
+		d.inQueue[t.Name] = 0
+		if t.Queued != nil {
+			d.inQueue[t.Name] = *t.Queued
+		}
 		at := d.places[t.Name]
 		was := at
 		at.home, at.owner, at.backup = t.Home.Node, t.Owner, ""

@@ -35,11 +35,12 @@ type demo struct {
 	token   string
 	api     *admin.Client
 
-	mu     sync.Mutex // guards what follows
-	node   *nodeProcess
-	places map[string]demoPlace // by tenant
-	stale  bool                 // demo.json says something else
-	queued int64                // recipients of people's mail in the queue
+	mu      sync.Mutex // guards what follows
+	node    *nodeProcess
+	places  map[string]demoPlace // by tenant
+	stale   bool                 // demo.json says something else
+	inQueue map[string]int       // recipients in the queue by tenant, background included
+	queued  int64                // recipients of people's mail in the queue
 }
 
 // demoPlace is where a tenant is now.
@@ -75,7 +76,7 @@ func (d *demo) run(ctx context.Context) error {
 // prepare makes everything that needs no process: certificates, configuration
 // and the pretend Internet's ports. taken is told of every mail that arrives.
 func (d *demo) prepare(taken func(*lab.Mail)) error {
-	d.places = map[string]demoPlace{}
+	d.places, d.inQueue = map[string]demoPlace{}, map[string]int{}
 	d.watched.mails = map[lab.Key]sentMail{}
 	d.mark = lab.NewRunID()
 	d.ledger = lab.NewLedger(ledgerMemory)
@@ -113,6 +114,11 @@ func (d *demo) closeLab() error {
 // live runs from the node's start to its end.
 func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 	defer d.api.Close()
+	watch, err := d.newMailWatch()
+	if err != nil {
+		return err
+	}
+	defer watch.log.Close()
 	n, err := startNode(d.config, d.logFile())
 	if err != nil {
 		return err
@@ -139,7 +145,7 @@ func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 			return nil
 		}
 	})
-	for _, part := range []func(context.Context) error{d.supervise, d.sendTraffic, d.watchMail, d.audit, d.follow, d.foot} {
+	for _, part := range []func(context.Context) error{d.supervise, d.sendTraffic, watch.run, d.audit, d.follow, d.foot} {
 		g.Go(func() error { return part(ctx) })
 	}
 	err = g.Wait()
@@ -152,6 +158,7 @@ func (d *demo) open(ctx context.Context, n *nodeProcess) error {
 	if err := n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin)); err != nil {
 		return err
 	}
+	d.dir.portsTaken()
 	if err := d.provision(ctx); err != nil {
 		return err
 	}

@@ -133,6 +133,9 @@ func (d *demo) welcome(pid int) {
 	say("  DNS %s   API http://%s (/messages, /mood, /dns)", d.lab.DNS(), d.lab.API())
 	say("state, log, CA (ca.pem), demo.json")
 	say("  %s", d.dir.path)
+	say("operator's verbs, such as postern tenant list, after")
+	say("  export POSTERN_API=http://%s", hostPort(p.Admin))
+	say("  export POSTERN_TOKEN_FILE=%s", d.dir.file(demoNode, "operator.token"))
 	say("")
 	say("%-17s %-33s %s", "username", "password", "leaves by; plan")
 	for i, t := range st.Tenants {

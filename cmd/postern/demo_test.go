@@ -180,7 +180,15 @@ func TestDemo(t *testing.T) {
 		}
 	}
 
-	t.Run("first message", func(t *testing.T) {
+	step := func(name string, do func(t *testing.T)) {
+		t.Run(name, func(t *testing.T) {
+			whole := r.t
+			r.t = t // waits fail the step they are in
+			defer func() { r.t = whole }()
+			do(t)
+		})
+	}
+	step("first message", func(t *testing.T) {
 		if err := r.send(n.Submission[0], first.Username, first.Password, "you@inbox.test"); err != nil {
 			t.Fatal(err)
 		}
@@ -188,25 +196,25 @@ func TestDemo(t *testing.T) {
 		r.waitLine(5*time.Second, "you@inbox.test: delivered from 127.77.1.11, EHLO out-1.relay.test, ")
 		t.Logf("told after %v", time.Since(sent).Round(time.Millisecond))
 	})
-	t.Run("greylisted", func(t *testing.T) {
+	step("greylisted", func(t *testing.T) {
 		if err := r.send(n.Submission[1], first.Username, first.Password, "you@grey.test"); err != nil {
 			t.Fatal(err)
 		}
 		r.waitLine(5*time.Second, "you@grey.test: not yet: 451 4.7.1 Greylisted, please come again; next try in ")
 	})
-	t.Run("bounced", func(t *testing.T) {
+	step("bounced", func(t *testing.T) {
 		if err := r.send(n.Submission[1], first.Username, first.Password, "you@nobody.test"); err != nil {
 			t.Fatal(err)
 		}
 		r.waitLine(5*time.Second, "you@nobody.test: bounced: 550 5.1.1 No such user here")
 	})
-	t.Run("wrong password", func(t *testing.T) {
+	step("wrong password", func(t *testing.T) {
 		err := r.send(n.Submission[0], first.Username, "not it", "you@inbox.test")
 		if err == nil || !strings.HasPrefix(err.Error(), "535 ") {
 			t.Errorf("got %v, want 535", err)
 		}
 	})
-	t.Run("small plan", func(t *testing.T) {
+	step("small plan", func(t *testing.T) {
 		var err error
 		sent := 0
 		for ; err == nil && sent < 20; sent++ {
@@ -216,7 +224,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("refused at message %d: %v; the plan has 10", sent, err)
 		}
 	})
-	t.Run("killed and started again", func(t *testing.T) { again(t, r, j) })
+	step("killed and started again", func(t *testing.T) { again(t, r, j) })
 }
 
 // again kills the node, ends the demo, and starts it anew in its directory.

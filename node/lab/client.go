@@ -214,6 +214,7 @@ func (c *client) send(from string, rcpts []string, text []byte) (sent, error) {
 }
 
 func (c *client) quit() {
+	c.timeout = min(c.timeout, time.Second)
 	_, _ = c.ask("QUIT")
 	_ = c.conn.Close()
 }

@@ -120,6 +120,9 @@ func orElse[T comparable](v *T, def T) {
 	}
 }
 
+// lastReplies is how long an ended load waits for replies on the way.
+const lastReplies = 2 * time.Second
+
 // session keeps one connection busy, opening a new one when it breaks.
 func (r *loadRun) session(ctx context.Context, i int) {
 	from := r.Senders[i%len(r.Senders)]
@@ -136,7 +139,9 @@ func (r *loadRun) session(ctx context.Context, i int) {
 			pause(ctx, r.Backoff)
 			continue
 		}
+		hurry := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Now().Add(lastReplies)) })
 		more := r.talk(ctx, c, from, body)
+		hurry()
 		c.quit()
 		if !more {
 			return
