@@ -28,7 +28,7 @@ func trivial(b *testing.B) netip.AddrPort {
 			go func() {
 				defer c.Close()
 				c.Write([]byte("220 x\r\n"))
-				buf, n := make([]byte, 1<<20), 0
+				buf, n := make([]byte, 128<<10), 0
 				for {
 					m, err := c.Read(buf[n:])
 					if err != nil {
