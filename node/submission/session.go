@@ -184,13 +184,19 @@ func (s *session) rcpt(tx *transaction, o *smtp.RcptOptions) error {
 	case paramTwice(params):
 		return errParamTwice
 	}
+	text := to.String()
+	for i := range tx.rcpts {
+		if tx.rcpts[i].Addr == text {
+			return nil // said twice, delivered and paid once
+		}
+	}
 	if _, most := s.srv.planLimits(tx.account); len(tx.rcpts) >= most {
 		return errTooManyRcpts
 	}
 	if err := tx.share.recipients(s.srv.hard, len(tx.rcpts)+1); err != nil {
 		return err
 	}
-	rc := queue.Rcpt{Addr: to.String(), Notify: notifyOf(o.Notify)}
+	rc := queue.Rcpt{Addr: text, Notify: notifyOf(o.Notify)}
 	if o.OriginalRecipient != "" {
 		if !printable(o.OriginalRecipient) {
 			return errRcptSyntax
