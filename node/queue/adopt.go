@@ -56,9 +56,10 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 		s.index.place(g, l)
 	}
 	s.index.ready += len(g.entries)
+	counts := g.counts
 	s.mu.Unlock()
 	s.poke()
-	s.cfg.Log.Info("tenant adopted", "tenant", t, "epoch", epoch, "messages", g.counts.Messages, "in_doubt", g.counts.InDoubt)
+	s.cfg.Log.Info("tenant adopted", "tenant", t, "epoch", epoch, "messages", counts.Messages, "in_doubt", counts.InDoubt)
 	return spent, nil
 }
 

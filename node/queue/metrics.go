@@ -41,5 +41,27 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_queue_free_bytes", Help: "Free octets on the queue's disk.",
 	}, func() float64 { return float64(s.disk.free.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_queue_in_doubt", Help: "Items started before a crash and never settled, still queued.",
+	}, func() float64 { return float64(s.sumCounts().InDoubt) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_queue_messages", Help: "Messages in the queues of the tenants owned here.",
+	}, func() float64 { return float64(s.sumCounts().Messages) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_queue_memory_bytes", Help: "Octets of messages kept in memory until they are settled.",
+	}, func() float64 { return float64(s.cached()) })
 	return m
+}
+
+func (s *Store) sumCounts() (c Counts) {
+	for _, n := range s.Count() {
+		c.Queued, c.Messages, c.InDoubt = c.Queued+n.Queued, c.Messages+n.Messages, c.InDoubt+n.InDoubt
+	}
+	return c
+}
+
+func (s *Store) cached() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index.cached
 }
