@@ -124,8 +124,11 @@ func (w *world) Trace(_ context.Context, id string) (*Trace, error) {
 }
 
 func (w *world) Show(ctx context.Context, id string) (*Message, error) {
-	if id == "9-9-9" {
+	switch id {
+	case "9-9-9":
 		return nil, errors.New("disk on fire in /secret/place")
+	case "8-8-8":
+		panic("a bug in /secret/place")
 	}
 	t, err := w.Trace(ctx, id)
 	if err != nil {

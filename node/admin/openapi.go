@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -112,6 +113,8 @@ func (s *Server) propose(ctx context.Context, k Keyed, op tenant.Op) ([]tenant.E
 	if err != nil {
 		return nil, nil, s.fail(ctx, "propose change", err)
 	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "change applied", attr("op", strings.TrimPrefix(fmt.Sprintf("%T", op), "tenant.")),
+		slog.Uint64("index", st.Index()))
 	return events, st, nil
 }
 

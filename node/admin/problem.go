@@ -104,6 +104,10 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	}
 	id := logID()
 	s.log.LogAttrs(ctx, levelError, "answer request", attr("doing", doing), attr("id", id), attr("err", err.Error()))
+	return internalFault(id)
+}
+
+func internalFault(id string) *Problem {
 	return problem(http.StatusInternalServerError, "look for "+id+" in the node's log", "internal fault %s", id)
 }
 

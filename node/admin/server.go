@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,7 +67,23 @@ func (s *Server) OpenAPI() ([]byte, error) { return s.api.OpenAPI().MarshalJSON(
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	defer s.survive(w, r)
 	s.mux.ServeHTTP(w, r)
+}
+
+// survive turns a panic into a logged fault and a plain answer: a fault of one
+// request must not be silent, nor end a node that has mail to send.
+func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	if fault == http.ErrAbortHandler { // the library's own way to cut a connection
+		panic(fault)
+	}
+	id := logID()
+	s.log.Error("request panicked", "id", id, "method", r.Method, "path", clip(r.URL.Path), "err", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	s.writeProblem(w, internalFault(id))
 }
 
 // Run listens and serves until ctx ends, then lets running requests finish for

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -64,11 +65,22 @@ func TestRefusals(t *testing.T) {
 // What a backend says in its own words stays in the log.
 func TestInnerFaultsStayInside(t *testing.T) {
 	w := newWorld(t)
-	w.mail["9-9-9"] = w.mail[idA]
-	s := newServer(t, w)
-	rec := tell(s, operatorToken, http.MethodGet, "/v1/queue/9-9-9", "")
-	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || !strings.Contains(rec.Body.String(), "internal fault") {
-		t.Fatalf("%d %s", rec.Code, rec.Body)
+	var log strings.Builder
+	cfg := w.config()
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"9-9-9", "8-8-8"} {
+		log.Reset()
+		rec := tell(s, operatorToken, http.MethodGet, "/v1/queue/"+id, "")
+		if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || !strings.Contains(rec.Body.String(), "internal fault") {
+			t.Fatalf("%d %s", rec.Code, rec.Body)
+		}
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "secret") {
+			t.Errorf("not in the log: %s", &log)
+		}
 	}
 	for err, want := range map[error]string{ErrUnavailable: "nothing was done", ErrUnknown: "same Idempotency-Key", context.DeadlineExceeded: "same Idempotency-Key"} {
 		w.propose = err
