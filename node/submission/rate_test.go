@@ -11,6 +11,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,4 +113,44 @@ func BenchmarkMessage(b *testing.B) {
 	if put != b.N {
 		b.Fatalf("%d put, want %d", put, b.N)
 	}
+}
+
+// TestRateTLS is the same over TLS with a login, on kept connections.
+func TestRateTLS(t *testing.T) {
+	if os.Getenv("POSTERN_SOAK") == "" {
+		t.Skip("set POSTERN_SOAK=1 to measure")
+	}
+	r := newRig(t, func(c *Config, _ *rig) { c.Log = slog.New(slog.DiscardHandler) })
+	r.notes.quiet.Store(true)
+	const sessions, each = 20, 1000
+	text := simple + strings.Repeat("A line of text as long as mail programs like to make them, 72 octets.\r\n", 70) + ".\r\n"
+	var clients []*client
+	for range sessions {
+		c := r.login(tUser)
+		_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
+		clients = append(clients, c)
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for _, c := range clients {
+		wg.Go(func() {
+			for range each {
+				c.send("MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nDATA\r\n")
+				for _, want := range []string{"250", "250", "354"} {
+					if got := c.reply(); !strings.HasPrefix(got, want) {
+						t.Errorf("got %q", got)
+						return
+					}
+				}
+				c.send(text)
+				if got := c.reply(); !strings.HasPrefix(got, "250") {
+					t.Errorf("got %q", got)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	fmt.Printf("accepted %d messages over TLS in %v: %.0f/s, client included\n", sessions*each, took.Round(time.Millisecond), sessions*each/took.Seconds())
 }
