@@ -85,7 +85,7 @@ func (c *courier) next() (job, bool) {
 	for {
 		now := time.Now()
 		s.mu.Lock()
-		if s.closing || c.evicted || now.Before(c.t.until) {
+		if s.closing || s.ctx.Err() != nil || c.evicted || now.Before(c.t.until) {
 			s.mu.Unlock()
 			return job{}, false
 		}
@@ -128,17 +128,18 @@ func (c *courier) next() (job, bool) {
 // called with mu held and returns without it.
 func (c *courier) rest() bool {
 	s := c.s
-	if c.sess == nil || s.closing {
+	if c.sess == nil || s.closing || s.ctx.Err() != nil {
 		s.mu.Unlock()
 		return false
+	}
+	if b := c.t.budget; b.full() && s.needed(b, c.t, time.Now()) {
+		s.mu.Unlock()
+		return false // another site of the provider waits for the place
 	}
 	c.waits = true
 	c.t.idle = append(c.t.idle, c)
 	c.t.budget.idle[c] = struct{}{}
 	s.idle[c] = struct{}{}
-	if b := c.t.budget; b.waiting.len() > 0 && b.full() && b.evicting < b.waiting.len() {
-		b.evicting += s.evict(b.idle)
-	}
 	s.mu.Unlock()
 	c.timer.Reset(s.cfg.Idle)
 	select {
@@ -251,6 +252,11 @@ func (c *courier) connect(j job) (session, *hostError) {
 			p := sess.Peer()
 			sess.Close()
 			err = &hostError{Stage: stageTLS, Peer: p, Reply: queue.Reply{Enhanced: "4.7.10", Text: "the provider is known to offer TLS and did not"}}
+		}
+		if err == nil && s.ctx.Err() != nil {
+			// The end came while the session was opened and may have broken it.
+			sess.Close()
+			return nil, &hostError{Stage: stageConnect, Err: s.ctx.Err()}
 		}
 		if err == nil {
 			return sess, nil

@@ -174,11 +174,14 @@ func TestCrashBetweenDotAndSettle(t *testing.T) {
 }
 
 func TestShutdownLetsOpenDotsFinish(t *testing.T) {
-	open := make(chan struct{}, 100)
+	open := make(chan struct{}, 1)
 	resume := make(chan struct{})
 	c := startCrowd(t, &crowd{say: func(verb, _ string, _ int) string {
 		if verb == "DOT" {
-			open <- struct{}{}
+			select {
+			case open <- struct{}{}:
+			default:
+			}
 			<-resume
 		}
 		return ""

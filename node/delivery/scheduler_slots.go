@@ -20,7 +20,7 @@ func (s *scheduler) connect(r *ready, now time.Time) bool {
 		s.pending[b] = struct{}{}
 		s.nudge()
 		if b.full() && b.evicting < b.waiting.len() {
-			b.evicting += s.evict(b.idle)
+			b.evicting += s.evict(b.idle, t)
 		}
 		return false
 	}
@@ -28,7 +28,7 @@ func (s *scheduler) connect(r *ready, now time.Time) bool {
 		s.waiting.push(r.tenant, r)
 		r.inNode = true
 		if s.open >= s.cfg.MaxConns {
-			s.evict(s.idle)
+			s.evict(s.idle, t)
 		}
 		return false
 	}
@@ -52,10 +52,11 @@ func (s *scheduler) roomFor(t tenant.ID) bool {
 	return free > 0 && (s.opened[t] < free || s.opened[t] == 0)
 }
 
-// evict sends one idle session home to make room. It returns how many went.
-func (s *scheduler) evict(idle map[*courier]struct{}) int {
+// evict sends one idle session of another target home to make room for t. It
+// returns how many went.
+func (s *scheduler) evict(idle map[*courier]struct{}, t *target) int {
 	for c := range idle {
-		if c.evicted {
+		if c.evicted || c.t == t {
 			continue
 		}
 		c.evicted = true
@@ -63,6 +64,23 @@ func (s *scheduler) evict(idle map[*courier]struct{}) int {
 		return 1
 	}
 	return 0
+}
+
+// needed reports whether another target than t waits for a connection of b.
+// Those that no longer need one stop waiting.
+func (s *scheduler) needed(b *budget, t *target, now time.Time) bool {
+	for range b.waiting.len() {
+		r, _ := b.waiting.pop(anyone)
+		if r.empty() || !r.target.wants(now) {
+			r.inBudget = false
+			continue
+		}
+		b.waiting.push(r.tenant, r)
+		if r.target != t {
+			return true
+		}
+	}
+	return false
 }
 
 // grant passes free connections of a budget on to who waits, tenants in turn.
