@@ -34,16 +34,16 @@ type Config struct {
 func (c *Config) complete() error {
 	var problems []error
 	if c.Dir == "" {
-		problems = append(problems, errors.New("Dir is empty"))
+		problems = append(problems, errors.New("directory is empty"))
 	}
 	if c.Name == "" || len(c.Name) > maxName {
-		problems = append(problems, fmt.Errorf("Name has %d octets, not 1 to %d", len(c.Name), maxName))
+		problems = append(problems, fmt.Errorf("name has %d octets, not 1 to %d", len(c.Name), maxName))
 	}
 	if c.Fatal == nil {
-		problems = append(problems, errors.New("Fatal is missing"))
+		problems = append(problems, errors.New("way to end the process (Fatal) is missing"))
 	}
 	if c.HungWrite < 0 {
-		problems = append(problems, fmt.Errorf("HungWrite is %s", c.HungWrite))
+		problems = append(problems, fmt.Errorf("longest log write (HungWrite) is %s", c.HungWrite))
 	}
 	if c.HungWrite == 0 {
 		c.HungWrite = hungWrite

@@ -45,7 +45,7 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 		return refuse("domain %q is not known", clip(c.Name))
 	}
 	remove(d, &d.domains, c.Name)
-	d.emit(DomainChanged{c.Name})
+	d.emit(DomainChanged(c))
 	return nil
 }
 

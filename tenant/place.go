@@ -200,7 +200,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 	}
 	remove(d, &d.tenants, c.Tenant)
 	d.names = true
-	d.emit(TenantRemoved{c.Tenant})
+	d.emit(TenantRemoved(c))
 	return nil
 }
 
