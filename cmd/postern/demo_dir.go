@@ -169,22 +169,23 @@ func (d *demoDir) choosePorts() error {
 	return nil
 }
 
+// freePort takes the favourite, or the next in steps of ten. They all lie
+// below the ports that systems give to outgoing connections, so a port is still
+// free when its demo is resumed.
 func freePort(ip netip.Addr, like uint16, taken map[uint16]bool) (uint16, error) {
-	for _, try := range []uint16{like, 0, 0, 0, 0, 0} {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, try).String())
-		if err != nil {
-			if try == 0 {
-				return 0, fmt.Errorf("find free port: %w", err)
-			}
+	for step := range uint16(2000) {
+		port := like + 10*step
+		if taken[port] {
 			continue
 		}
-		a, ok := l.Addr().(*net.TCPAddr)
-		_ = l.Close()
-		if ok && !taken[uint16(a.Port)] {
-			return uint16(a.Port), nil
+		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, port).String())
+		if err != nil {
+			continue
 		}
+		_ = l.Close()
+		return port, nil
 	}
-	return 0, errors.New("find free port: none")
+	return 0, fmt.Errorf("find free port from %d on at %s: none", like, ip)
 }
 
 // secret reads a file of random hex, or makes it. Only its owner may read it.
