@@ -34,10 +34,10 @@ type Config struct {
 func (c *Config) complete() error {
 	var problems []error
 	if c.Dir == "" {
-		problems = append(problems, errors.New("directory is empty"))
+		problems = append(problems, errors.New("no directory (Dir)"))
 	}
 	if c.Name == "" || len(c.Name) > maxName {
-		problems = append(problems, fmt.Errorf("name has %d octets, not 1 to %d", len(c.Name), maxName))
+		problems = append(problems, fmt.Errorf("server name (Name) has %d octets, not 1 to %d", len(c.Name), maxName))
 	}
 	if c.Fatal == nil {
 		problems = append(problems, errors.New("way to end the process (Fatal) is missing"))
