@@ -27,6 +27,7 @@ import (
 //	header REGEXP        somewhere in the last one's header section
 //	noheader REGEXP      nowhere there
 //	hold|lift|drop USER  hold an account, lift that, take it away
+//	newpass USER         give an account a new password
 //	quota MAILS KIND     from now on no more than that; KIND is month or minute
 //	full                 the queue has no room
 func TestChats(t *testing.T) {
@@ -119,6 +120,10 @@ func (h *chat) world(verb, arg string) {
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: "spam"})
 	case "lift":
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID})
+	case "newpass":
+		password, secret := NewPassword()
+		h.r.pass[arg] = password
+		h.r.apply(tenant.SetAccount{Account: a.ID, Secret: &secret})
 	case "drop":
 		h.r.apply(tenant.RemoveAccount{Account: a.ID})
 	case "quota":

@@ -377,6 +377,9 @@ func TestShutdown(t *testing.T) {
 	body.expect("421 4.3.2", "behind it")
 	body.gone()
 	<-ended
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("ended after %v: somebody was not told", took)
+	}
 	if m := r.one(); m.body() != "last words\r\n" {
 		t.Errorf("kept %q", m.raw)
 	}
