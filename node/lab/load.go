@@ -3,12 +3,10 @@ package lab
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,69 +267,4 @@ func Record(l *Ledger, s *Submission) {
 	for i, r := range s.Rcpts {
 		l.Sent(KeyOf(s.UID, r), s.Body, s.Verdict[i])
 	}
-}
-
-// body makes messages of one size; only the first line differs.
-type body struct {
-	buf  []byte
-	fill []byte
-}
-
-func newBody(size int) *body {
-	const line = "The quick brown fox jumps over the lazy dog, and nobody minds it.\r\n"
-	n := max(0, size-400)/len(line) + 1
-	return &body{fill: []byte(strings.Repeat(line, n))}
-}
-
-// make writes s's message and notes its body's hash.
-func (b *body) make(s *Submission) []byte {
-	id := s.UID.String()
-	b.buf = b.buf[:0]
-	b.buf = fmt.Appendf(b.buf, "From: <%s>\r\nTo: <%s>\r\nSubject: load %s\r\nDate: %s\r\nMessage-ID: <%s@load.lab.test>\r\n%s: %s\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n",
-		s.From, s.Rcpts[0], id[16:], s.At.Format(time.RFC1123Z), id, UIDHeader, id)
-	head := len(b.buf)
-	b.buf = append(b.buf, "id: "...)
-	b.buf = append(b.buf, id...)
-	b.buf = append(b.buf, "\r\n"...)
-	b.buf = append(b.buf, b.fill...)
-	sum := sha256.Sum256(b.buf[head:])
-	s.Body = Hash(sum[:16])
-	return b.buf
-}
-
-// latencies is a histogram with eight steps to each power of two.
-type latencies struct {
-	n [64 * 8]atomic.Int64
-}
-
-func (h *latencies) add(d time.Duration) {
-	u := uint64(max(d, 1))
-	e := bits.Len64(u) - 1
-	frac := uint64(0)
-	if e >= 3 {
-		frac = u >> (e - 3) & 7
-	}
-	h.n[e*8+int(frac)].Add(1)
-}
-
-// quantile gives the upper edge of the step the q-th part falls in.
-func (h *latencies) quantile(q float64) time.Duration {
-	total := int64(0)
-	for i := range h.n {
-		total += h.n[i].Load()
-	}
-	if total == 0 {
-		return 0
-	}
-	want := int64(q*float64(total-1)) + 1
-	for i := range h.n {
-		if want -= h.n[i].Load(); want <= 0 {
-			e, frac := i/8, uint64(i%8)
-			if e < 3 {
-				return time.Duration(1) << (e + 1)
-			}
-			return time.Duration((8 + frac + 1) << (e - 3))
-		}
-	}
-	return 0
 }
