@@ -46,6 +46,8 @@ type Config struct {
 	Delivery struct {
 		Port  uint16          `yaml:"port"`  // of MX hosts [25]
 		Retry []time.Duration `yaml:"retry"` // waits after each attempt; the last one repeats
+		// AllowLoopback lets MX hosts live on this machine's loopback: for the lab.
+		AllowLoopback bool `yaml:"allow_loopback"`
 	} `yaml:"delivery"`
 
 	Queue struct {

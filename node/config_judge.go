@@ -40,6 +40,9 @@ func (c *Config) judge(at lines) []Finding {
 	if c.Delivery.Port == 0 {
 		j.bad("delivery.port", "25 is what mail servers listen on", "0 is no port")
 	}
+	if c.Delivery.AllowLoopback {
+		j.doubt("delivery.allow_loopback", "set it to false on a node that sends real mail", "recipients' domains may name services of this machine")
+	}
 	for i, d := range c.Delivery.Retry {
 		if d < time.Second || d > 7*24*time.Hour {
 			j.bad(fmt.Sprintf("delivery.retry[%d]", i), "write a time from 1s to 168h", "%s is no wait", d)

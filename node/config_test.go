@@ -48,7 +48,7 @@ func TestSampleParses(t *testing.T) {
 	}
 	_, at, _ := parseConfig(text)
 	for _, key := range []string{"name", "dir", "hostname", "bootstrap", "submission", "submission_tls", "tls.cert", "tls.key", "admin", "admin_tls", "metrics",
-		"operator_token_file", "secret_key_file", "resolvers", "delivery.port", "queue.free_floor", "log.level", "log.format"} {
+		"operator_token_file", "secret_key_file", "resolvers", "delivery.port", "delivery.allow_loopback", "queue.free_floor", "log.level", "log.format"} {
 		if at[key] == 0 {
 			t.Errorf("the sample does not show %s", key)
 		}

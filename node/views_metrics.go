@@ -7,8 +7,8 @@ import (
 // queueGauges shows the queue's numbers by tenant. They are read when asked
 // for: the store keeps them up to date anyway.
 type queueGauges struct {
-	views                     *views
-	queued, messages, oneCopy *prometheus.Desc
+	views           *views
+	queued, oneCopy *prometheus.Desc
 }
 
 func newQueueGauges(v *views) *queueGauges {
@@ -16,17 +16,15 @@ func newQueueGauges(v *views) *queueGauges {
 		return prometheus.NewDesc(name, help, []string{"tenant"}, nil)
 	}
 	return &queueGauges{
-		views:    v,
-		queued:   gauge("postern_queued", "Recipients of kept messages without an outcome."),
-		messages: gauge("postern_queued_messages", "Kept messages with such recipients."),
-		oneCopy:  gauge("postern_one_copy", "Of those messages, the ones no second node keeps."),
+		views:   v,
+		queued:  gauge("postern_queued", "Recipients of kept messages without an outcome."),
+		oneCopy: gauge("postern_one_copy", "Kept messages that no second node keeps."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (g *queueGauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.queued
-	ch <- g.messages
 	ch <- g.oneCopy
 }
 
@@ -39,8 +37,7 @@ func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 		if t == nil {
 			continue
 		}
-		for desc, n := range map[*prometheus.Desc]int{g.queued: c.Queued, g.messages: c.Messages, g.oneCopy: c.Messages} {
-			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), t.Name)
-		}
+		ch <- prometheus.MustNewConstMetric(g.queued, prometheus.GaugeValue, float64(c.Queued), t.Name)
+		ch <- prometheus.MustNewConstMetric(g.oneCopy, prometheus.GaugeValue, float64(c.Messages), t.Name) // a cluster of one keeps one
 	}
 }

@@ -86,6 +86,17 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 	s.writeProblem(w, internalFault(id))
 }
 
+// Close gives back listeners that Run was never asked to serve.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.cfg.Listener, s.cfg.MetricsListener} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Run listens and serves until ctx ends, then lets running requests finish for
 // five seconds.
 func (s *Server) Run(ctx context.Context) error {
