@@ -6,11 +6,21 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"postern/tenant"
 )
+
+// cpu is what the process used so far, in user and system time.
+func cpu() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
 
 func benchStore(b *testing.B) *Store {
 	return testStore(b, nil, func(c *Config) { c.Dir = b.TempDir() })
@@ -119,6 +129,7 @@ func BenchmarkPipeline(b *testing.B) {
 	done := make(chan error, 1)
 	b.ReportAllocs()
 	b.ResetTimer()
+	used := cpu()
 	go func() { done <- drain(s, b.N, true) }()
 	var n atomic.Int64
 	b.SetParallelism(10)
@@ -135,6 +146,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.Error(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(float64((cpu()-used).Microseconds())/float64(b.N), "cpu-us/msg")
 	m := s.db.Metrics()
 	b.ReportMetric(float64(m.WAL.BytesWritten)/float64(b.N), "walB/msg")
 	b.ReportMetric(float64(m.Levels[0].TableBytesFlushed+m.Levels[0].BlobBytesFlushed)/float64(b.N), "flushB/msg")

@@ -301,7 +301,7 @@ func TestReportsArePutWithTheSettlement(t *testing.T) {
 	env.From = ""
 	settle(t, s, Settlement{Item: it, Outcomes: outcomes(it, Bounced), Reports: []Notice{{Envelope: env, Body: report}}})
 	it = takeOne(t, s)
-	if it.Envelope.Kind != Report || it.Envelope.From != "" || it.ID.Seq != 2 || !bytes.Equal(readBody(t, s, it.ID), report) {
+	if it.Envelope.Kind != Report || it.Envelope.From != "" || it.ID.Seq != 3 || !bytes.Equal(readBody(t, s, it.ID), report) {
 		t.Fatalf("report %+v", it)
 	}
 	deliver(t, s, it)
@@ -408,5 +408,71 @@ func TestParkedLaneWaits(t *testing.T) {
 	}
 	if items, more, err := s.Take(lanes[0], 1); len(items) != 1 || !more || err != nil {
 		t.Fatalf("Take 1 of 2: %v %v %v", items, more, err)
+	}
+}
+
+// TestLogHasNoGaps: every put, start and settlement has a number of its own,
+// and together they are 1, 2, 3…
+func TestLogHasNoGaps(t *testing.T) {
+	mem := vfs.NewMem()
+	s := testStore(t, mem, nil)
+	adopt(t, s, 1, 4)
+	seen := map[uint64]string{}
+	note := func(seq uint64, what string) {
+		t.Helper()
+		if old, twice := seen[seq]; twice {
+			t.Fatalf("%d is %s and %s", seq, old, what)
+		}
+		seen[seq] = what
+	}
+	for range 5 {
+		note(put(t, s, 1, []byte("x"), envelope("u@d.test", "v@e.test")).Seq, "put")
+		it := takeOne(t, s)
+		if err := s.Start(it); err != nil {
+			t.Fatal(err)
+		}
+		if it.Envelope.Kind == Report {
+			note(it.ID.Seq, "report")
+		}
+		env := *envelope("a@sender.test")
+		settle(t, s, Settlement{Item: it, Outcomes: outcomes(it, Bounced), Reports: []Notice{{Envelope: env}}})
+	}
+	list, err := s.List(Filter{Tenant: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		if m.Envelope.Kind == Report {
+			note(m.ID.Seq, "report")
+		}
+	}
+	err = s.each([]byte{tabOutcome}, []byte{tabOutcome + 1}, func(_, p []byte) (bool, error) {
+		x, err := readTraced(p)
+		if err == nil && x.epoch == 4 {
+			note(x.seq, "settlement")
+		}
+		return true, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := mem.UnsafeGetFileDataBuffer(s.starts.cur.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+startSize <= len(b); i += startSize {
+		var r startRecord
+		if !r.decode(b[i:i+startSize]) || r.epoch != 4 {
+			t.Fatalf("start %d: %+v", i/startSize, r)
+		}
+		note(r.logSeq, "start")
+	}
+	for seq := uint64(1); seq <= 20; seq++ {
+		if seen[seq] == "" {
+			t.Errorf("no %d", seq)
+		}
+	}
+	if len(seen) != 20 {
+		t.Errorf("%d records: %v", len(seen), seen)
 	}
 }

@@ -35,6 +35,7 @@ type ending struct {
 	tell func(error)
 
 	// what became of it
+	seq     uint64 // its place in the tenant's log
 	err     error
 	next    *dueAt
 	last    bool // the message ended
@@ -216,6 +217,10 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	g, e, m := op.log, op.e, op.e.msg
 	s.mu.Lock()
 	stale := s.index.logs[g.tenant] != g
+	if !stale {
+		g.seq++
+		op.seq = g.seq
+	}
 	s.mu.Unlock()
 	if stale {
 		return ErrStale

@@ -40,6 +40,8 @@ const maxDialogue = 16 << 10
 // tracedItem is what is kept of one settlement.
 type tracedItem struct {
 	env      *Envelope // with the last one of a message
+	epoch    uint64    // of the settlement, with seq its place in the tenant's log
+	seq      uint64
 	at       time.Time
 	domain   string
 	attempt  Attempt // zero At: none was made (cancelled)
@@ -59,6 +61,7 @@ func writeTrace(b *pebble.Batch, op *ending, rev uint32, now int64) {
 		v[0] = 1
 		v = appendEnvelope(v, m.head.env)
 	}
+	v = binary.AppendUvarint(binary.AppendUvarint(v, op.log.epoch), op.seq)
 	v = binary.AppendVarint(v, now)
 	v = putString(v, m.head.domains[at.n])
 	v = appendAttempt(v, &x.Attempt)
@@ -83,6 +86,7 @@ func readTraced(b []byte) (*tracedItem, error) {
 	if r.byte() == 1 {
 		t.env = readEnvelope(r)
 	}
+	t.epoch, t.seq = r.uint(), r.uint()
 	t.at, t.domain, t.attempt = r.time(), r.string(), readAttempt(r)
 	n := r.count()
 	for i := 0; i < n && !r.bad; i++ {
