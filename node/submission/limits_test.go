@@ -2,16 +2,20 @@ package submission
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"postern/tenant"
 )
 
 func short(idle time.Duration) rigOption {
@@ -459,5 +463,34 @@ func TestClientThatNeverReads(t *testing.T) {
 		} else if err != nil {
 			return
 		}
+	}
+}
+
+// A panic ends one connection, is logged as an error, and keeps nothing.
+func TestPanicEndsOneConnection(t *testing.T) {
+	var armed atomic.Bool
+	armed.Store(true)
+	r := newRig(t, func(c *Config, _ *rig) {
+		c.MayAnswer = func(context.Context, tenant.ID, uint64) error {
+			if armed.Load() {
+				panic("pretended bug")
+			}
+			return nil
+		}
+	})
+	c, other := r.byNet(), r.byNet()
+	c.envelope("mail@shop.test", "a@example.test")
+	c.message("DATA", simple, "421 4.0.0")
+	c.gone()
+	r.quota.settled(t)
+	eventually(t, "panic logged", func() bool {
+		log := r.logs.String()
+		return strings.Contains(log, "level=ERROR") && strings.Contains(log, "pretended bug")
+	})
+	armed.Store(false)
+	other.envelope("mail@shop.test", "a@example.test")
+	other.message("DATA", simple, "250")
+	if n := len(r.kept()); n != 1 {
+		t.Errorf("%d kept", n)
 	}
 }

@@ -2,8 +2,10 @@ package submission
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"postern/node/queue"
@@ -50,7 +52,16 @@ func (m mailLog) panicked(client netip.Addr, what any, stack []byte) {
 	m.l.Error("connection panicked", "client", client, "panic", what, "stack", string(stack))
 }
 
-// Printf and Println take what the command engine has to say.
-func (m mailLog) Printf(format string, v ...any) { m.l.Debug("engine", "text", sprintf(format, v...)) }
+// Printf and Println take what the command engine has to say: panics that it
+// caught, and what connections ended with, which the wire knows better.
+func (m mailLog) Printf(format string, v ...any) {
+	if strings.HasPrefix(format, "panic") {
+		m.l.Error("connection panicked", "text", fmt.Sprintf(format, v...))
+		return
+	}
+	m.l.Debug("engine", "text", fmt.Sprintf(format, v...))
+}
 
-func (m mailLog) Println(v ...any) { m.l.Debug("engine", "text", sprintln(v...)) }
+func (m mailLog) Println(v ...any) {
+	m.l.Debug("engine", "text", strings.TrimSpace(fmt.Sprintln(v...)))
+}

@@ -2,7 +2,6 @@ package submission
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +43,3 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	return m, nil
 }
-
-func sprintf(format string, v ...any) string { return fmt.Sprintf(format, v...) }
-
-func sprintln(v ...any) string { return strings.TrimSpace(fmt.Sprintln(v...)) }

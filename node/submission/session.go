@@ -130,9 +130,6 @@ func (s *session) mail(t *tenant.Tenant, a *tenant.Account, o *smtp.MailOptions)
 	if o.Size > maxSize {
 		return errTooLarge
 	}
-	if err := s.srv.cfg.Ready(); err != nil {
-		return errNotReady
-	}
 	if err := s.srv.store.Full(); err != nil {
 		return err
 	}
