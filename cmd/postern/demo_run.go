@@ -213,7 +213,11 @@ func (d *demo) supervise(ctx context.Context) error {
 			return nil
 		case <-n.ended:
 		}
-		d.screen.say("node %s (pid %d) has ended: %v", demoNode, n.pid, n.err)
+		how := "exit status 0"
+		if n.err != nil {
+			how = n.err.Error()
+		}
+		d.screen.say("node %s (pid %d) has ended: %s", demoNode, n.pid, how)
 		d.setNode(nil)
 		if err := d.writeJSON(ctx); err != nil {
 			return err
