@@ -191,87 +191,6 @@ func (s *scheduler) notIdle(c *courier) {
 	}
 }
 
-// open opens the session for its first item. When it cannot, the item is put
-// off (or back) and the target left alone.
-func (c *courier) open(j job) bool {
-	s, began := c.s, time.Now()
-	sess, fault := c.connect(j)
-	now := time.Now()
-	if sess == nil && fault == nil {
-		s.relocate(j, now)
-		return false
-	}
-	if fault == nil {
-		c.sess, c.sent = sess, 0
-		p := sess.Peer()
-		c.where.host, c.where.addr, c.where.tls = p.Host, p.Addr.String(), p.TLS
-		s.mu.Lock()
-		c.t.greeted, c.t.failures = true, 0
-		s.grow(c.t, now)
-		s.mu.Unlock()
-		return true
-	}
-	if s.ctx.Err() != nil {
-		s.putBack(j, now) // the node stops; nobody failed
-		return false
-	}
-	if s.learnCap(c.t, now) {
-		s.putBack(j, now)
-		return false
-	}
-	if fault.Ours {
-		s.cfg.Log.Error("source address cannot be used", "source", c.where.source, "err", fault.Err)
-	}
-	a := c.trace(j.item, began, now)
-	a.Host, a.Dialogue = fault.Peer.Host, fault.Dialogue
-	if fault.Peer.Addr.IsValid() {
-		a.Addr = fault.Peer.Addr.String()
-	}
-	s.unreachable(c.t, j, a, fault.Reply, fault.Ours, now)
-	return false
-}
-
-// connect dials the site's hosts in order until one greets. It gives neither a
-// session nor a fault when the domain has moved to another site.
-func (c *courier) connect(j job) (session, *hostError) {
-	s := c.s
-	s.mu.Lock()
-	src, found := c.t.source, c.t.site
-	s.mu.Unlock()
-	c.where = place{source: src.Addr.String(), ehlo: src.EHLO}
-	if found = s.fresh(found, j.item.Lane.Domain); found == nil {
-		return nil, nil
-	}
-	last := &hostError{Stage: stageConnect, Reply: queue.Reply{Enhanced: "4.4.1", Text: "no host of the destination can be reached from this source"}}
-	for _, h := range found.Hosts {
-		if h.Addrs = sameFamily(h.Addrs, src.Addr.Is4()); len(h.Addrs) == 0 || !s.borrow(c, h) {
-			continue
-		}
-		sess, err := s.dial.Dial(s.ctx, src.Addr, src.EHLO, h)
-		if err == nil && c.t.budget.limits.TLS && sess.Peer().TLS == "" {
-			p := sess.Peer()
-			sess.Close()
-			err = &hostError{Stage: stageTLS, Peer: p, Reply: queue.Reply{Enhanced: "4.7.10", Text: "the provider is known to offer TLS and did not"}}
-		}
-		if err == nil && s.ctx.Err() != nil {
-			// The end came while the session was opened and may have broken it.
-			sess.Close()
-			return nil, &hostError{Stage: stageConnect, Err: s.ctx.Err()}
-		}
-		if err == nil {
-			return sess, nil
-		}
-		last = asHostError(err)
-		s.mu.Lock()
-		s.release(c)
-		s.mu.Unlock()
-		if last.Ours || s.ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, last
-}
-
 // attempt makes one transaction and settles what came of it.
 func (c *courier) attempt(j job) {
 	s, it := c.s, j.item
@@ -329,4 +248,30 @@ func (s *scheduler) beforeDot(j job, source tenant.SourceID) error {
 	ctx, cancel := context.WithTimeout(s.hard, leaseWait)
 	defer cancel()
 	return s.cfg.MayDot(ctx, j.item.ID.Tenant, j.stand.epoch)
+}
+
+// rcptsOf lists the recipients an item still has.
+func rcptsOf(it *queue.Item) []queue.Rcpt {
+	if len(it.Rcpts) == len(it.Envelope.Rcpts) {
+		return it.Envelope.Rcpts
+	}
+	list := make([]queue.Rcpt, len(it.Rcpts))
+	for i, n := range it.Rcpts {
+		list[i] = it.Envelope.Rcpts[n]
+	}
+	return list
+}
+
+// staleSession reports whether a session was closed by the far end rather than
+// this message refused.
+func staleSession(res result) bool {
+	if res.Err != nil {
+		return true
+	}
+	for _, r := range res.Replies {
+		if r.Code != 421 {
+			return false
+		}
+	}
+	return true
 }

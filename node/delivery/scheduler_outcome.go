@@ -1,9 +1,7 @@
 package delivery
 
 import (
-	"context"
 	"errors"
-	"net/netip"
 	"time"
 
 	"postern/node/queue"
@@ -210,98 +208,6 @@ func (s *scheduler) bodyLost(j job, err error, now time.Time) {
 	s.settle(j.item, a, allOf(j.item, queue.Deferred, reply, s.terms(j.item, now)), subject{})
 }
 
-// settle writes down what came of an item, with the notice it calls for.
-func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about subject) {
-	st := s.cfg.State()
-	now := a.At.Add(a.Took)
-	x := queue.Settlement{Item: it, Attempt: a, Outcomes: v.outcomes, Next: v.next}
-	x.Delayed = v.deferred > 0 && !it.Delayed && now.Sub(it.Envelope.Arrived) >= s.cfg.DelayAfter
-	if v.ended > 0 || x.Delayed || v.delivered > 0 && wantsSuccess(it) {
-		about.item, about.outcomes, about.now = it, v.outcomes, now
-		about.delay, about.until = x.Delayed, deadline(st, it.Envelope)
-		n, err := s.notice(st, about)
-		if err != nil {
-			s.cfg.Log.Error("compose notice failed", "msg", it.ID.String(), "err", err)
-		}
-		if n != nil {
-			x.Reports = []queue.Notice{*n}
-		}
-	}
-	// When the disk falls behind, couriers wait here: what is sent and not yet
-	// settled is what a crash would put in doubt.
-	s.settling <- struct{}{}
-	s.ledger.Settle(x, func(err error) {
-		defer func() { <-s.settling }()
-		s.settled(x, v, err)
-	})
-}
-
-// settled counts, logs and shows a settlement once it is durable. It is called
-// by the store and takes no lock of ours.
-func (s *scheduler) settled(x queue.Settlement, v verdict, err error) {
-	if err != nil {
-		s.cfg.Log.Error("settle attempt failed", "msg", x.Item.ID.String(), "err", err)
-		return
-	}
-	n := s.tally(x.Item.ID.Tenant)
-	if v.delivered > 0 {
-		n.delivered.Add(float64(v.delivered))
-		s.m.latency.Observe(x.Attempt.At.Add(x.Attempt.Took).Sub(x.Item.Envelope.Arrived).Seconds())
-	}
-	if v.ended > 0 {
-		n.bounced.Add(float64(v.ended))
-		n.expired.Add(float64(v.expired))
-	}
-	if v.deferred > 0 {
-		n.deferred.Add(float64(v.deferred))
-	}
-	s.log.settled(x)
-	if s.cfg.Observe != nil {
-		s.cfg.Observe(Event{Item: x.Item, Attempt: x.Attempt, Outcomes: x.Outcomes})
-	}
-}
-
-// fresh resolves a site again whose addresses are no longer to be trusted; nil
-// when the domain has moved to another site. A failure keeps the old addresses:
-// dead DNS must not be able to stop a running flow.
-func (s *scheduler) fresh(found *site, domain string) *site {
-	if time.Now().Before(found.Until) {
-		return found
-	}
-	route := s.cfg.State().RouteFor(domain)
-	if (route != nil) != found.Route {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, lookupFor)
-	defer cancel()
-	again, _ := s.lookUp(ctx, domain, route)
-	switch {
-	case again == nil:
-		return found
-	case again.Key != found.Key:
-		return nil
-	}
-	return again
-}
-
-// relocate gives an item back whose domain has moved, and places its lane anew.
-func (s *scheduler) relocate(j job, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.lanes[j.item.Lane]
-	if l == nil || l.loading || s.closing {
-		if l != nil {
-			l.recall = true
-		}
-		s.giveBack(j.item, now)
-		return
-	}
-	s.spool.GiveBack(j.item)
-	s.empty(l)
-	l.more = true
-	s.admit(l, now)
-}
-
 // keepPlace is when an item that waits for its destination, not for a time of
 // its own, is due again: where it stood in its lane.
 func keepPlace(it *queue.Item) time.Time { return it.Due.Add(time.Second) }
@@ -325,57 +231,4 @@ func (s *scheduler) tellDelay(t *target, j job, now time.Time) bool {
 	a := queue.Attempt{N: it.Attempts + 1, At: now, Dialogue: "not tried: the destination rests"}
 	s.settle(it, a, v, subject{})
 	return true
-}
-
-func wantsSuccess(it *queue.Item) bool {
-	for _, i := range it.Rcpts {
-		if it.Envelope.Rcpts[i].Notify&queue.NotifySuccess != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// rcptsOf lists the recipients an item still has.
-func rcptsOf(it *queue.Item) []queue.Rcpt {
-	if len(it.Rcpts) == len(it.Envelope.Rcpts) {
-		return it.Envelope.Rcpts
-	}
-	list := make([]queue.Rcpt, len(it.Rcpts))
-	for i, n := range it.Rcpts {
-		list[i] = it.Envelope.Rcpts[n]
-	}
-	return list
-}
-
-// sameFamily keeps the addresses a source can reach at all.
-func sameFamily(list []netip.Addr, four bool) []netip.Addr {
-	kept := make([]netip.Addr, 0, len(list))
-	for _, a := range list {
-		if a.Unmap().Is4() == four {
-			kept = append(kept, a)
-		}
-	}
-	return kept
-}
-
-// staleSession reports whether a session was closed by the far end rather than
-// this message refused.
-func staleSession(res result) bool {
-	if res.Err != nil {
-		return true
-	}
-	for _, r := range res.Replies {
-		if r.Code != 421 {
-			return false
-		}
-	}
-	return true
-}
-
-func asHostError(err error) *hostError {
-	if h, ok := errors.AsType[*hostError](err); ok {
-		return h
-	}
-	return &hostError{Stage: stageConnect, Reply: queue.Reply{Enhanced: "4.4.1", Text: "connection failed"}, Err: err}
 }
