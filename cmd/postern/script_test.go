@@ -124,7 +124,8 @@ func putMail(ts *testscript.TestScript, _ bool, args []string) {
 		Outcomes: []admin.Outcome{},
 		Attempts: []admin.Attempt{{N: 1, At: at, Millis: 41.2, Domain: domain, Source: "192.0.2.10", EHLO: "out-10.relay.test", Host: "mx1." + domain, Addr: "198.51.100.25:25",
 			TLS: "TLS1.3 TLS_AES_128_GCM_SHA256", Dialogue: "S: 220 mx1 ready\r\nC: EHLO out-10.relay.test\r\nS: 451 4.7.1 greylisted \x1b[31m" + strings.Repeat("x", 200) + "\r\n",
-			Outcomes: []admin.Outcome{{Rcpt: args[3], Result: "deferred", Reply: refusal, At: at}}}},
+			Outcomes: []admin.Outcome{{Rcpt: args[3], Result: "deferred", Reply: refusal, At: at}}},
+			{N: 2, At: at, Domain: domain, Dialogue: "look-up: no answer"}},
 	}
 }
 

@@ -80,7 +80,14 @@ func (a *app) attempt(x admin.Attempt) {
 	if x.Host != "" && !strings.HasPrefix(x.Addr, x.Host+":") {
 		to = x.Host + " " + x.Addr
 	}
-	a.paragraph("  ", fmt.Sprintf("from %s (EHLO %s) to %s, %s", x.Source, x.EHLO, to, by))
+	if to == "" { // it ended before a connection
+		to, by = "nowhere", "no host was reached"
+	}
+	if x.Source == "" {
+		a.paragraph("  ", by)
+	} else {
+		a.paragraph("  ", fmt.Sprintf("from %s (EHLO %s) to %s, %s", x.Source, x.EHLO, to, by))
+	}
 	for _, o := range x.Outcomes {
 		a.paragraph("  ", fmt.Sprintf("%s %s: %s", o.Rcpt, o.Result, replyText(o.Reply)))
 	}
