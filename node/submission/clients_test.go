@@ -152,6 +152,29 @@ func withPostfix(t *testing.T, r *rig, postfix string) {
 	if err != nil || os.Getuid() != 0 {
 		t.Skip("Postfix runs only as root here")
 	}
+	dir := postfixAt(t, r, owner.Uid)
+	etc := filepath.Join(dir, "etc")
+	run(t, "", postfix, "-c", etc, "start")
+	t.Cleanup(func() { run(t, "", postfix, "-c", etc, "stop") })
+	send := filepath.Join(filepath.Dir(postfix), "sendmail")
+	run(t, strings.ReplaceAll(real, "\r\n", "\n"), send, "-C", etc, "-f", "mail@shop.test", "-i", "a@example.test")
+	deadline := time.Now().Add(40 * time.Second)
+	for tick := time.NewTicker(20 * time.Millisecond); len(r.kept()) == 0; <-tick.C {
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(dir, "data", "log"))
+			t.Fatalf("nothing came\n%s\n%s", log, r.logs.String())
+		}
+	}
+	r.expectReal(t, 1, "ESMTPSA")
+	if raw := r.one().raw; strings.Contains(raw, "client.test (Postfix") || strings.Count(raw, "Received:") != 1 {
+		t.Errorf("kept %q", raw)
+	}
+}
+
+// postfixAt writes the configuration of an instance that does nothing but send
+// what it is given to the server.
+func postfixAt(t *testing.T, r *rig, owner string) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "postern-postfix-")
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +183,10 @@ func withPostfix(t *testing.T, r *rig, postfix string) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	uid, _ := strconv.Atoi(owner.Uid)
+	uid, err := strconv.Atoi(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range []string{"etc", "spool", "data"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -209,20 +235,5 @@ error     unix  - - n - - error
 retry     unix  - - n - - error
 scache    unix  - - n - 1 scache
 `)
-	etc := filepath.Join(dir, "etc")
-	run(t, "", postfix, "-c", etc, "start")
-	t.Cleanup(func() { run(t, "", postfix, "-c", etc, "stop") })
-	send := filepath.Join(filepath.Dir(postfix), "sendmail")
-	run(t, strings.ReplaceAll(real, "\r\n", "\n"), send, "-C", etc, "-f", "mail@shop.test", "-i", "a@example.test")
-	deadline := time.Now().Add(40 * time.Second)
-	for tick := time.NewTicker(20 * time.Millisecond); len(r.kept()) == 0; <-tick.C {
-		if time.Now().After(deadline) {
-			log, _ := os.ReadFile(filepath.Join(dir, "data", "log"))
-			t.Fatalf("nothing came\n%s\n%s", log, r.logs.String())
-		}
-	}
-	r.expectReal(t, 1, "ESMTPSA")
-	if raw := r.one().raw; strings.Contains(raw, "client.test (Postfix") || strings.Count(raw, "Received:") != 1 {
-		t.Errorf("kept %q", raw)
-	}
+	return dir
 }
