@@ -13,9 +13,11 @@ import (
 
 // Adopt takes over a tenant's log under epoch: from now on Put, Take, Start and
 // Settle work for it, older epochs' messages included. It returns what the logs
-// of lower epochs spent in total, to be committed before anything is spent. An
-// epoch at or below one adopted before, also before a restart, is ErrStale:
-// sequences start at 1 in each, so it would write keys again.
+// of lower epochs spent in total, to be committed before anything is spent.
+//
+// An epoch below one adopted before is ErrStale, and so is one in which an
+// earlier process wrote something: sequences start at 1 in each epoch. One that
+// was adopted and not used may be adopted again.
 func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	if err := s.broken(); err != nil {
 		return nil, err
@@ -23,19 +25,32 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	s.owning.Lock()
 	defer s.owning.Unlock()
 	s.mu.Lock()
-	old := s.index.logs[t]
+	old, past := s.index.logs[t], s.index.past[t]
 	s.mu.Unlock()
-	if old != nil && epoch > old.epoch {
+	if old != nil {
+		if epoch < old.epoch {
+			return nil, ErrStale
+		}
 		if err := s.release(old); err != nil {
 			return nil, err
 		}
+		past = old
 	}
-	if err := s.raiseFence(t, epoch); err != nil {
+	fences, err := s.fences(t)
+	if err != nil {
 		return nil, err
 	}
+	again := past != nil && past.epoch == epoch
+	if past != nil && epoch < past.epoch || !again && len(fences) > 0 && fences[len(fences)-1] >= epoch {
+		return nil, ErrStale
+	}
 	g := &tlog{
-		tenant: t, epoch: epoch, day: dayOf(s.now()),
+		tenant: t, epoch: epoch, fences: fences,
 		entries: map[shareKey]*entry{}, msgs: map[ID]*message{}, lanes: map[Lane]*lane{},
+	}
+	if again { // its numbers go on
+		g.seq, g.day = past.seq, past.day
+		g.open.Store(past.open.Load())
 	}
 	spent, err := s.spentBelow(t, epoch)
 	if err != nil {
@@ -63,28 +78,43 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	return spent, nil
 }
 
-// raiseFence makes epoch the tenant's durably, and starts its first day.
-func (s *Store) raiseFence(t tenant.ID, epoch uint64) error {
+// fences lists the epochs in which the tenant's log was written here.
+func (s *Store) fences(t tenant.ID) (epochs []uint64, err error) {
 	prefix := tenantPrefix(nil, tabFence, t)
-	var olds [][]byte
-	err := s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
-		if binary.BigEndian.Uint64(k[9:]) >= epoch {
-			return false, ErrStale
-		}
-		olds = append(olds, bytes.Clone(k))
+	err = s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
+		epochs = append(epochs, binary.BigEndian.Uint64(k[9:]))
 		return true, nil
 	})
-	if err != nil {
-		return err
+	return epochs, err
+}
+
+// openEpoch notes durably, before the first number of an epoch is used, that it
+// is, and starts its first day.
+func (s *Store) openEpoch(g *tlog) error {
+	if g.open.Load() {
+		return nil
+	}
+	g.opening.Lock()
+	defer g.opening.Unlock()
+	if g.open.Load() {
+		return nil
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	for _, k := range olds {
-		_ = b.SingleDelete(k, nil)
+	for _, e := range g.fences {
+		_ = b.SingleDelete(fenceKey(nil, g.tenant, e), nil)
 	}
-	setFramed(b, fenceKey(nil, t, epoch), nil, nil)
-	setFramed(b, dayKey(nil, t, epoch, dayOf(s.now())), be64(nil, 1), nil)
-	return s.commit(b)
+	day := dayOf(s.now())
+	setFramed(b, fenceKey(nil, g.tenant, g.epoch), nil, nil)
+	setFramed(b, dayKey(nil, g.tenant, g.epoch, day), be64(nil, 1), nil)
+	if err := s.commit(b); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	g.day = max(g.day, day)
+	s.mu.Unlock()
+	g.open.Store(true)
+	return nil
 }
 
 // each calls f for every key of a range until it gives false or an error. The

@@ -403,3 +403,46 @@ func TestCallsAfterCloseFail(t *testing.T) {
 		}
 	}
 }
+
+// TestUnusedEpochIsAdoptedAgain: a node that dies, or whose command is lost,
+// between Adopt and the cluster's word tries the same epoch again.
+func TestUnusedEpochIsAdoptedAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	s := testStore(t, fs, nil)
+	adopt(t, s, 1, 3)
+	adopt(t, s, 1, 3)
+	if err := s.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = testStore(t, fs, nil)
+	watchKeys(t, s)
+	adopt(t, s, 1, 3)
+	if id := put(t, s, 1, []byte("x"), envelope("u@d.test")); id.Seq != 1 {
+		t.Fatalf("id %v", id)
+	}
+	// In the same process its numbers go on.
+	if err := s.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Adopt(1, 2); !errors.Is(err, ErrStale) {
+		t.Fatalf("Adopt of a lower epoch: %v", err)
+	}
+	adopt(t, s, 1, 3)
+	if id := put(t, s, 1, []byte("x"), envelope("u@d.test")); id.Seq != 2 {
+		t.Fatalf("id %v", id)
+	}
+	if n := s.Count()[1]; n.Messages != 2 {
+		t.Fatalf("counts %+v", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = testStore(t, fs, nil)
+	if _, err := s.Adopt(1, 3); !errors.Is(err, ErrStale) {
+		t.Fatalf("Adopt of a used epoch: %v", err)
+	}
+	adopt(t, s, 1, 4)
+}

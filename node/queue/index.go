@@ -3,6 +3,8 @@ package queue
 import (
 	"container/heap"
 	"math"
+	"sync"
+	"sync/atomic"
 
 	"postern/tenant"
 )
@@ -144,6 +146,9 @@ type tlog struct {
 	putting int           // puts under way
 	closing bool          // being released: no new puts
 	quiet   chan struct{} // closed when closing and none is under way
+	open    atomic.Bool   // the fence of this epoch is on disk
+	opening sync.Mutex    // one openEpoch at a time
+	fences  []uint64      // of earlier epochs, to go with it
 	ends    uint64        // ended items of messages with several, to notice one while reading
 }
 
@@ -151,6 +156,7 @@ type tlog struct {
 // store's mutex guards it.
 type index struct {
 	logs   map[tenant.ID]*tlog
+	past   map[tenant.ID]*tlog // the last one released; only its numbers are used
 	heap   laneHeap
 	cached int64 // cost of messages that hold their bytes
 	ready  int   // entries in ready heaps
@@ -251,5 +257,7 @@ func (x *index) removeLog(g *tlog) (bufs []*buffer) {
 		}
 	}
 	delete(x.logs, g.tenant)
+	g.entries, g.msgs, g.lanes = nil, nil, nil
+	x.past[g.tenant] = g
 	return bufs
 }

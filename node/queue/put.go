@@ -122,6 +122,9 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 	p := &putting{head: h, buf: w.buf, spend: spend}
 	b := w.s.db.NewBatchWithSize(len(w.buf.bytes()) + 1024)
 	defer b.Close()
+	if err := w.s.openEpoch(w.log); err != nil {
+		return ID{}, err
+	}
 	if err := w.s.beginPut(w.log, p); err != nil {
 		return ID{}, err
 	}

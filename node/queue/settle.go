@@ -215,6 +215,9 @@ func (s *Store) settleAll(ops []*ending) {
 // writeEnding puts what one settlement changes into the batch.
 func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) error {
 	g, e, m := op.log, op.e, op.e.msg
+	if err := s.openEpoch(g); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	stale := s.index.logs[g.tenant] != g
 	if !stale {

@@ -166,7 +166,15 @@ func (s *Store) Start(it *Item) error {
 	}
 	s.mu.Lock()
 	g, e := s.index.leased(it)
+	s.mu.Unlock()
 	if e == nil {
+		return ErrStale
+	}
+	if err := s.openEpoch(g); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if g, e = s.index.leased(it); e == nil { // released meanwhile
 		s.mu.Unlock()
 		return ErrStale
 	}

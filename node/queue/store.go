@@ -106,7 +106,7 @@ func New(cfg Config) (*Store, error) {
 		cfg:    cfg,
 		fs:     cfg.FS,
 		limits: defaultLimits,
-		index:  index{logs: map[tenant.ID]*tlog{}},
+		index:  index{logs: map[tenant.ID]*tlog{}, past: map[tenant.ID]*tlog{}},
 		wake:   make(chan struct{}, 1),
 		dead:   make(chan struct{}),
 	}

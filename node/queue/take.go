@@ -251,6 +251,10 @@ func (s *Store) fill(g *tlog, e *entry) *Item {
 			s.mu.Unlock()
 			continue // what was read of its other items may be old
 		}
+		if m.refs == 0 && m.buf != nil && s.index.cached > s.limits.cached {
+			m.buf.release() // Body reads it again when its turn comes
+			m.buf, m.cost = nil, cacheCost(m.head, nil)
+		}
 		s.attach(g, e, m, sh)
 		s.mu.Unlock()
 		return e.item
