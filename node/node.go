@@ -65,13 +65,14 @@ func (n *Node) close() error {
 	for _, l := range n.ports {
 		errs = append(errs, l.Close())
 	}
+	if n.admin != nil {
+		errs = append(errs, n.admin.Close())
+	}
 	if n.queue != nil {
 		errs = append(errs, n.queue.Close())
 	}
 	if n.cluster != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		errs = append(errs, n.cluster.Run(ctx)) // a Run that ends at once closes its stores
+		errs = append(errs, n.cluster.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -108,7 +109,8 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayAct,
 		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
-		Log: opt.Log, Registerer: reg,
+		AllowLoopback: n.cfg.Delivery.AllowLoopback,
+		Log:           opt.Log, Registerer: reg,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)

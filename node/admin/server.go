@@ -168,17 +168,23 @@ func (s *Server) plainRoutes() {
 	})
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	metrics := s.metrics()
-	s.mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc("GET /metrics", s.operatorOnly(metrics))
+	s.profileRoutes()
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		s.writeProblem(w, problem(http.StatusNotFound, "see /openapi.json for what there is", "no such path or method"))
+	})
+}
+
+// operatorOnly guards what is no part of the API but needs its token.
+func (s *Server) operatorOnly(h http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if who, ok := s.identify(r.Header.Get("Authorization")); !ok || !who.operator {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="postern"`)
 			s.writeProblem(w, noToken())
 			return
 		}
-		metrics.ServeHTTP(w, r)
-	})
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		s.writeProblem(w, problem(http.StatusNotFound, "see /openapi.json for what there is", "no such path or method"))
-	})
+		h.ServeHTTP(w, r)
+	}
 }
 
 // metrics serves the given Gatherer; OpenMetrics carries exemplars and units,

@@ -193,6 +193,9 @@ func TestStatusAndReadiness(t *testing.T) {
 func TestMetricsNeedTheOperator(t *testing.T) {
 	s := newServer(t, newWorld(t))
 	for _, token := range []string{"", tokenA} {
+		if rec := tell(s, token, http.MethodGet, "/debug/pprof/cmdline", ""); rec.Code == 200 {
+			t.Errorf("profiles are shown to %q", token)
+		}
 		if rec := tell(s, token, http.MethodGet, "/metrics", ""); rec.Code != 401 {
 			t.Errorf("%q: %d", token, rec.Code)
 		}
