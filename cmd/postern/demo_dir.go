@@ -11,8 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
-	"time"
 )
 
 // The demo's addresses. 127.0.0.1 and .2 are test points of DNSBLs, so sources
@@ -59,7 +59,7 @@ type demoTenant struct {
 type demoDir struct {
 	path  string
 	lock  *os.File
-	ports *os.File // held while ports are chosen but not yet taken; else nil
+	ports []*os.File // locks that keep other demos off this one's ports
 	state demoState
 	retry string // the node's waits between attempts
 }
@@ -92,34 +92,30 @@ func openDemoDir(path string) (*demoDir, error) {
 }
 
 func (d *demoDir) close() {
-	d.portsTaken()
+	for _, f := range d.ports {
+		_ = f.Close()
+	}
 	_ = d.lock.Close()
 }
 
-// portsTaken lets the next demo choose its ports.
-func (d *demoDir) portsTaken() {
-	if d.ports != nil {
-		_ = d.ports.Close()
-		d.ports = nil
+// reserve keeps other demos off a port for as long as this one lives: a node
+// that was killed must find its ports free when it comes back. False means
+// that another demo has it. Where locks cannot be had there are none.
+func (d *demoDir) reserve(port uint16) bool {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("postern-demo-ports.%d", os.Getuid()))
+	if os.MkdirAll(dir, 0o700) != nil {
+		return true
 	}
-}
-
-// lockPorts keeps demos that start at the same time from choosing the same
-// ports. It is a courtesy: without the lock the choice is merely less sure.
-func (d *demoDir) lockPorts() {
-	name := filepath.Join(os.TempDir(), fmt.Sprintf("postern-demo-ports.%d", os.Getuid()))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(int(port))), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return
+		return true
 	}
-	for range 100 {
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			d.ports = f
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		_ = f.Close()
+		return false
 	}
-	_ = f.Close()
+	d.ports = append(d.ports, f)
+	return true
 }
 
 func (d *demoDir) file(parts ...string) string {
@@ -129,7 +125,6 @@ func (d *demoDir) file(parts ...string) string {
 func (d *demoDir) load() error {
 	b, err := os.ReadFile(d.file("state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		d.lockPorts()
 		if err := d.choosePorts(); err != nil {
 			return err
 		}
@@ -141,6 +136,12 @@ func (d *demoDir) load() error {
 	if err := json.Unmarshal(b, &d.state); err != nil {
 		return fmt.Errorf("read demo state %s: %w", d.file("state.json"), err)
 	}
+	p := d.state.Ports
+	for _, port := range []uint16{p.Submission, p.Submission2, p.SubmissionTLS, p.Admin, p.Metrics, p.DNS, p.MX, p.LabAPI} {
+		if !d.reserve(port) {
+			return fmt.Errorf("take the demo's ports: %d belongs to another running demo", port)
+		}
+	}
 	return nil
 }
 
@@ -150,7 +151,6 @@ func (d *demoDir) save() error { return writeJSON(d.file("state.json"), d.state)
 // one demo are those of the next.
 func (d *demoDir) choosePorts() error {
 	p := &d.state.Ports
-	taken := map[uint16]bool{}
 	for _, c := range []struct {
 		to   *uint16
 		ip   netip.Addr
@@ -160,11 +160,11 @@ func (d *demoDir) choosePorts() error {
 		{&p.Admin, demoHost, 8025}, {&p.Metrics, demoHost, 9025},
 		{&p.DNS, demoLab, 5300}, {&p.LabAPI, demoLab, 8078}, {&p.MX, demoInbox, 2500},
 	} {
-		port, err := freePort(c.ip, c.like, taken)
+		port, err := d.freePort(c.ip, c.like)
 		if err != nil {
 			return err
 		}
-		taken[port], *c.to = true, port
+		*c.to = port
 	}
 	return nil
 }
@@ -172,18 +172,17 @@ func (d *demoDir) choosePorts() error {
 // freePort takes the favourite, or the next in steps of ten. They all lie
 // below the ports that systems give to outgoing connections, so a port is still
 // free when its demo is resumed.
-func freePort(ip netip.Addr, like uint16, taken map[uint16]bool) (uint16, error) {
+func (d *demoDir) freePort(ip netip.Addr, like uint16) (uint16, error) {
 	for step := range uint16(2000) {
 		port := like + 10*step
-		if taken[port] {
-			continue
-		}
 		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, port).String())
 		if err != nil {
 			continue
 		}
 		_ = l.Close()
-		return port, nil
+		if d.reserve(port) {
+			return port, nil
+		}
 	}
 	return 0, fmt.Errorf("find free port from %d on at %s: none", like, ip)
 }

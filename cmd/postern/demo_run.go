@@ -158,7 +158,6 @@ func (d *demo) open(ctx context.Context, n *nodeProcess) error {
 	if err := n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin)); err != nil {
 		return err
 	}
-	d.dir.portsTaken()
 	if err := d.provision(ctx); err != nil {
 		return err
 	}

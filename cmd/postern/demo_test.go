@@ -331,6 +331,31 @@ func TestDemoDirIsForOneDemo(t *testing.T) {
 	}
 }
 
+func TestDemosKeepOffEachOthersPorts(t *testing.T) {
+	a, err := openDemoDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := openDemoDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	// Neither has taken a port yet, and still they differ.
+	if x, y := a.state.Ports, b.state.Ports; x.Submission == y.Submission || x.Admin == y.Admin || x.MX == y.MX {
+		t.Errorf("ports %+v and %+v", x, y)
+	}
+	a.close()
+	again, err := openDemoDir(a.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	if again.state.Ports != a.state.Ports {
+		t.Errorf("ports %+v, were %+v", again.state.Ports, a.state.Ports)
+	}
+}
+
 func TestDemoTellsTheEnd(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	out := admin.Outcome{Rcpt: "a@b.test", Result: "delivered"}
