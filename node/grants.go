@@ -27,7 +27,10 @@ const (
 	shortFor = time.Second
 )
 
-var errNotOwned = errors.New("tenant is not owned here")
+var (
+	errNotOwned = errors.New("tenant is not owned here")
+	errNoGrant  = errors.New("no answer to a request for quota in time")
+)
 
 // grants spends the quota this node was granted and renews it in time. It is
 // the local half of the escrow: tenant decides how much, grants only counts.
@@ -159,8 +162,7 @@ func (r *reservation) Release() {
 
 // take reserves need of one purse, waiting for a renewal when it is empty.
 func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64, need tenant.Amount) error {
-	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
-	defer cancel()
+	var late <-chan time.Time // made only when there is something to wait for
 	for {
 		g.mu.Lock()
 		p := g.purses[k]
@@ -189,8 +191,15 @@ func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64
 		case g.kick <- struct{}{}:
 		default:
 		}
+		if late == nil {
+			timer := time.NewTimer(grantTimeout)
+			defer timer.Stop()
+			late = timer.C
+		}
 		select {
 		case <-renewed:
+		case <-late:
+			return errNoGrant
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -166,6 +166,9 @@ func (n *Node) propose(ctx context.Context, op tenant.Op) ([]tenant.Event, error
 const answerWait = 20 * time.Second
 
 func (n *Node) mayAnswer(ctx context.Context, t tenant.ID, epoch uint64) error {
+	if n.owned.epoch(t) == epoch { // the usual case needs no timer
+		return n.cluster.MayAct(ctx, t, epoch)
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	return n.owned.MayAct(ctx, t, epoch)

@@ -129,7 +129,7 @@ func (w *mailWatch) read() error {
 
 var (
 	logAccount = regexp.MustCompile(`\baccount"?[=:]"?([^" ,]+)`)
-	logMessage = regexp.MustCompile(`\bmsg"?[=:]"?([0-9]+-[0-9]+-[0-9]+)\b`)
+	logMessage = regexp.MustCompile(`\bid"?[=:]"?([0-9]+-[0-9]+-[0-9]+)\b`)
 )
 
 // line looks for a person's message; the background's accounts are no news.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -39,7 +37,8 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLog(a.err, cfg.Log.Level, cfg.Log.Format)
+	log, flush := newLog(a.err, cfg.Log.Level, cfg.Log.Format)
+	defer flush()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // from the first signal on, the second one ends the process
@@ -58,16 +57,6 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	log.Info("node ended", "node", cfg.Name)
 	return nil
-}
-
-func newLog(w io.Writer, level, format string) *slog.Logger {
-	var l slog.Level
-	_ = l.UnmarshalText([]byte(level)) // ReadConfig let only known words through
-	opt := &slog.HandlerOptions{Level: l}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt))
-	}
-	return slog.New(slog.NewTextHandler(w, opt))
 }
 
 func (a *app) check(ctx context.Context) error {

@@ -6,10 +6,29 @@ import (
 	"time"
 
 	"postern/node/queue"
+	"postern/tenant"
 )
 
 // mailLog is the log operators search: one line an event, the keys constant.
-type mailLog struct{ log *slog.Logger }
+// A message's key is id, because msg is slog's own.
+type mailLog struct {
+	log   *slog.Logger
+	state func() *tenant.State // for names
+}
+
+// names are what operators call a tenant and an account; numbers stand for
+// what was removed meanwhile.
+func (m mailLog) names(l queue.Lane) (slog.Attr, slog.Attr) {
+	st := m.state()
+	t, a := slog.Uint64("tenant", uint64(l.Tenant)), slog.Uint64("account", uint64(l.Account))
+	if known := st.Tenant(l.Tenant); known != nil {
+		t = slog.String("tenant", known.Name)
+	}
+	if known := st.Account(l.Account); known != nil {
+		a = slog.String("account", known.Username)
+	}
+	return t, a
+}
 
 // event writes one line for one recipient's outcome.
 func (m mailLog) event(what string, x queue.Settlement, o queue.Outcome, level slog.Level) {
@@ -18,10 +37,10 @@ func (m mailLog) event(what string, x queue.Settlement, o queue.Outcome, level s
 		return
 	}
 	it, a := x.Item, &x.Attempt
+	owner, account := m.names(it.Lane)
 	m.log.LogAttrs(ctx, level, what,
-		slog.Uint64("tenant", uint64(it.ID.Tenant)),
-		slog.Uint64("account", uint64(it.Lane.Account)),
-		slog.String("msg", it.ID.String()),
+		owner, account,
+		slog.String("id", it.ID.String()),
 		slog.String("rcpt", it.Envelope.Rcpts[o.Rcpt].Addr),
 		slog.String("source", a.Source),
 		slog.String("ehlo", a.EHLO),

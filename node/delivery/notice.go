@@ -167,7 +167,7 @@ func (s *scheduler) notice(st *tenant.State, x subject) (*queue.Notice, error) {
 	original, err := s.original(x.item.ID, full)
 	if err != nil {
 		// A notice without the message is better than none.
-		s.cfg.Log.Error("read message for its notice failed", "msg", x.item.ID.String(), "err", err)
+		s.cfg.Log.Error("read message for its notice failed", "id", x.item.ID.String(), "err", err)
 		original, full = nil, false
 	}
 	id, err := messageID(host)

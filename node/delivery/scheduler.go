@@ -95,7 +95,7 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 	}
 	return &scheduler{
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
-		m: m, log: mailLog{cfg.Log},
+		m: m, log: mailLog{cfg.Log, cfg.State},
 		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
 		nudged: make(chan struct{}, 1), settling: make(chan struct{}, maxSettling),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},

@@ -196,7 +196,7 @@ func (s *scheduler) refused(j job, why error, now time.Time) {
 
 // bodyLost puts an item off whose bytes cannot be read: our own fault.
 func (s *scheduler) bodyLost(j job, err error, now time.Time) {
-	s.cfg.Log.Error("read message body failed", "msg", j.item.ID.String(), "err", err)
+	s.cfg.Log.Error("read message body failed", "id", j.item.ID.String(), "err", err)
 	if errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrFailed) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -15,7 +15,7 @@ func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about sub
 		about.delay, about.until = x.Delayed, deadline(st, it.Envelope)
 		n, err := s.notice(st, about)
 		if err != nil {
-			s.cfg.Log.Error("compose notice failed", "msg", it.ID.String(), "err", err)
+			s.cfg.Log.Error("compose notice failed", "id", it.ID.String(), "err", err)
 		}
 		if n != nil {
 			x.Reports = []queue.Notice{*n}
@@ -34,7 +34,7 @@ func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about sub
 // by the store and takes no lock of ours.
 func (s *scheduler) settled(x queue.Settlement, v verdict, err error) {
 	if err != nil {
-		s.cfg.Log.Error("settle attempt failed", "msg", x.Item.ID.String(), "err", err)
+		s.cfg.Log.Error("settle attempt failed", "id", x.Item.ID.String(), "err", err)
 		return
 	}
 	n := s.tally(x.Item.ID.Tenant)

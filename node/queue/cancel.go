@@ -207,7 +207,7 @@ func (s *Store) purgeLane(l Lane, items bool) (total int, err error) {
 				continue
 			}
 			if err != nil {
-				s.cfg.Log.Error("queued message unreadable; left alone", "msg", id.String(), "err", err)
+				s.cfg.Log.Error("queued message unreadable; left alone", "id", id.String(), "err", err)
 				continue
 			}
 			e, err := s.reserve(g, id, h, at.n)

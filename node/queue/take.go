@@ -234,7 +234,7 @@ func (s *Store) fill(g *tlog, e *entry) *Item {
 			e.phase = phaseBroken
 			s.mu.Unlock()
 			s.metrics.corrupt.Inc()
-			s.cfg.Log.Error("queued message unreadable; left alone", "msg", id.String(), "err", err)
+			s.cfg.Log.Error("queued message unreadable; left alone", "id", id.String(), "err", err)
 			return nil
 		}
 		if have := g.msgs[id]; have != nil {

@@ -19,7 +19,7 @@ type mailLog struct{ l *slog.Logger }
 func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id string, e *queue.Envelope, tls string, took time.Duration) {
 	// The one line that comes with every message: attributes cost less than pairs.
 	m.l.LogAttrs(context.Background(), slog.LevelInfo, "message accepted", slog.String("tenant", t.Name),
-		slog.String("account", a.Username), slog.String("msg", id), slog.String("from", e.From), slog.Int("rcpts", len(e.Rcpts)),
+		slog.String("account", a.Username), slog.String("id", id), slog.String("from", e.From), slog.Int("rcpts", len(e.Rcpts)),
 		slog.Int64("size", e.Size), slog.String("message_id", e.MessageID), slog.String("tls", tls), slog.Duration("took", took))
 }
 
