@@ -155,7 +155,8 @@ func inBubble(t *testing.T, change func(*Config), setUp func(w *world), test fun
 
 // pass lets pretended time pass and everything that is due happen.
 func (p *pretend) pass(d time.Duration) {
-	p.mu.Lock() // what the test read is before what happens now
+	p.mu.Lock()
+	_ = p.dials // what the test read is before what happens now
 	p.mu.Unlock()
 	time.Sleep(d)
 	synctest.Wait()

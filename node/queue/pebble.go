@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -86,7 +87,7 @@ func (s *Store) events() *pebble.EventListener {
 type pebbleLog struct{ s *Store }
 
 func (l pebbleLog) Infof(f string, a ...any) {
-	if l.s.cfg.Log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+	if l.s.cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
 		l.s.cfg.Log.Debug("pebble", "text", fmt.Sprintf(f, a...))
 	}
 }

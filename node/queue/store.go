@@ -113,6 +113,7 @@ func New(cfg Config) (*Store, error) {
 	if s.fs == nil {
 		s.fs = newPrivateFS(vfs.Default)
 	}
+	s.fs = markerFS{s.fs}
 	s.gate.empty = sync.NewCond(&s.gate.mu)
 	s.metrics = newMetrics(cfg.Registerer, s)
 	if err := s.open(); err != nil {

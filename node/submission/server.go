@@ -34,9 +34,8 @@ type Server struct {
 
 	hard    context.Context // ends when the last message must be given up
 	giveUp  context.CancelFunc
-	mu      sync.Mutex // guards wires and stopAt
+	mu      sync.Mutex // guards wires
 	wires   map[*wire]struct{}
-	stopAt  time.Time // zero while serving; then when what is left is cut
 	drained sync.WaitGroup
 }
 
