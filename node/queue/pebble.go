@@ -32,8 +32,8 @@ func (s *Store) options() *pebble.Options {
 		// A message that leaves within a memtable's life never reaches a table.
 		MemTableSize:                memtableSize,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		L0CompactionThreshold:       16,
+		L0StopWritesThreshold:       48,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Merger:                      sumMerger(),
 		Logger:                      pebbleLog{s},
