@@ -56,7 +56,7 @@ func (r *reply) line() string { return r.Error() + "\r\n" }
 
 // library is the reply in the form the command engine understands; it looks at
 // the concrete type and would show any other error's text to the client.
-func (r *reply) library() error {
+func (r *reply) engineError() error {
 	return &smtp.SMTPError{Code: r.code, EnhancedCode: smtp.EnhancedCode(r.enh), Message: r.text}
 }
 

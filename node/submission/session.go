@@ -240,7 +240,7 @@ func (s *session) Data(io.Reader) error {
 	}
 	s.w.commands = 0
 	s.srv.metrics.seconds.Observe(time.Since(b.ended).Seconds())
-	return refuse(250, [3]int{2, 0, 0}, "", "OK: queued as "+id).library()
+	return refuse(250, [3]int{2, 0, 0}, "", "OK: queued as "+id).engineError()
 }
 
 // said makes the engine's form of a reply, counts it and logs it.
@@ -250,7 +250,7 @@ func (s *session) said(t *tenant.Tenant, a *tenant.Account, r *reply) error {
 	}
 	s.srv.count(s.w, t, a, r)
 	s.w.hangUp = s.w.hangUp || r.close
-	return r.library()
+	return r.engineError()
 }
 
 // keepHeader is the largest memory for a header section that an idle session
