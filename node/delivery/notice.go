@@ -55,16 +55,14 @@ func notifyAs(n queue.Notify, o queue.Result, relayedDSN, delay bool) bounce.Act
 // noticeTo is where a notice about the message may go: its sender when that is
 // the tenant's own, else the account's reference address, else nowhere.
 func noticeTo(st *tenant.State, t tenant.ID, e *queue.Envelope) string {
-	if e.From == "" || e.Kind != queue.Submitted {
-		return ""
+	a := st.Account(e.Account)
+	if e.From == "" || e.Kind != queue.Submitted || a == nil {
+		return "" // a removed account's notices would not leave either
 	}
 	if _, domain, ok := cutAddress(e.From); ok && st.MaySendAs(t, domain) {
 		return e.From
 	}
-	if a := st.Account(e.Account); a != nil {
-		return a.Reference
-	}
-	return ""
+	return a.Reference
 }
 
 // cutAddress splits at the last @.

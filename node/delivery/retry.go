@@ -9,12 +9,12 @@ import (
 
 // defaultBackoff is how long a destination that cannot be reached is left alone.
 var defaultBackoff = []time.Duration{
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute,
-	20 * time.Minute, 30 * time.Minute, time.Hour,
+	5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour,
 }
 
 // throttled is how long a provider is left alone that said we send too much
-// (reputation facts §2.4); afterwards one connection, then one more at a time.
+// (large providers ask for this pace); afterwards one connection, then one more
+// at a time.
 const throttled = 10 * time.Minute
 
 // The default waits after an attempt: the first ones, then hourly up to a day

@@ -86,6 +86,10 @@ func (s *scheduler) admit(l *lane, now time.Time) {
 	delete(s.stopped, l)
 	delete(s.halted, l)
 	l.stand = s.view.of(s.cfg.State(), s.cfg.Node(), l.key)
+	if l.stand.removed && !s.closing {
+		s.put(l, s.removedTarget(l.key.Account), now)
+		return
+	}
 	if l.stand.why != "" || s.closing {
 		s.stopped[l] = struct{}{}
 		return
@@ -111,6 +115,11 @@ func (s *scheduler) place(l *lane, found *site, fault *routeError, now time.Time
 		l.site = found
 		t = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(now)), found)
 	}
+	s.put(l, t, now)
+}
+
+// put makes a lane wait at its target, in the store while the target rests.
+func (s *scheduler) put(l *lane, t *target, now time.Time) {
 	if now.Before(t.until) {
 		if _, ours := t.parked[l.key]; !ours {
 			s.park(l, t)

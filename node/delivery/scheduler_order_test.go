@@ -29,7 +29,7 @@ func TestFaultsOfTheDomain(t *testing.T) {
 			p.mu.Lock()
 			p.fault = nil
 			p.mu.Unlock()
-			p.pass(2 * time.Minute)
+			p.pass(6 * time.Minute)
 			if n := r.outcomes(); n[queue.Delivered] != 100 {
 				t.Errorf("outcomes %v, want 100 delivered once DNS works", n)
 			}
@@ -223,7 +223,7 @@ func TestADomainThatMovesTakesItsMailAlong(t *testing.T) {
 			p.mu.Lock()
 			p.sites["shop.test"] = siteOf("new.shop.test")
 			p.mu.Unlock()
-			p.pass(2 * time.Minute)
+			p.pass(6 * time.Minute)
 			if n := r.outcomes()[queue.Delivered]; n != 200 {
 				t.Errorf("%d delivered after the move, want 200", n)
 			}

@@ -13,6 +13,7 @@ type standing struct {
 	epoch   uint64
 	sources []*tenant.Source
 	why     string // why nothing may be attempted, or ""
+	removed bool   // the account is: its mail waits for its end
 }
 
 func (a standing) equal(b standing) bool {
@@ -51,7 +52,7 @@ func standingIn(st *tenant.State, node tenant.NodeID, t tenant.ID, a tenant.Acco
 	}
 	stand := standing{epoch: owner.Epoch}
 	if why := st.Stopped(a); why != "" {
-		stand.why = why
+		stand.why, stand.removed = why, st.Account(a) == nil
 		return stand
 	}
 	place := owner.Home

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"strconv"
 	"time"
 
 	"postern/node/queue"
@@ -70,7 +71,19 @@ func (s *scheduler) target(src *tenant.Source, found *site) *target {
 // faultTarget is where the mail of a domain without a site meets its end, or
 // waits for the next look-up.
 func (s *scheduler) faultTarget(domain string, fault *routeError) *target {
-	key := targetKey{site: "fault:" + domain}
+	return s.deadEnd("fault:"+domain, fault)
+}
+
+// removedTarget is where a removed account's mail waits for its end: it never
+// leaves any more, and it expires as if nothing could be reached.
+func (s *scheduler) removedTarget(a tenant.AccountID) *target {
+	return s.deadEnd("removed:"+strconv.FormatUint(uint64(a), 10), errRemoved)
+}
+
+var errRemoved = &routeError{Reply: queue.Reply{Enhanced: "4.7.0", Text: "the sending account was removed"}}
+
+func (s *scheduler) deadEnd(site string, fault *routeError) *target {
+	key := targetKey{site: site}
 	t := s.targets[key]
 	if t == nil {
 		t = &target{key: key, budget: s.budget(budgetKey{group: key.site}, providerOther, Limits{})}

@@ -32,13 +32,13 @@ type Config struct {
 	AllowLoopback bool
 	Retry         []time.Duration // waits after each attempt, the last one repeats [5m 15m 30m 1h... 4h]
 	// Backoff is how long a destination that cannot be reached is left alone,
-	// by the failures in a row; the last one repeats [1m 2m 5m 10m 20m 30m 1h,
-	// or Retry when that starts below a minute].
+	// by the failures in a row; the last one repeats [5m 10m 20m 30m 1h, or
+	// Retry when that starts sooner].
 	Backoff    []time.Duration
 	Idle       time.Duration // how long an open session waits for the next message [5 s]
 	DelayAfter time.Duration // age at which the sender is told of a delay [4 h]
 	MaxConns   int           // open connections of the whole node [2000]
-	Shaping    *Shaping      // provider table [built in, from reputation.md §5]
+	Shaping    *Shaping      // provider table [DefaultShaping]
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	// Observe, if set, is told of every settled attempt once it is durable
@@ -71,7 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if len(c.Backoff) == 0 {
 		c.Backoff = defaultBackoff
-		if len(c.Retry) > 0 && c.Retry[0] < time.Minute {
+		if len(c.Retry) > 0 && c.Retry[0] < defaultBackoff[0] {
 			c.Backoff = c.Retry
 		}
 	}

@@ -32,7 +32,7 @@ const (
 	providerRoute = "route"
 )
 
-// DefaultShaping is the built-in table (reputation facts §5): what large
+// DefaultShaping is the built-in table: what large
 // providers are known to accept from one address.
 func DefaultShaping() *Shaping {
 	of := func(name string, conns, messages int, tls bool, suffixes ...string) Provider {
