@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -26,6 +27,12 @@ type Options struct {
 	Log     *slog.Logger
 	Fatal   func(error) // ends the process at once; must not return
 	Version string
+	// FS holds the raft log and the queue [the disk]; tests pass one that can
+	// lose power. Keys and tokens are on the disk all the same.
+	FS vfs.FS
+	// Grace is how much later than the rest in-doubt mail is due after a crash
+	// [60 s].
+	Grace time.Duration
 }
 
 // Node is one running appliance.
@@ -45,8 +52,10 @@ type Node struct {
 // New opens the node's stores and ports and prepares its parts; Run starts
 // them. An error leaves nothing open.
 func New(cfg Config, opt Options) (*Node, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make state directory: %w", err)
+	if opt.FS == nil {
+		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make state directory: %w", err)
+		}
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -79,14 +88,14 @@ func (n *Node) close() error {
 
 func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	n.cluster, err = cluster.New(cluster.Config{
-		Dir: filepath.Join(n.cfg.Dir, "raft"), Name: n.cfg.Name, Bootstrap: n.cfg.Bootstrap,
+		Dir: filepath.Join(n.cfg.Dir, "raft"), FS: opt.FS, Name: n.cfg.Name, Bootstrap: n.cfg.Bootstrap,
 		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {
 		return fmt.Errorf("open cluster state: %w", err)
 	}
 	n.queue, err = queue.New(queue.Config{
-		Dir: filepath.Join(n.cfg.Dir, "queue"), FreeFloor: n.cfg.Queue.FreeFloor,
+		Dir: filepath.Join(n.cfg.Dir, "queue"), FS: opt.FS, FreeFloor: n.cfg.Queue.FreeFloor, Grace: opt.Grace,
 		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {

@@ -110,7 +110,8 @@ func checkImport(t *testing.T, name, imp string, rule []string) {
 	}
 	for lib, at := range homes {
 		if (imp == lib || strings.HasPrefix(imp, lib+"/")) && !slices.Contains(at, name) {
-			// The seam of the crash tests is part of the stores' Config.
+			// The seam of the crash tests is part of the stores' Config, and the
+			// node passes it on.
 			if path.Base(imp) == "vfs" {
 				continue
 			}
