@@ -26,6 +26,7 @@ type Tally struct {
 	Refused  int64 `json:"refused"`  // 5xx replies to MAIL, RCPT or the dot
 	Deferred int64 `json:"deferred"` // 4xx replies likewise
 	HungUp   int64 `json:"hung_up"`  // connections closed after the dot
+	Open     int64 `json:"open"`     // connections now
 }
 
 // exchanger serves one Exchanger. go-smtp is not used for it: the moods need
@@ -66,7 +67,11 @@ func listenExchanger(x Exchanger, port uint16, t *tls.Config, taken func(*Mail))
 }
 
 func (e *exchanger) tally() Tally {
+	e.mu.Lock()
+	open := int64(len(e.open))
+	e.mu.Unlock()
 	return Tally{
+		Open:  open,
 		Conns: e.conns.Load(), Taken: e.kept.Load(), Refused: e.refused.Load(),
 		Deferred: e.deferred.Load(), HungUp: e.hung.Load(),
 	}
