@@ -278,8 +278,15 @@ func (s *Store) release(g *tlog) error {
 	return <-done
 }
 
-// writeRelease keeps the starts that will be in doubt.
-func (s *Store) writeRelease(b *pebble.Batch, g *tlog) error {
+// writeRelease keeps the starts that will be in doubt: those whose settlement is
+// not in the same batch. One that comes later finds the log gone.
+func (s *Store) writeRelease(b *pebble.Batch, g *tlog, batch []*ending) error {
+	ended := map[*entry]bool{}
+	for _, op := range batch {
+		if op.stop == nil && op.err == nil {
+			ended[op.e] = true
+		}
+	}
 	type started struct {
 		id  ID
 		n   uint16
@@ -288,7 +295,7 @@ func (s *Store) writeRelease(b *pebble.Batch, g *tlog) error {
 	var list []started
 	s.mu.Lock()
 	for _, e := range g.entries {
-		if e.started != nil && e.phase == phaseLeased {
+		if e.started != nil && (e.phase == phaseLeased || e.phase == phaseSettled) && !ended[e] {
 			list = append(list, started{e.msg.id, e.at.n, e.at.rev})
 		}
 	}
@@ -309,6 +316,7 @@ func (s *Store) endRelease(g *tlog) (started []*startFile) {
 	for _, e := range g.entries {
 		if e.started != nil {
 			started = append(started, e.started)
+			e.started = nil
 		}
 	}
 	for _, buf := range s.index.removeLog(g) {

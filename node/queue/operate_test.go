@@ -381,6 +381,44 @@ func TestStartedAndNotSettledIsInDoubt(t *testing.T) {
 	}
 }
 
+// A settlement that the committer meets behind a release is lost; that its
+// message was started is not.
+func TestSettlementBehindAReleaseLeavesDoubt(t *testing.T) {
+	s := testStore(t, vfs.NewMem(), nil)
+	adopt(t, s, 1, 1)
+	put(t, s, 1, []byte("x"), envelope("u@a.test"))
+	put(t, s, 1, []byte("x"), envelope("u@a.test"))
+	var late, early *Item
+	late, early = takeOne(t, s), takeOne(t, s)
+	for _, it := range []*Item{late, early} {
+		if err := s.Start(it); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	g, e := s.index.leased(late)
+	_, e2 := s.index.leased(early)
+	e.phase, e2.phase = phaseSettled, phaseSettled
+	s.mu.Unlock()
+	told := func(error) {}
+	settled := func(it *Item, e *entry) *ending {
+		return &ending{x: Settlement{Item: it, Outcomes: outcomes(it, Delivered)}, log: g, e: e, tell: told}
+	}
+	// One batch with the release in front of a settlement, and a second one.
+	s.settleAll([]*ending{{stop: g, tell: told}, settled(early, e2)})
+	op := settled(late, e)
+	if s.settleAll([]*ending{op}); !errors.Is(op.err, ErrStale) {
+		t.Fatalf("settlement behind the release: %v", op.err)
+	}
+	if n := s.starts.cur.open; n != 0 {
+		t.Errorf("%d starts counted as open, want 0", n)
+	}
+	adopt(t, s, 1, 2)
+	if n := s.Count()[1]; n != (Counts{Queued: 1, Messages: 1, InDoubt: 1}) {
+		t.Errorf("counts %+v, want the late one in doubt", n)
+	}
+}
+
 func TestParkedLaneWaits(t *testing.T) {
 	c := newClock()
 	s := testStore(t, vfs.NewMem(), withClock(c))

@@ -187,11 +187,14 @@ func (s *Store) settleAll(ops []*ending) {
 	defer b.Close()
 	sums := map[*tlog]sum{}
 	for _, op := range ops {
-		if op.stop != nil {
-			op.err = s.writeRelease(b, op.stop)
-			continue
+		if op.stop == nil {
+			op.err = s.writeEnding(b, op, sums)
 		}
-		op.err = s.writeEnding(b, op, sums)
+	}
+	for _, op := range ops {
+		if op.stop != nil {
+			op.err = s.writeRelease(b, op.stop, ops)
+		}
 	}
 	var kb [16]byte
 	for g, v := range sums {
@@ -319,6 +322,7 @@ func (s *Store) forget(ops []*ending) {
 		g, e := op.log, op.e
 		if e.started != nil {
 			started = append(started, e.started)
+			e.started = nil // counted once, also where a release sees the entry
 		}
 		if op.last && e.msg.head.place == bodyChunk {
 			files = append(files, e.msg.head.chunk)
