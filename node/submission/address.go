@@ -156,7 +156,9 @@ func checkUTF8(s string, eai bool) error {
 		return errAddrSyntax
 	}
 	for _, r := range s {
-		if !unicode.IsGraphic(r) {
+		// Delivery and notices write nothing else: what passed here and not there
+		// would bounce untold.
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
 			return errAddrSyntax
 		}
 	}

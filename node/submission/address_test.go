@@ -43,6 +43,8 @@ func TestPath(t *testing.T) {
 		{"<a@Bücher.test>", true, "a@xn--bcher-kva.test"},
 		{"<a@bücher.test>", false, errAddrUTF8.Error()},
 		{"<a\u0085@x.test>", true, errAddrSyntax.Error()},
+		{"<a\u00a0b@x.test>", true, errAddrSyntax.Error()}, // a space that cannot be seen
+		{"<a\ufffdb@x.test>", true, errAddrSyntax.Error()}, // what is left of damaged text
 		{"<a\xff@x.test>", true, errAddrSyntax.Error()},
 		{"<@b.test:a@x.test>", false, errAddrRoute.Error()},
 		{"<" + strings.Repeat("a", 64) + "@x.test>", false, strings.Repeat("a", 64) + "@x.test"},
