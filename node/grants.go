@@ -287,7 +287,9 @@ func (g *grants) wants(round bool) []tenant.Want {
 				Account: k.account, Window: k.window, Epoch: p.epoch, Spent: p.spent,
 				Need: p.reserved.Plus(p.waiting).Plus(ahead),
 			})
-		case round && now.After(k.window.End()) && p.reserved.IsZero():
+		case round && now.After(k.window.End().Add(2*grantTimeout)) && p.reserved.IsZero():
+			// Not sooner: who began before the edge may still wait, and a purse
+			// made anew would not know what was spent of its grant.
 			delete(g.purses, k)
 		}
 		p.waiting = tenant.Amount{}

@@ -276,3 +276,38 @@ func TestNewEpochStartsEmpty(t *testing.T) {
 		}
 	})
 }
+
+// A transaction that began right before the month's end must not find a purse
+// that forgot what was spent.
+func TestAMonthsEndSellsNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a := newWorld(t, tenant.Plan{MailsPerMonth: 10})
+		g := w.grants()
+		month := tenant.WindowAt(tenant.Month, time.Now())
+		time.Sleep(time.Until(month.End().Add(-time.Hour)))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- g.Run(ctx) }()
+		for range 10 {
+			if err := spendOne(t, g, a, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Until(month.End().Add(5 * time.Second)))
+		tn := w.state().TenantByName("shoes")
+		k := purseKey{a, month}
+		if err := g.take(ctx, k, tn.ID, tn.Epoch, tenant.Amount{Mails: 1}); err == nil {
+			t.Error("the eleventh of ten e-mails was let through")
+		}
+		time.Sleep(time.Minute)
+		g.mu.Lock()
+		if g.purses[k] != nil {
+			t.Error("the purse of the old month is kept for ever")
+		}
+		g.mu.Unlock()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
