@@ -30,6 +30,7 @@ const (
 var (
 	errNotOwned = errors.New("tenant is not owned here")
 	errNoGrant  = errors.New("no answer to a request for quota in time")
+	errPassed   = errors.New("window of the reservation has passed")
 )
 
 // grants spends the quota this node was granted and renews it in time. It is
@@ -85,7 +86,11 @@ func (g *grants) Reserve(ctx context.Context, a tenant.AccountID, need tenant.Am
 		return nil, errNotOwned
 	}
 	r := &reservation{grants: g, account: a}
-	for _, w := range st.WindowsOf(a, g.now()) {
+	now := g.now()
+	if at := st.Now(); at.After(now) {
+		now = at // a wall clock set back must not ask for windows that closed
+	}
+	for _, w := range st.WindowsOf(a, now) {
 		r.keys = append(r.keys, purseKey{a, w})
 	}
 	r.tenant, r.epoch = t.ID, t.Epoch
@@ -182,6 +187,9 @@ func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64
 		if g.now().Before(p.short) {
 			left := p.left()
 			g.mu.Unlock()
+			if err := g.unserved(k, t, epoch); err != nil {
+				return err
+			}
 			return g.overLimit(k, left, need)
 		}
 		p.waiting = p.waiting.Plus(need)
@@ -212,6 +220,20 @@ func (g *grants) giveBack(k purseKey, epoch uint64, a tenant.Amount) {
 	if p := g.purses[k]; p != nil && p.epoch == epoch {
 		p.reserved = p.reserved.Minus(a)
 	}
+}
+
+// unserved says why the state gives nothing more to a purse that is not at its
+// limit: a reached limit is told for good, and this must not be.
+func (g *grants) unserved(k purseKey, t tenant.ID, epoch uint64) error {
+	st := g.state()
+	owner := st.Tenant(t)
+	if owner == nil || owner.Owner != g.node() || owner.Epoch != epoch {
+		return errNotOwned
+	}
+	if !slices.Contains(st.WindowsOf(k.account, st.Now()), k.window) {
+		return errPassed
+	}
+	return nil
 }
 
 func (g *grants) overLimit(k purseKey, left, need tenant.Amount) error {

@@ -311,3 +311,52 @@ func TestAMonthsEndSellsNothingTwice(t *testing.T) {
 		}
 	})
 }
+
+// A month's limit is told for good, so nothing else may be told as one: not the
+// month's end in the midst of a message, and not another owner.
+func TestOnlyAReachedLimitIsToldAsOne(t *testing.T) {
+	within(t, tenant.Plan{MailsPerMonth: 1000}, func(t *testing.T, w *world, g *grants, a tenant.AccountID) {
+		var over *submission.OverLimit
+		big := tenant.Amount{Bytes: 1 << 30}
+		time.Sleep(time.Until(tenant.WindowAt(tenant.Month, time.Now()).End().Add(-time.Second)))
+		r, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if err := r.Grow(t.Context(), big); err == nil || errors.As(err, &over) {
+			t.Errorf("a message over the month's end: %v; want a temporary error", err)
+		}
+		r.Release()
+
+		if r, err = g.Reserve(t.Context(), a, tenant.Amount{Mails: 1}); err != nil {
+			t.Fatal(err)
+		}
+		tn := w.state().TenantByName("shoes")
+		w.must(tenant.Own{Tenant: tn.ID, Node: tn.Owner, Expect: tn.Epoch})
+		if err := r.Grow(t.Context(), big); err == nil || errors.As(err, &over) {
+			t.Errorf("a message over a change of epoch: %v; want a temporary error", err)
+		}
+		r.Release()
+	})
+}
+
+func TestAClockSetBackOverTheMonthsEndStopsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a := newWorld(t, tenant.Plan{MailsPerMonth: 10})
+		time.Sleep(time.Until(tenant.WindowAt(tenant.Month, time.Now()).End().Add(time.Second)))
+		w.must(tenant.AddNode{Name: "n2"}) // the state's clock is in the new month
+		g := w.grants()
+		g.now = func() time.Time { return time.Now().Add(-time.Minute) }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- g.Run(ctx) }()
+		if err := spendOne(t, g, a, 1); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
