@@ -82,7 +82,11 @@ func TestRoles(t *testing.T) {
 			for _, who := range []struct{ name, token string }{{"none", ""}, {"wrong", "wrong-token"}, {"tenant A", tokenA}, {"tenant B", tokenB}, {"operator", operatorToken}} {
 				t.Run(fmt.Sprintf("%s/%s", op.OperationID, who.name), func(t *testing.T) {
 					t.Parallel()
-					s := newServer(t, newWorld(t))
+					w := newWorld(t)
+					if op.OperationID == "remove-tenant" {
+						clear(w.mail) // one with mail in the queue stays
+					}
+					s := newServer(t, w)
 					rec := tell(s, who.token, strings.ToUpper(verb), fill(path, op.OperationID), bodies[op.OperationID])
 					about := strings.Contains(path, "{") || strings.Contains(bodies[op.OperationID], "acme")
 					checkRole(t, who.name, own, about, rec.Code, rec.Body.String())

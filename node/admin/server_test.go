@@ -39,6 +39,7 @@ func TestRefusals(t *testing.T) {
 		{"no route", "DELETE", "/v1/routes/nowhere.example", ``, 404, "nowhere"},
 		{"unknown query", "GET", "/v1/queue?nonsense=1", ``, 422, "nonsense"},
 		{"limit", "GET", "/v1/queue?limit=100000", ``, 422, "limit"},
+		{"tenant with mail", "DELETE", "/v1/tenants/acme", ``, 409, "queue purge --tenant acme"},
 		{"source in use", "DELETE", "/v1/sources/192.0.2.10", ``, 409, ""},
 		{"no path", "GET", "/v2/everything", ``, 404, "openapi.json"},
 		{"id too long", "GET", "/v1/trace/" + strings.Repeat("9", 500), ``, 422, ""},

@@ -76,6 +76,12 @@ func (s *Server) tenantChanges() {
 			if err != nil {
 				return nil, err
 			}
+			// Nobody would deliver or bounce what it leaves behind.
+			if n := s.cfg.Messages.Counts()[t.ID].Messages; n > 0 {
+				return nil, problem(http.StatusConflict,
+					"remove its accounts and let the mail expire, or end it: postern queue purge --tenant "+t.Name,
+					"tenant %q has %d messages in the queue", t.Name, n)
+			}
 			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveTenant{Tenant: t.ID})
 			return nil, err
 		})
