@@ -85,6 +85,7 @@ func (s *scheduler) arrive(keys []queue.Lane) {
 func (s *scheduler) admit(l *lane, now time.Time) {
 	delete(s.stopped, l)
 	delete(s.halted, l)
+	l.site = nil // of an earlier standing or route
 	l.stand = s.view.of(s.cfg.State(), s.cfg.Node(), l.key)
 	if l.stand.removed && !s.closing {
 		s.put(l, s.removedTarget(l.key.Account), now)
