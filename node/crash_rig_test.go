@@ -80,25 +80,8 @@ func newCrashRig(t *testing.T, seed uint64, sources []netip.Addr, domains []stri
 			t.Errorf("run lab: %v", err)
 		}
 	})
-	r.makeDisk()
 	r.configure(t.TempDir())
 	return r
-}
-
-// makeDisk makes the state directory durable, as an installation has long done.
-func (r *crashRig) makeDisk() {
-	r.t.Helper()
-	if err := r.disk.MkdirAll(crashDir, 0o700); err != nil {
-		r.t.Fatal(err)
-	}
-	root, err := r.disk.OpenDir("/")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer root.Close()
-	if err := root.Sync(); err != nil {
-		r.t.Fatal(err)
-	}
 }
 
 func (r *crashRig) configure(dir string) {
@@ -167,8 +150,9 @@ func (r *crashRig) cut(whole bool) {
 		unsynced = 100
 	}
 	r.books.cut(func() {
+		at := time.Now() // the picture of a large disk takes a while
 		r.disk = r.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: r.rng})
-		r.cuts = append(r.cuts, powerCut{at: time.Now(), whole: whole})
+		r.cuts = append(r.cuts, powerCut{at: at, whole: whole})
 	})
 	r.stop()
 	await(r.t, "the end of the old node's connections", func() bool {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -52,10 +51,12 @@ type Node struct {
 // New opens the node's stores and ports and prepares its parts; Run starts
 // them. An error leaves nothing open.
 func New(cfg Config, opt Options) (*Node, error) {
-	if opt.FS == nil {
-		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make state directory: %w", err)
-		}
+	disk := opt.FS
+	if disk == nil {
+		disk = vfs.Default
+	}
+	if err := makeStateDir(disk, cfg.Dir); err != nil {
+		return nil, err
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
