@@ -72,9 +72,9 @@ func (s *Store) flushLane(key Lane, now int64, n int, last dueAt) bool {
 // flushScan brings the next keys of a flush into memory. The caller holds mu.
 func (s *Store) flushScan(g *tlog, l *lane, want int) error {
 	l.scanning = true
-	f := l.flush
+	f, n := l.flush, s.window(want)
 	s.mu.Unlock()
-	found, pos, end, err := s.readFlush(l, f, max(want, s.limits.scan))
+	found, pos, end, err := s.readFlush(l, f, n)
 	s.mu.Lock()
 	if err == nil && s.index.logs[g.tenant] == g && l.flush.at == f.at {
 		l.flush.pos, l.flush.on = pos, !end

@@ -155,11 +155,12 @@ type tlog struct {
 // index is everything kept in memory. It knows nothing of the disk. The
 // store's mutex guards it.
 type index struct {
-	logs   map[tenant.ID]*tlog
-	past   map[tenant.ID]*tlog // the last one released; only its numbers are used
-	heap   laneHeap
-	cached int64 // cost of messages that hold their bytes
-	ready  int   // entries in ready heaps
+	logs     map[tenant.ID]*tlog
+	past     map[tenant.ID]*tlog // the last one released; only its numbers are used
+	heap     laneHeap
+	cached   int64 // cost of messages that hold their bytes
+	ready    int   // entries in ready heaps
+	messages int   // in the logs' msgs
 }
 
 // laneOf finds or makes a lane of an adopted tenant.
@@ -202,6 +203,7 @@ func (x *index) hold(g *tlog, e *entry) {
 func (x *index) link(g *tlog, m *message) {
 	if m.refs == 0 {
 		g.msgs[m.id] = m
+		x.messages++
 		x.cached += m.cost
 	}
 	m.refs++
@@ -223,6 +225,7 @@ func (x *index) drop(g *tlog, e *entry) *buffer {
 		return nil
 	}
 	delete(g.msgs, m.id)
+	x.messages--
 	x.cached -= m.cost
 	buf := m.buf
 	m.buf = nil
@@ -249,6 +252,7 @@ func (x *index) removeLog(g *tlog) (bufs []*buffer) {
 			heap.Remove(&x.heap, l.slot)
 		}
 	}
+	x.messages -= len(g.msgs)
 	for _, m := range g.msgs {
 		x.cached -= m.cost
 		if m.buf != nil {

@@ -48,7 +48,7 @@ func (m *model) open() {
 		m.t.Fatalf("New: %v", err)
 	}
 	m.s.queue.gather = 0
-	m.s.limits = limits{cached: 60 << 10, ready: 12, scan: 3}
+	m.s.limits = limits{cached: 60 << 10, ready: 12, scan: 3, taken: 5}
 	watchKeys(m.outer, m.s)
 	m.adopt()
 }

@@ -314,9 +314,10 @@ type limits struct {
 	cached int64 // octets of messages that wait to be taken, or are
 	ready  int   // items that wait to be taken
 	scan   int   // due keys one scan brings into memory, at least
+	taken  int   // messages in memory beyond which Take gives few at a time
 }
 
-var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256}
+var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256, taken: 16_000}
 
 // retire takes an entry out of memory and notes the key it left on disk, if
 // any; when its lane is being scanned, at the end of the scan.

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// waitLanes is the most lanes one Wait returns.
-const waitLanes = 256
+const (
+	waitLanes = 256 // the most lanes one Wait returns
+	takenMore = 16  // the most items one Take gives while limits.taken is passed
+)
 
 // Wait blocks until some lane has mail due now or until ctx ends, and returns
 // lanes not returned before that became due since; each lane is returned once
@@ -70,8 +72,8 @@ func (s *Store) dueLanes() (lanes []Lane, next int64) {
 	return lanes, never
 }
 
-// Take leases up to max due items of a lane, oldest due first. more says that
-// further items are due now. When more is false the lane is drained: Wait
+// Take leases up to max due items of a lane, oldest due first; fewer when very
+// many messages are in memory. more says that further items are due now. When more is false the lane is drained: Wait
 // returns it again as soon as something in it falls due.
 func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 	if err := s.broken(); err != nil {
@@ -86,6 +88,9 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 		return nil, false, nil
 	}
 	ln := g.lanes[l]
+	if s.index.messages > s.limits.taken {
+		max = min(max, takenMore)
+	}
 	for len(taken) < max {
 		first := int64(never)
 		if len(ln.ready) > 0 {
@@ -138,9 +143,9 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 // could be missed or seen twice wait in the lane for its end.
 func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
 	l.scanning = true
-	from := l.cursor
+	from, n := l.cursor, s.window(want)
 	s.mu.Unlock()
-	found, next, err := s.readDue(l, from, max(want, s.limits.scan), now)
+	found, next, err := s.readDue(l, from, n, now)
 	s.mu.Lock()
 	if err == nil && s.index.logs[g.tenant] == g {
 		l.disk = never
@@ -154,6 +159,16 @@ func (s *Store) scan(g *tlog, l *lane, want int, now int64) error {
 	}
 	s.endScan(g, l)
 	return err
+}
+
+// window is how many due keys a scan for want items brings into memory. With
+// much there already it is no more than those: a thousand lanes with a whole
+// window each would be the largest part of the process. The caller holds mu.
+func (s *Store) window(want int) int {
+	if s.index.ready > s.limits.ready/4 {
+		return want
+	}
+	return max(want, s.limits.scan)
 }
 
 // admit makes scanned items takeable that are not in memory already.
