@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -23,6 +24,7 @@ type demoOptions struct {
 	relayFrom []string
 	restart   time.Duration
 	traffic   float64
+	json      bool // say demo.json once and nothing else
 }
 
 // demoCommand is postern demo.
@@ -33,13 +35,15 @@ func demoCommand() *cobra.Command {
 		Short: "Start a node and a pretend Internet on this machine, ready for a first message",
 		Long: `Start a node and a pretend Internet on this machine's loopback addresses, with
 tenants and passwords, and print how to send a first message. Nothing leaves
-this machine. Ctrl-C ends it; the directory stays and can be used again.`,
+this machine. Ctrl-C ends it; the directory stays and can be used again. With
+--json it prints demo.json once all is ready, and nothing else.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			o.json, _ = cmd.Flags().GetBool("json") // of the root
 			return runDemo(ctx, o, cmd.OutOrStdout())
 		},
 	}
@@ -103,7 +107,7 @@ func parseDemoRoute(s string) (demoRoute, error) {
 
 // runDemo starts everything, waits for ctx, and ends everything. The error
 // says what kept the demo from running; being told to end is none.
-func runDemo(ctx context.Context, o demoOptions, out interface{ Write([]byte) (int, error) }) error {
+func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
 	routes, nets, err := o.check()
 	if err != nil {
 		return err
@@ -113,6 +117,11 @@ func runDemo(ctx context.Context, o demoOptions, out interface{ Write([]byte) (i
 		return err
 	}
 	defer dir.close()
-	d := &demo{opt: o, dir: dir, routes: routes, nets: nets, screen: newScreen(out)}
+	d := &demo{opt: o, dir: dir, routes: routes, nets: nets}
+	if o.json {
+		d.screen, d.facts = newScreen(io.Discard), out
+	} else {
+		d.screen = newScreen(out)
+	}
 	return d.run(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +80,21 @@ func (d *demo) writeJSON(ctx context.Context) error {
 	}
 	d.stale = false
 	return writeJSON(d.dir.file("demo.json"), j)
+}
+
+// tellFacts prints demo.json for a program that started the demo.
+func (d *demo) tellFacts() error {
+	if d.facts == nil {
+		return nil
+	}
+	b, err := os.ReadFile(d.dir.file("demo.json"))
+	if err != nil {
+		return fmt.Errorf("read demo.json: %w", err)
+	}
+	if _, err := d.facts.Write(b); err != nil {
+		return fmt.Errorf("print demo.json: %w", err)
+	}
+	return nil
 }
 
 // lookPlaces learns from the node where the tenants are. A pool's current

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -25,6 +26,7 @@ type demo struct {
 	routes []demoRoute
 	nets   []netip.Prefix
 	screen *screen
+	facts  io.Writer // of --json; nil: none
 
 	lab     *lab.Lab
 	ledger  *lab.Ledger
@@ -136,6 +138,9 @@ func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 		return err
 	}
 	d.welcome(n.pid)
+	if err := d.tellFacts(); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		select {

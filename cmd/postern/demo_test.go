@@ -287,6 +287,23 @@ func asText(t *testing.T, v any) []byte {
 	return b
 }
 
+// A program that starts the demo reads one document.
+func TestDemoSpeaksJSON(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real processes")
+	}
+	r := startDemo(t, filepath.Join(t.TempDir(), "d"), "--json", "--tenants", "1", "--traffic", "0")
+	var j demoJSON
+	eventually(t, 30*time.Second, "whole document", func() bool { return json.Unmarshal([]byte(r.said()), &j) == nil })
+	if len(j.Nodes) != 1 || len(j.Tenants) != 1 || j.Tenants[0].Password == "" || j.OperatorToken == "" {
+		t.Errorf("%+v", j)
+	}
+	r.end()
+	if err := json.Unmarshal([]byte(r.said()), &j); err != nil {
+		t.Errorf("said more than one document: %v", err)
+	}
+}
+
 func TestDemoRefusesWhatItCannotDo(t *testing.T) {
 	for _, tt := range []struct {
 		o    demoOptions
