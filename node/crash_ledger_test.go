@@ -15,8 +15,8 @@ import (
 
 // crashTenant is a tenant of the proof with its accounts.
 type crashTenant struct {
-	name, domain, source string
-	accounts             []lab.Sender
+	name, domain string
+	accounts     []lab.Sender
 }
 
 // fewMails is the month's quota of the small account.

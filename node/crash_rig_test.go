@@ -179,7 +179,7 @@ func (r *crashRig) stop() {
 
 // load sends until ctx ends, over STARTTLS on one port and TLS on the other.
 func (r *crashRig) load(ctx context.Context, l lab.Load) {
-	l.TLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test's own certificate
+	l.TLS = &tls.Config{InsecureSkipVerify: true} // the test makes it
 	l.Addrs = r.cfg.Submission
 	if l.Implicit {
 		l.Addrs = r.cfg.SubmissionTLS
