@@ -10,19 +10,15 @@ import (
 	"postern/node/admin"
 )
 
-// extras are Postern's own figures, without Postfix beside it. They take
-// minutes and run only when named.
+// extras are Postern's own figures that take minutes: they run only when named.
 func extras() []figure {
 	return []figure{
-		{"huge", huge, []value{
-			{key: "more", title: "memory for ten 90 MB messages at once, more by", unit: "MB", less: true, max: 100},
-		}},
-		{"million", million, []value{
+		{name: "million", alone: true, run: million, values: []value{
 			{key: "rss", title: "memory with 1,000,000 queued in 1,000 domains", unit: "MB", less: true, max: 512},
 			{key: "restart", title: "restart with them, to the first delivery", unit: "s", less: true, max: 5},
 			{key: "accept", title: "accepting new mail beside them, of the empty queue's rate", unit: "%"},
 		}},
-		{"fair", fair, []value{
+		{name: "fair", alone: true, run: fair, values: []value{
 			{key: "idle", title: "a tenant's delivery latency, idle node, p99", unit: "ms", less: true},
 			{key: "beside", title: "the same beside 100,000 messages of another to a slowed host", unit: "ms", less: true},
 		}},
@@ -32,7 +28,7 @@ func extras() []figure {
 func theNode(t target) (*postern, error) {
 	p, ok := t.(*postern)
 	if !ok {
-		return nil, fmt.Errorf("%s has no such figure; use -alone", t.Name())
+		return nil, fmt.Errorf("%s has no such figure", t.Name())
 	}
 	return p, nil
 }

@@ -12,6 +12,7 @@ type figure struct {
 	name   string
 	run    func(ctx context.Context, t target, scale float64) (map[string]float64, error)
 	values []value
+	alone  bool // of Postern only: one round, no ratio
 }
 
 // value is one line of the table. Floor and Goal are multiples of Postfix; for
@@ -31,26 +32,29 @@ const (
 
 func figures() []figure {
 	return []figure{
-		{"relay", relay(small, 20, 2000, 20000), []value{
+		{name: "relay", run: relay(small, 20, 2000, 20000), values: []value{
 			{key: "rate", title: "relay end to end, 5 KB, 20 sessions", unit: "msg/s", floor: 6, goal: 10},
 			{key: "cpu", title: "CPU per 1,000 messages relayed", unit: "s", less: true, floor: 1.0 / 6, goal: 1.0 / 10},
 			{key: "rss", title: "memory under that load", unit: "MB", less: true, max: 250},
 		}},
-		{"backlog", backlog(small, 20, 2000, 20000), []value{
+		{name: "backlog", run: backlog(small, 20, 2000, 20000), values: []value{
 			{key: "accept", title: "accepting, delivery stopped, 5 KB", unit: "msg/s", floor: 6, goal: 10},
 			{key: "drain", title: "draining that backlog", unit: "msg/s", floor: 5, goal: 8},
 		}},
-		{"large", relay(large, 20, 800, 3000), []value{
+		{name: "large", run: relay(large, 20, 800, 3000), values: []value{
 			{key: "rate", title: "relay end to end, 100 KB, 20 sessions", unit: "msg/s", floor: 3, goal: 5},
 		}},
-		{"tls", tlsRelay(small, 20, 2000, 16000), []value{
+		{name: "tls", run: tlsRelay(small, 20, 2000, 16000), values: []value{
 			{key: "rate", title: "STARTTLS and AUTH, 5 KB, 20 kept connections", unit: "msg/s", floor: 6, goal: 9},
 		}},
-		{"latency1", latency(1, 700), []value{
+		{name: "latency1", run: latency(1, 700), values: []value{
 			{key: "p50", title: "accept latency, 1 session, p50", unit: "ms", less: true, floor: 1},
 		}},
-		{"latency20", latency(20, 3000), []value{
+		{name: "latency20", run: latency(20, 3000), values: []value{
 			{key: "p99", title: "accept latency, 20 sessions, p99", unit: "ms", less: true, floor: 1.0 / 3},
+		}},
+		{name: "huge", alone: true, run: huge, values: []value{
+			{key: "more", title: "memory for ten 90 MB messages at once, more by", unit: "MB", less: true, max: 100},
 		}},
 	}
 }

@@ -29,7 +29,7 @@ func run(ctx context.Context) int {
 		bin    = flag.String("postern", "bin/postern", "the binary to measure")
 		rounds = flag.Int("rounds", 5, "interleaved rounds; the median of the ratios counts")
 		only   = flag.String("only", "", "comma-separated figures to measure: "+names(figures())+
-			" (the default), and with -alone "+names(extras()))
+			" (the default), "+names(extras()))
 		alone = flag.Bool("alone", false, "measure Postern only (no ratios, no floors)")
 		out   = flag.String("out", "bench-out", "directory for table.json, table.md and the state of both")
 		scale = flag.Float64("scale", 1, "multiplies the number of messages of each figure")
@@ -128,9 +128,16 @@ func (b *bench) measure(ctx context.Context, only string) ([]row, error) {
 	}
 	for _, f := range wanted {
 		samples := make([][]map[string]float64, len(b.targets))
-		for r := range b.rounds {
+		rounds := b.rounds
+		if f.alone {
+			rounds = 1
+		}
+		for r := range rounds {
 			for i, t := range b.targets {
-				fmt.Fprintf(os.Stderr, "\r%-70s", fmt.Sprintf("%s: round %d of %d, %s", f.name, r+1, b.rounds, t.Name()))
+				if f.alone && i < len(b.targets)-1 {
+					continue
+				}
+				fmt.Fprintf(os.Stderr, "\r%-70s", fmt.Sprintf("%s: round %d of %d, %s", f.name, r+1, rounds, t.Name()))
 				stop := t.Profile(ctx, f.name)
 				got, err := f.run(ctx, t, b.scale)
 				stop()

@@ -37,7 +37,7 @@ func (f figure) rows(samples [][]map[string]float64) []row {
 		if v.max > 0 {
 			r.Met = r.Postern <= v.max
 		}
-		if len(samples) == 2 {
+		if len(samples) == 2 && len(samples[0]) > 0 {
 			r.Postfix = median(column(samples[0], v.key))
 			var ratios []float64
 			for i := range postern {
