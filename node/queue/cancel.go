@@ -64,6 +64,10 @@ func (s *Store) reserve(g *tlog, id ID, h *head, n uint16) (*entry, error) {
 	s.index.hold(g, e)
 	s.mu.Unlock()
 	at, live, err := s.whereIs(id, n)
+	var written int64
+	if err == nil && live {
+		written, err = s.dueWritten(l.key, at)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil || !live {
@@ -74,7 +78,26 @@ func (s *Store) reserve(g *tlog, id ID, h *head, n uint16) (*entry, error) {
 		return nil, err
 	}
 	e.at, e.due = at, at.due
+	// A flush that its scan has not brought here yet, or passed over because of
+	// the stand-in, holds for it all the same.
+	if f := l.flush; written <= f.at && !f.end.before(at) {
+		e.due = min(e.due, f.at)
+	}
 	return e, nil
+}
+
+// dueWritten says when an item's due key was written.
+func (s *Store) dueWritten(l Lane, at dueAt) (int64, error) {
+	it, err := s.newIter(dueKey(nil, l, at), after(dueKey(nil, l, at)))
+	if err != nil {
+		return 0, fmt.Errorf("read due key: %w", err)
+	}
+	defer it.Close()
+	if !it.First() {
+		return 0, errors.Join(fmt.Errorf("read due key: %w", ErrNotFound), it.Error())
+	}
+	_, written, err := readDueEntry(it)
+	return written, err
 }
 
 // whereIs finds an item's due key.

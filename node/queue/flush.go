@@ -42,7 +42,29 @@ func (s *Store) Flush(f Filter) (int, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		s.unpark(&f)
+	}
 	return total, err
+}
+
+// unpark lets matching lanes go whose mail has all left: what is put into them
+// next must not wait for a rest the flush was to end.
+func (s *Store) unpark(f *Filter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, g := range s.index.logs {
+		if f.Tenant != 0 && f.Tenant != id {
+			continue
+		}
+		for key, l := range g.lanes {
+			if l.parked != 0 && f.lane(&key) {
+				l.parked = 0
+				s.index.place(g, l)
+			}
+		}
+	}
+	s.poke()
 }
 
 func (s *Store) flushLane(key Lane, now int64, n int, last dueAt) bool {
