@@ -63,8 +63,9 @@ func runInOrder(ctx context.Context, stages []stage) error {
 			return nil
 		})
 		next, passed := context.WithCancel(context.WithoutCancel(ctx))
-		g.Go(func() error {
+		g.Go(func() error { // those before it may still run if it failed
 			<-ended
+			<-wait.Done()
 			passed()
 			return nil
 		})

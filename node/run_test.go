@@ -51,7 +51,7 @@ func TestFailedStageEndsTheRest(t *testing.T) {
 		var ended []string
 		broken := errors.New("disk gone")
 		stages := []stage{
-			record(&mu, &ended, "submission", 0),
+			record(&mu, &ended, "submission", time.Second), // still runs when delivery is gone
 			{"delivery", func(context.Context) error { time.Sleep(time.Second); return broken }},
 			record(&mu, &ended, "queue", 0),
 		}
