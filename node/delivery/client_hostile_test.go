@@ -173,8 +173,7 @@ func TestHostileGreetings(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			begin := time.Now()
-			_, err := newDialer(dialerConfig{Timeouts: quick}).Dial(context.Background(), testSource, "out.test", at(startFoe(t, c.script)))
+			_, err := newDialer(dialerConfig{Timeouts: waits(c.text)}).Dial(context.Background(), testSource, "out.test", at(startFoe(t, c.script)))
 			he, ok := errors.AsType[*hostError](err)
 			if !ok {
 				t.Fatalf("no hostError: %v", err)
@@ -183,11 +182,19 @@ func TestHostileGreetings(t *testing.T) {
 			if he.Stage != c.stage || got != c.want || !strings.Contains(he.Reply.Text, c.text) || he.Ours {
 				t.Errorf("stage %d, %q %q, ours %v\n%s", he.Stage, got, he.Reply.Text, he.Ours, he.Dialogue)
 			}
-			if time.Since(begin) > 4*time.Second || len(he.Dialogue) == 0 || len(he.Dialogue) > 5000 {
-				t.Errorf("took %v, dialogue of %d octets", time.Since(begin), len(he.Dialogue))
+			if len(he.Dialogue) == 0 || len(he.Dialogue) > 5000 {
+				t.Errorf("dialogue of %d octets", len(he.Dialogue))
 			}
 		})
 	}
+}
+
+// waits are short where the case is about them, else longer than any test.
+func waits(text string) timeouts {
+	if strings.Contains(text, "timed out") {
+		return quick
+	}
+	return patient
 }
 
 func show3(code int, enhanced string) string { return fmt.Sprintf("%d %s", code, enhanced) }
@@ -250,8 +257,7 @@ func TestHostileTransactions(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			begin := time.Now()
-			s := dialTo(t, dialerConfig{Timeouts: quick}, startFoe(t, c.script))
+			s := dialTo(t, dialerConfig{Timeouts: waits(c.text)}, startFoe(t, c.script))
 			r := s.Send(context.Background(), letter(inMemory(c.body), "a@b.example"), yes)
 			got := show3(r.Replies[0].Code, r.Replies[0].Enhanced)
 			if r.Stage != c.stage || r.DotSent != c.dot || c.want != "" && got != c.want || !strings.Contains(r.Replies[0].Text, c.text) || r.Stale {
@@ -260,8 +266,8 @@ func TestHostileTransactions(t *testing.T) {
 			if lost := r.Replies[0].Code == 0; lost && (s.Alive() || r.Err == nil) {
 				t.Errorf("session lives after %v", r.Err)
 			}
-			if time.Since(begin) > 4*time.Second || len(r.Dialogue) > 5000 {
-				t.Errorf("took %v, dialogue of %d octets", time.Since(begin), len(r.Dialogue))
+			if len(r.Dialogue) > 5000 {
+				t.Errorf("dialogue of %d octets", len(r.Dialogue))
 			}
 		})
 	}
@@ -294,7 +300,7 @@ func TestKeptSessionThatWasClosedIsStale(t *testing.T) {
 				end(f)
 				close(done)
 			})
-			s := dialTo(t, dialerConfig{Timeouts: quick}, addr)
+			s := dialTo(t, dialerConfig{Timeouts: patient}, addr)
 			if r := s.Send(context.Background(), letter(inMemory("x\r\n"), "a@b.example"), yes); r.Replies[0].Code != 250 || r.Stale {
 				t.Fatalf("%+v", r)
 			}
@@ -312,17 +318,20 @@ func TestKeptSessionThatWasClosedIsStale(t *testing.T) {
 
 func TestCancelEndsEachPhase(t *testing.T) {
 	for name, script := range map[string]func(f *foe, n int){
-		"banner": func(f *foe, _ int) { f.stay() },
-		"ehlo":   func(f *foe, _ int) { f.say("220 x\r\n"); f.stay() },
-		"mail":   func(f *foe, _ int) { f.greet(); f.stay() },
-		"dot":    func(f *foe, _ int) { f.take(); f.stay() },
+		"banner": func(*foe, int) {},
+		"ehlo":   func(f *foe, _ int) { f.say("220 x\r\n"); f.hear("EHLO") },
+		"mail":   func(f *foe, _ int) { f.greet(); f.hear("MAIL") },
+		"dot":    func(f *foe, _ int) { f.take(); f.hear(".\r\n") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(context.Background())
-			time.AfterFunc(50*time.Millisecond, cancel)
 			begin := time.Now()
-			s, err := newDialer(dialerConfig{}).Dial(ctx, testSource, "out.test", at(startFoe(t, script)))
+			s, err := newDialer(dialerConfig{}).Dial(ctx, testSource, "out.test", at(startFoe(t, func(f *foe, n int) {
+				script(f, n)
+				time.AfterFunc(50*time.Millisecond, cancel)
+				f.stay()
+			})))
 			if err == nil {
 				r := s.Send(ctx, letter(inMemory("x\r\n"), "a@b.example"), yes)
 				err = r.Err
@@ -334,7 +343,7 @@ func TestCancelEndsEachPhase(t *testing.T) {
 			} else {
 				err = he.Err
 			}
-			if !errors.Is(err, context.Canceled) || time.Since(begin) > 3*time.Second {
+			if !errors.Is(err, context.Canceled) || time.Since(begin) > 50*time.Second {
 				t.Errorf("%v after %v", err, time.Since(begin))
 			}
 		})
@@ -346,18 +355,18 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	addr := startFoe(t, func(f *foe, _ int) { f.take(); f.hear(".\r\n"); f.reset() })
 	before := runtime.NumGoroutine()
 	for range 20 {
-		s, err := newDialer(dialerConfig{Timeouts: quick}).Dial(context.Background(), testSource, "out.test", at(addr))
+		s, err := newDialer(dialerConfig{Timeouts: patient}).Dial(context.Background(), testSource, "out.test", at(addr))
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.Send(context.Background(), letter(inMemory("x\r\n"), "a@b.example"), yes)
 		s.Close()
 	}
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(30 * time.Second)
 	for runtime.NumGoroutine() > before+2 {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
-		runtime.Gosched()
+		time.Sleep(time.Millisecond)
 	}
 }

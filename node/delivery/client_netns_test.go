@@ -83,7 +83,7 @@ func TestSourceInANamespace(t *testing.T) {
 		}()
 	}
 	mx.Name, mx.Port = "mx.test", 2525
-	d := newDialer(dialerConfig{Timeouts: quick})
+	d := newDialer(dialerConfig{Timeouts: patient})
 	dial := func(src string) error {
 		s, err := d.Dial(context.Background(), netip.MustParseAddr(src), "out.test", mx)
 		if err == nil {

@@ -257,13 +257,14 @@ func (m *memory) Size() int64                { return m.size }
 func (m *memory) Close() error               { return nil }
 func (m *memory) Read(p []byte) (int, error) { return m.stream.Read(p) }
 
-var quick = timeouts{
-	Connect: time.Second, Greet: 300 * time.Millisecond, Command: 300 * time.Millisecond, TLS: time.Second,
-	Data: 300 * time.Millisecond, Block: 300 * time.Millisecond, Dot: 300 * time.Millisecond,
-	Quit: 100 * time.Millisecond, Open: 5 * time.Second, Total: 5 * time.Second,
-}
-
-var patient = timeouts{Command: 10 * time.Second, Greet: 10 * time.Second, Data: 10 * time.Second, Dot: 10 * time.Second, Block: 10 * time.Second}
+// quick is for hosts that keep silent; patient is never to run out.
+var (
+	quick = timeouts{
+		Greet: 2 * time.Second, Command: 2 * time.Second, TLS: 2 * time.Second,
+		Data: 2 * time.Second, Block: 2 * time.Second, Dot: 2 * time.Second, Quit: 100 * time.Millisecond,
+	}
+	patient = timeouts{Command: time.Minute, Greet: time.Minute, Data: time.Minute, Dot: time.Minute, Block: time.Minute, Quit: 100 * time.Millisecond}
+)
 
 func at(p netip.AddrPort) host {
 	return host{Name: "mx.example", Addrs: []netip.Addr{p.Addr()}, Port: p.Port()}

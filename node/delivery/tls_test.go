@@ -97,15 +97,17 @@ func TestBrokenTLS(t *testing.T) {
 		f.say("250 2.0.0 kept\r\n")
 		f.stay()
 	}
+	brief := patient
+	brief.TLS = 2 * time.Second // the silence of one
 	for name, script := range map[string]func(*foe, int){"garbage": garbage, "silence": silent, "refused": refused} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			addr := startFoe(t, script)
-			s := dialTo(t, dialerConfig{Timeouts: quick}, addr)
+			s := dialTo(t, dialerConfig{Timeouts: brief}, addr)
 			if r := s.Send(context.Background(), letter(inMemory("x\r\n"), "a@b.example"), yes); r.Replies[0].Code != 250 || s.Peer().TLS != "" {
 				t.Errorf("%+v", r)
 			}
-			must := dialerConfig{Timeouts: quick, Policy: func(host) tlsPolicy { return tlsMust }}
+			must := dialerConfig{Timeouts: brief, Policy: func(host) tlsPolicy { return tlsMust }}
 			_, err := newDialer(must).Dial(context.Background(), testSource, "out.test", at(startFoe(t, script)))
 			if he, ok := errors.AsType[*hostError](err); !ok || he.Stage != stageTLS || he.Reply.Code >= 500 || he.Ours {
 				t.Errorf("policy must: %+v", err)
@@ -113,7 +115,7 @@ func TestBrokenTLS(t *testing.T) {
 		})
 	}
 	t.Run("not offered", func(t *testing.T) {
-		must := dialerConfig{Timeouts: quick, Policy: func(host) tlsPolicy { return tlsMust }}
+		must := dialerConfig{Timeouts: patient, Policy: func(host) tlsPolicy { return tlsMust }}
 		_, err := newDialer(must).Dial(context.Background(), testSource, "out.test", at(startSink(t, &sink{}).addr))
 		if he, ok := errors.AsType[*hostError](err); !ok || he.Stage != stageTLS || !errors.Is(he.Err, errNoTLS) {
 			t.Errorf("%+v", err)
@@ -142,7 +144,7 @@ func TestClearTextBehindSTARTTLSIsDropped(t *testing.T) {
 		g.say("250 2.0.0 kept\r\n")
 		g.stay()
 	})
-	s := dialTo(t, dialerConfig{Timeouts: quick}, addr)
+	s := dialTo(t, dialerConfig{Timeouts: patient}, addr)
 	if s.ext.size != 0 || !s.ext.pipelining || s.Peer().TLS == "" {
 		t.Errorf("extensions %+v, TLS %q", s.ext, s.Peer().TLS)
 	}
@@ -167,7 +169,7 @@ func TestExtensionsAreReadAgainUnderTLS(t *testing.T) {
 		g.say("250 good\r\n")
 		g.stay()
 	})
-	if s := dialTo(t, dialerConfig{Timeouts: quick}, addr); s.ext != (extensions{}) {
+	if s := dialTo(t, dialerConfig{Timeouts: patient}, addr); s.ext != (extensions{}) {
 		t.Errorf("extensions %+v", s.ext)
 	}
 }
@@ -189,7 +191,7 @@ func TestHELOFallback(t *testing.T) {
 		f.say("250 kept\r\n")
 		f.stay()
 	})
-	s := dialTo(t, dialerConfig{Timeouts: quick}, addr)
+	s := dialTo(t, dialerConfig{Timeouts: patient}, addr)
 	if r := s.Send(context.Background(), letter(inMemory("x\r\n"), "a@b.example"), yes); r.Replies[0].Code != 250 {
 		t.Errorf("%+v", r)
 	}
