@@ -63,6 +63,8 @@ type (
 		Reference *string
 		Plan      *Plan
 		Class     *Class
+		Limits    *[]CautionLimit
+		Gap       *time.Duration
 	}
 	// RemoveAccount takes away a credential.
 	RemoveAccount struct{ Account AccountID }
@@ -90,6 +92,12 @@ type (
 		// live grant it does not name settles at its last reported progress: an
 		// owner without the old log must name what it has to take as spent.
 		Spent []Spent
+		// Ends is how far the logs of other owners were read.
+		Ends []End
+		// Read says that every open copy was taken in; else they stay open.
+		Read bool
+		// Mirror holds the second copy from the first record on; 0 is none.
+		Mirror NodeID
 	}
 	// TakeGrant asks that the live grants of an owner cover at least Want more
 	// than is spent. Renewals travel together, one command a second and node,

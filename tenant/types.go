@@ -36,6 +36,20 @@ const (
 type Node struct {
 	ID   NodeID
 	Name string
+	// Peer is where other nodes reach it, host:port; empty in a cluster of one.
+	Peer string
+	// Key is the SHA-256 of the public key (SubjectPublicKeyInfo) its
+	// certificate must have; zero: it has to join again.
+	Key [32]byte
+	// Witness votes and may hold copies; it has no sources and owns nothing.
+	Witness bool
+	// Version is the newest command version the node's program knows.
+	Version uint32
+	// Draining nodes get no tenants, and theirs are handed over.
+	Draining bool
+	// Down since then, as the leader saw it; zero while it has leases. Up is
+	// when it last came back.
+	Down, Up time.Time
 }
 
 // Source is one outbound IP on a node (the field's egress source).
@@ -77,6 +91,16 @@ type Tenant struct {
 	// Stopped lists the closed and open spans in which the tenant stood still;
 	// message expiry does not run in them.
 	Stopped []Span
+	// Generation is the last one given out; Copies are the open ones, oldest
+	// first, and the last of them is the mirror.
+	Generation uint64
+	Copies     []Copy
+	// Ends tells how far past epochs' logs were taken in, newest last.
+	Ends []End
+	// To is the node the owner is handing the tenant over to; 0 none.
+	To NodeID
+	// Waiting are sequences of the released log whose dot had no reply yet.
+	Waiting []uint64
 }
 
 // Span is a stretch of the state's clock; Until is zero while it lasts.
@@ -106,8 +130,19 @@ type Account struct {
 	Reference string // address for reports and notices
 	Plan      Plan
 	Class     Class
-	Held      string // reason, empty when not held
-	Stopped   []Span
+	// Limits are caution limits in short windows; none by default.
+	Limits []CautionLimit
+	// Gap is the least time between two messages; 0 is none.
+	Gap     time.Duration
+	Held    string // reason, empty when not held
+	Stopped []Span
+}
+
+// CautionLimit is a limit of an account in one kind of short window; 0 fields
+// mean none.
+type CautionLimit struct {
+	Kind  WindowKind // Minute, Hour, HalfDay or Day
+	Limit Amount
 }
 
 // Domain is a sender domain proved for a tenant.
