@@ -28,6 +28,7 @@ type Config struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: the metrics are kept and not shown
+	Peering    *Peering              // nil: a cluster of one without a peer port
 }
 
 // complete checks c and fills in defaults.

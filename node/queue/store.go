@@ -38,6 +38,7 @@ type Config struct {
 	Fatal      func(error) // the store's only way out when a sync failed; must not return
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+	Peers      *Peers // nil: no second copies
 }
 
 func (c *Config) fill() error {
