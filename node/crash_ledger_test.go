@@ -140,11 +140,11 @@ func TestLedgerSurvivesPowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.quiet(60 * time.Second)
+	r.quiet(3 * time.Minute)
 	r.cut(false) // once more at rest: what was settled stays so, and use is exact
 	r.powerOn()
 	r.ready()
-	r.quiet(30 * time.Second)
+	r.quiet(time.Minute)
 	r.judge(tenants)
 	r.stop()
 }

@@ -172,7 +172,7 @@ func (r *crashRig) stop() {
 		if err != nil {
 			r.t.Errorf("run node: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("the node goes on")
 	}
 }

@@ -114,7 +114,7 @@ func (r *demoRun) json() (j demoJSON, err error) {
 func (r *demoRun) waitJSON(what string, ok func(demoJSON) bool) demoJSON {
 	r.t.Helper()
 	var j demoJSON
-	eventually(r.t, 30*time.Second, "demo.json with "+what, func() bool {
+	eventually(r.t, time.Minute, "demo.json with "+what, func() bool {
 		select {
 		case <-r.ended:
 			r.t.Fatalf("the demo ended: %v", r.err)
@@ -173,7 +173,7 @@ func TestDemo(t *testing.T) {
 	if n.PID == nil || first.Source != "127.77.1.11" || first.Owner != "n1" || j.OperatorToken == "" || j.Console != nil {
 		t.Errorf("demo.json = %+v", j)
 	}
-	r.waitLine(5*time.Second, "Ctrl-C ends the demo.")
+	r.waitLine(time.Minute, "Ctrl-C ends the demo.")
 	for _, line := range strings.Split(r.said(), "\n") {
 		if len(line) > 80 && !strings.Contains(line, dir) {
 			t.Errorf("a line of %d columns: %s", len(line), line)
@@ -193,20 +193,20 @@ func TestDemo(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent := time.Now()
-		r.waitLine(5*time.Second, "you@inbox.test: delivered from 127.77.1.11, EHLO out-1.relay.test, ")
+		r.waitLine(time.Minute, "you@inbox.test: delivered from 127.77.1.11, EHLO out-1.relay.test, ")
 		t.Logf("told after %v", time.Since(sent).Round(time.Millisecond))
 	})
 	step("greylisted", func(t *testing.T) {
 		if err := r.send(n.Submission[1], first.Username, first.Password, "you@grey.test"); err != nil {
 			t.Fatal(err)
 		}
-		r.waitLine(5*time.Second, "you@grey.test: not yet: 451 4.7.1 Greylisted, please come again; next try in ")
+		r.waitLine(time.Minute, "you@grey.test: not yet: 451 4.7.1 Greylisted, please come again; next try in ")
 	})
 	step("bounced", func(t *testing.T) {
 		if err := r.send(n.Submission[1], first.Username, first.Password, "you@nobody.test"); err != nil {
 			t.Fatal(err)
 		}
-		r.waitLine(5*time.Second, "you@nobody.test: bounced: 550 5.1.1 No such user here")
+		r.waitLine(time.Minute, "you@nobody.test: bounced: 550 5.1.1 No such user here")
 	})
 	step("wrong password", func(t *testing.T) {
 		err := r.send(n.Submission[0], first.Username, "not it", "you@inbox.test")
@@ -232,8 +232,8 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 	if err := syscall.Kill(*was.Nodes[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	r.waitLine(5*time.Second, "signal: killed")
-	r.waitLine(5*time.Second, "To start it again")
+	r.waitLine(time.Minute, "signal: killed")
+	r.waitLine(time.Minute, "To start it again")
 	r.waitJSON("no pid", func(j demoJSON) bool { return j.Nodes[0].PID == nil })
 	r.end()
 	if r.err != nil {
@@ -258,7 +258,7 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 	if err := r.send(j.Nodes[0].Submission[0], first.Username, first.Password, "me@routed.test"); err != nil {
 		t.Fatal(err)
 	}
-	r.waitLine(5*time.Second, "me@routed.test: delivered from 127.77.1.11")
+	r.waitLine(time.Minute, "me@routed.test: delivered from 127.77.1.11")
 
 	j = r.waitJSON("a pid", func(j demoJSON) bool { return j.Nodes[0].PID != nil })
 	pid := *j.Nodes[0].PID
@@ -269,7 +269,7 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 	if err := r.send(j.Nodes[0].Submission[0], first.Username, first.Password, "two@inbox.test"); err != nil {
 		t.Fatal(err)
 	}
-	r.waitLine(5*time.Second, "two@inbox.test: delivered")
+	r.waitLine(time.Minute, "two@inbox.test: delivered")
 	r.end()
 	if err := syscall.Kill(*j.Nodes[0].PID, 0); err == nil {
 		t.Error("the node is still there")
@@ -294,7 +294,7 @@ func TestDemoSpeaksJSON(t *testing.T) {
 	}
 	r := startDemo(t, filepath.Join(t.TempDir(), "d"), "--json", "--tenants", "1", "--traffic", "0")
 	var j demoJSON
-	eventually(t, 30*time.Second, "whole document", func() bool { return json.Unmarshal([]byte(r.said()), &j) == nil })
+	eventually(t, time.Minute, "whole document", func() bool { return json.Unmarshal([]byte(r.said()), &j) == nil })
 	if len(j.Nodes) != 1 || len(j.Tenants) != 1 || j.Tenants[0].Password == "" || j.OperatorToken == "" {
 		t.Errorf("%+v", j)
 	}

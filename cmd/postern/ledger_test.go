@@ -61,7 +61,7 @@ func (a *arrivals) doubles(kills []time.Time) (all, killed int, unexcused []stri
 		slices.SortFunc(times, time.Time.Compare)
 		for _, t := range times[:len(times)-1] {
 			all++
-			doubt := func(k time.Time) bool { return t.After(k.Add(-time.Second)) && t.Before(k.Add(time.Second)) }
+			doubt := func(k time.Time) bool { return t.Sub(k).Abs() < 3*time.Second } // a sync may be slow
 			switch {
 			case strings.HasSuffix(who, "@forgetful.test"):
 			case slices.ContainsFunc(kills, doubt):
@@ -274,7 +274,7 @@ func TestLedgerSurvivesKills(t *testing.T) {
 	stop()
 	loads.Wait()
 	r.calm(moody)
-	r.quiet(90 * time.Second)
+	r.quiet(3 * time.Minute)
 
 	c := r.ledger.Final()
 	doubles, killed, unexcused := r.seen.doubles(r.kills)
