@@ -58,7 +58,7 @@ func (r *running) stop() {
 			if err != nil {
 				r.t.Errorf("run: %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			r.t.Error("run does not end")
 		}
 	})
@@ -68,14 +68,14 @@ func (r *running) awaitReady() {
 	r.t.Helper()
 	select {
 	case <-r.Ready():
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("not ready")
 	}
 }
 
 // add proposes a route called name, the smallest of commands.
 func (r *running) add(req tenant.RequestID, name string) ([]tenant.Event, *tenant.State, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return r.Propose(ctx, req, tenant.SetRoute{Route: tenant.Route{Domain: name + ".example", Host: "127.0.0.1", Port: 25}})
 }
@@ -97,8 +97,8 @@ func TestLoneVoterLeads(t *testing.T) {
 		r := run(t, cfg, standard())
 		select {
 		case <-r.Ready():
-		case <-time.After(time.Second):
-			t.Fatalf("%s: does not lead within a second", what)
+		case <-time.After(20 * time.Second): // a busy machine needs more than one
+			t.Fatalf("%s: does not lead", what)
 		}
 		t.Logf("%s: leads after %s", what, time.Since(began))
 		if r.metrics == nil || !r.leads.Load() {
@@ -248,7 +248,7 @@ func TestProposeClosed(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, 5*time.Second, "a full queue", func() bool { return len(r.slots) == maxPending })
+	eventually(t, time.Minute, "a full queue", func() bool { return len(r.slots) == maxPending })
 	r.stop()
 	all.Wait()
 	if err := r.MayAct(context.Background(), 1, 1); !errors.Is(err, ErrClosed) {
@@ -417,7 +417,7 @@ func TestSnapshotAndRestart(t *testing.T) {
 	for i := range 300 {
 		r.mustAdd(numbered("n", i))
 	}
-	eventually(t, 5*time.Second, "log cut behind a snapshot", func() bool {
+	eventually(t, time.Minute, "log cut behind a snapshot", func() bool {
 		first, _ := r.store.FirstIndex()
 		return first > 200
 	})
