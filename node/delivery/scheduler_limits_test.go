@@ -62,7 +62,7 @@ func (r *rig) startWith(f finder) *rig {
 }
 
 func TestLimitsCountOverAllTenantsOfASource(t *testing.T) {
-	c := startCrowd(t, &crowd{slow: func(string) time.Duration { return time.Millisecond }})
+	c := startCrowd(t, &crowd{slow: func(string) time.Duration { return 5 * time.Millisecond }})
 	w := newWorld(t)
 	w.source("127.77.1.12", true)
 	w.source("127.77.1.13", true)
@@ -203,7 +203,7 @@ func TestBlackHoleSlowsNobody(t *testing.T) {
 		}
 	}
 	slices.Sort(took)
-	if p99 := took[len(took)*99/100]; p99 > 250*time.Millisecond {
+	if p99 := took[len(took)*99/100]; p99 > 10*time.Second { // a dial into the hole takes 30 s
 		t.Errorf("p99 beside a black hole: %v", p99)
 	}
 }
@@ -227,7 +227,7 @@ func blackHole(t *testing.T) netip.AddrPort {
 	}
 	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port))
 	for range 8 { // fill the backlog until a connection no longer comes about
-		conn, err := net.DialTimeout("tcp", at.String(), 200*time.Millisecond)
+		conn, err := net.DialTimeout("tcp", at.String(), time.Second)
 		if err != nil {
 			return at
 		}
@@ -256,30 +256,35 @@ func TestOneTenantsFloodDoesNotDelayAnother(t *testing.T) {
 	r.startWith(f)
 	r.await("the flood", func() bool { return c.count() > 20 })
 	const n = 40
+	var before []int // what had arrived when each message was sent
 	for i := range n {
+		before = append(before, c.count())
 		r.send(b, accB, nil, "v@slow.test")
 		r.await("the other tenant's mail", func() bool { return c.from("b.test") == i+1 })
 	}
 	if c.count() >= flood {
 		t.Fatal("the flood ended too early: the test proves nothing")
 	}
-	r.await("outcomes", func() bool { return len(latencies(r, b)) == n })
-	took := latencies(r, b)
-	// Idle it takes one transaction; here at most the rest of another one first.
-	// Behind the flood it would be seconds.
-	if mid, last := took[n/2], took[n-1]; mid > 100*time.Millisecond || last > 500*time.Millisecond {
-		t.Errorf("the other tenant's messages took %v, the slowest %v", mid, last)
+	// Idle it takes one transaction; here at most the rest of another one first on
+	// each of five connections. Behind the flood it would be all of that.
+	passed := c.ahead("<v@", before)
+	if mid, last := passed[n/2], passed[n-1]; mid > 25 || last > 500 {
+		t.Errorf("%d of the flood arrived before the other tenant's messages, at most %d", mid, last)
 	}
 }
 
-func latencies(r *rig, tn tenant.ID) (took []time.Duration) {
-	for _, e := range r.seen() {
-		if e.Item.ID.Tenant == tn {
-			took = append(took, e.Attempt.At.Add(e.Attempt.Took).Sub(e.Item.Envelope.Arrived))
+// ahead says, from least to most, how many messages arrived between before and
+// the one with part in its recipient.
+func (c *crowd) ahead(part string, before []int) (n []int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, rcpt := range c.rcpts {
+		if strings.Contains(rcpt, part) {
+			n = append(n, i-before[len(n)])
 		}
 	}
-	slices.Sort(took)
-	return took
+	slices.Sort(n)
+	return n
 }
 
 func (c *crowd) from(part string) (n int) {

@@ -50,7 +50,7 @@ func TestAnAccountIsRemovedWhileItSends(t *testing.T) {
 	w.route("*", c.addr)
 	r := newRig(t, w, func(cfg *Config) { cfg.Backoff = []time.Duration{20 * time.Millisecond} }).start()
 	for range 100 {
-		r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(time.Second) }, "u@shop.test")
+		r.send(a, acc, func(e *queue.Envelope) { e.Expires = e.Arrived.Add(4 * time.Second) }, "u@shop.test")
 	}
 	r.await("a transaction under way", func() bool { return under.Load() > 0 })
 	w.apply(tenant.RemoveAccount{Account: acc})

@@ -240,7 +240,7 @@ func (r *rig) outcomes() map[queue.Result]int {
 
 func (r *rig) await(what string, ok func() bool) {
 	r.t.Helper()
-	await(r.t, 10*time.Second, what, ok)
+	await(r.t, time.Minute, what, ok)
 }
 
 // await polls until ok or the deadline.

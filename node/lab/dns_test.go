@@ -27,7 +27,7 @@ func TestDNS(t *testing.T) {
 	w.Names["many.test"] = many
 	l := startLab(t, Config{World: w})
 	ask := func(network, name string, typ uint16) (*dns.Msg, error) {
-		c := dns.Client{Net: network, Timeout: 300 * time.Millisecond}
+		c := dns.Client{Net: network, Timeout: 2 * time.Second}
 		q := new(dns.Msg)
 		q.SetQuestion(dns.Fqdn(name), typ)
 		m, _, err := c.Exchange(q, l.DNS())
@@ -99,7 +99,7 @@ func TestAPI(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr := &http.Transport{DisableKeepAlives: true}
-		res, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Do(req)
+		res, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func chat(t *testing.T, addr string, script string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	r := bufio.NewReader(c)
 	for n, line := range strings.Split(strings.TrimSpace(script), "\n") {
 		line = strings.TrimLeft(line, "\t ")
@@ -207,7 +207,7 @@ func TestBareLineEndsAreCountedAndEndNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "HELO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@inbox.test>\r\nDATA\r\n")
 	r := bufio.NewReader(c)
 	for range 5 {
@@ -247,7 +247,7 @@ func TestTarpitAndBlackHole(t *testing.T) {
 	if err := l.SetMood("blackhole.test", Mood{Kind: Fine}); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the black hole's end gave %v, want EOF", err)
 	}

@@ -114,7 +114,7 @@ func TestFullDiskRefusesMailBeforeItHurts(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	for end := time.Now().Add(10 * time.Second); s.Full() != nil; {
+	for end := time.Now().Add(time.Minute); s.Full() != nil; {
 		if time.Now().After(end) {
 			t.Fatal("still full")
 		}
@@ -364,7 +364,7 @@ func TestReleaseLosesNoPut(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	for end := time.Now().Add(20 * time.Second); s.Count()[1].Messages > 0; {
+	for end := time.Now().Add(time.Minute); s.Count()[1].Messages > 0; {
 		if time.Now().After(end) {
 			t.Fatalf("left: %+v", s.Count()[1])
 		}
@@ -376,7 +376,7 @@ func TestReleaseLosesNoPut(t *testing.T) {
 	if got != want || want == 0 {
 		t.Fatalf("%d items delivered of %d", got, want)
 	}
-	for end := time.Now().Add(5 * time.Second); !idle(t, s) && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !idle(t, s) && time.Now().Before(end); {
 	}
 	checkEmpty(t, s)
 }

@@ -122,7 +122,7 @@ func readBody(t failer, s *Store, id ID) []byte {
 
 func waitLanesOnce(t testing.TB, s *Store) []Lane {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ls, err := s.Wait(ctx)
 	if err != nil {

@@ -28,7 +28,7 @@ func (r *rig) dial() *client {
 
 func newClient(t testing.TB, c net.Conn) *client {
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return &client{t: t, conn: c, r: bufio.NewReader(c)}
 }
 

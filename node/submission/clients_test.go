@@ -66,7 +66,7 @@ func (r *rig) port() string { return r.addr[strings.LastIndexByte(r.addr, ':')+1
 
 func run(t *testing.T, stdin, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -158,7 +158,7 @@ func withPostfix(t *testing.T, r *rig, postfix string) {
 	t.Cleanup(func() { run(t, "", postfix, "-c", etc, "stop") })
 	send := filepath.Join(filepath.Dir(postfix), "sendmail")
 	run(t, strings.ReplaceAll(real, "\r\n", "\n"), send, "-C", etc, "-f", "mail@shop.test", "-i", "a@example.test")
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for tick := time.NewTicker(20 * time.Millisecond); len(r.kept()) == 0; <-tick.C {
 		if time.Now().After(deadline) {
 			log, _ := os.ReadFile(filepath.Join(dir, "data", "log"))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,18 +43,18 @@ func TestSlowCommandLineEnds(t *testing.T) {
 	start := time.Now()
 	c.drip("NOOP "+strings.Repeat("x", 1000), 20*time.Millisecond)
 	c.expect("421 4.4.2", "slow line")
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 15*time.Second {
 		t.Errorf("held for %v", took)
 	}
 }
 
 // A slow message is taken as long as it moves, and not for ever.
 func TestSlowBody(t *testing.T) {
-	r := newRig(t, short(300*time.Millisecond))
+	r := newRig(t, short(time.Second))
 	c := r.byNet()
 	c.envelope("mail@shop.test", "a@example.test")
 	c.cmd("DATA", "354")
-	c.drip("From: mail@shop.test\r\n\r\nx\r\n.\r\n", 25*time.Millisecond) // 0.7 s in all
+	c.drip("From: mail@shop.test\r\n\r\nx\r\n.\r\n", 50*time.Millisecond) // 1.4 s in all
 	c.expect("250", "message")
 
 	c = r.byNet()
@@ -62,7 +63,7 @@ func TestSlowBody(t *testing.T) {
 	start := time.Now()
 	c.drip(strings.Repeat("x", 10_000), 20*time.Millisecond)
 	c.expect("421 4.4.2", "endless message")
-	if took := time.Since(start); took < 12*300*time.Millisecond || took > 15*time.Second {
+	if took := time.Since(start); took < 12*time.Second || took > time.Minute {
 		t.Errorf("held for %v", took)
 	}
 	r.quota.settled(t)
@@ -82,7 +83,7 @@ func (c *client) drip(s string, every time.Duration) {
 			break
 		}
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
 }
 
 func TestConnectionLimits(t *testing.T) {
@@ -352,7 +353,7 @@ func TestClientLeaves(t *testing.T) {
 
 // TestShutdown: idle clients are told at once, one in its message gets its end.
 func TestShutdown(t *testing.T) {
-	r := newRig(t, func(c *Config, _ *rig) { c.Grace = 10 * time.Second })
+	r := newRig(t, func(c *Config, _ *rig) { c.Grace = 2 * time.Minute })
 	idle, inTLS, fresh := r.byNet(), r.login(tUser), r.dial()
 	fresh.expect("220", "banner")
 	mid := r.byNet()
@@ -373,7 +374,7 @@ func TestShutdown(t *testing.T) {
 		c.expect("421 4.3.2", "shutdown")
 		c.gone()
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("told after %v", took)
 	}
 	body.send("\r\nlast words\r\n.\r\n")
@@ -381,7 +382,7 @@ func TestShutdown(t *testing.T) {
 	body.expect("421 4.3.2", "behind it")
 	body.gone()
 	<-ended
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("ended after %v: somebody was not told", took)
 	}
 	if m := r.one(); m.body() != "last words\r\n" {
@@ -397,7 +398,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	c.cmd("DATA", "354")
 	start := time.Now()
 	r.stop()
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 	c.expect("421 4.3.2", "cut")
@@ -420,8 +421,9 @@ func TestLargeMessage(t *testing.T) {
 	c.envelope("mail@shop.test", "a@example.test")
 	c.cmd("DATA", "354")
 	c.send("From: mail@shop.test\r\n\r\n")
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is held counts, not garbage
 	watch := watchHeap()
-	_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.conn.SetDeadline(time.Now().Add(3 * time.Minute))
 	for sent := 0; sent < 90_000_000; sent += len(block) {
 		if _, err := c.conn.Write(block); err != nil {
 			t.Fatal(err)
@@ -448,7 +450,7 @@ func TestNothingRunsOn(t *testing.T) {
 	r.byNet().envelope("mail@shop.test", "a@example.test")
 	r.dial()
 	r.close()
-	goleak.VerifyNone(t, before)
+	eventually(t, "the end of all goroutines", func() bool { return goleak.Find(before) == nil })
 }
 
 // A client that sends and never reads is not waited for.
@@ -456,7 +458,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	r := newRig(t, short(300*time.Millisecond), limited(func(l *Limits) { l.Commands = 1 << 30 }))
 	c := r.dial()
 	block := bytes.Repeat([]byte("NOOP\r\n"), 10_000)
-	_ = c.conn.SetWriteDeadline(time.Now().Add(15 * time.Second))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Minute))
 	for {
 		if _, err := c.conn.Write(block); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("still waited for")
