@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,11 +164,23 @@ func (r *demoRun) send(addr, user, password, to string) error {
 	return c.Quit()
 }
 
+// sendSoon is send to a node that may still be starting.
+func (r *demoRun) sendSoon(addr, user, password, to string) {
+	r.t.Helper()
+	eventually(r.t, time.Minute, "250 to "+to, func() bool { return r.send(addr, user, password, to) == nil })
+}
+
+// owned says that the demo has asked the node where its tenants are; a busy one
+// may answer late.
+func owned(j demoJSON) bool {
+	return !slices.ContainsFunc(j.Tenants, func(t demoJSONTenant) bool { return t.Owner == "" })
+}
+
 func TestDemo(t *testing.T) {
 	dir := t.TempDir()
 	start := time.Now()
 	r := startDemo(t, dir, "--traffic", "5")
-	j := r.waitJSON("tenants", func(j demoJSON) bool { return len(j.Tenants) == 6 })
+	j := r.waitJSON("tenants", func(j demoJSON) bool { return len(j.Tenants) == 6 && owned(j) })
 	t.Logf("from start to demo.json: %v", time.Since(start).Round(time.Millisecond))
 	n, first, small := j.Nodes[0], j.Tenants[0], j.Tenants[5]
 	if n.PID == nil || first.Source != "127.77.1.11" || first.Owner != "n1" || j.OperatorToken == "" || j.Console != nil {
@@ -245,7 +258,7 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 
 	r = startDemo(t, r.dir, "--traffic", "0", "--restart", "200ms", "--relay-from", "127.0.0.9/32", "--route", "routed.test=127.78.0.10:"+portOf(was.Lab.MX))
 	old := *was.Nodes[0].PID
-	j := r.waitJSON("another pid", func(j demoJSON) bool { return j.Nodes[0].PID != nil && *j.Nodes[0].PID != old })
+	j := r.waitJSON("another pid", func(j demoJSON) bool { return j.Nodes[0].PID != nil && *j.Nodes[0].PID != old && owned(j) })
 	a, b := j, was
 	a.Nodes[0].PID, b.Nodes[0].PID = nil, nil
 	for i := range a.Tenants { // what a pool leaves by is only known after a delivery
@@ -255,9 +268,7 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 		t.Errorf("resumed as %s, was %s", x, y)
 	}
 	first := j.Tenants[0]
-	if err := r.send(j.Nodes[0].Submission[0], first.Username, first.Password, "me@routed.test"); err != nil {
-		t.Fatal(err)
-	}
+	r.sendSoon(j.Nodes[0].Submission[0], first.Username, first.Password, "me@routed.test")
 	r.waitLine(time.Minute, "me@routed.test: delivered from 127.77.1.11")
 
 	j = r.waitJSON("a pid", func(j demoJSON) bool { return j.Nodes[0].PID != nil })
@@ -266,9 +277,7 @@ func again(t *testing.T, r *demoRun, was demoJSON) {
 		t.Fatal(err)
 	}
 	j = r.waitJSON("a third pid", func(j demoJSON) bool { return j.Nodes[0].PID != nil && *j.Nodes[0].PID != pid })
-	if err := r.send(j.Nodes[0].Submission[0], first.Username, first.Password, "two@inbox.test"); err != nil {
-		t.Fatal(err)
-	}
+	r.sendSoon(j.Nodes[0].Submission[0], first.Username, first.Password, "two@inbox.test")
 	r.waitLine(time.Minute, "two@inbox.test: delivered")
 	r.end()
 	if err := syscall.Kill(*j.Nodes[0].PID, 0); err == nil {
