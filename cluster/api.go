@@ -57,6 +57,7 @@ type NodeStatus struct {
 	RTT     time.Duration // of the last call; 0 unknown
 	Applied uint64        // the leader knows
 	Lapsed  bool          // the leader's: its lease has run out for sure
+	Leased  bool          // the leader's: it was answered within a lease's time
 }
 
 // Listen returns the connections other nodes open for a protocol. The remote
