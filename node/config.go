@@ -20,8 +20,17 @@ type Config struct {
 	Dir string `yaml:"dir"`
 	// Hostname greets submission clients; neutral. Required.
 	Hostname string `yaml:"hostname"`
-	// Bootstrap forms a cluster of one in an empty Dir.
+	// Bootstrap forms a cluster of one in an empty Dir. Nodes with a peer port
+	// are formed by postern init and postern join instead.
 	Bootstrap bool `yaml:"bootstrap"`
+
+	// Peer is how the nodes of a cluster reach each other; without Listen the
+	// node is a cluster of one. Certificates lie in DIR/pki.
+	Peer struct {
+		Listen    string `yaml:"listen"`    // host:port of the peer port
+		Advertise string `yaml:"advertise"` // host:port the other nodes dial
+		Gossip    string `yaml:"gossip"`    // host:port, TCP and UDP; "": no hints
+	} `yaml:"peer"`
 
 	Submission    []string `yaml:"submission"`     // host:port with STARTTLS [:587, :2525]
 	SubmissionTLS []string `yaml:"submission_tls"` // host:port with TLS from the start [:465]

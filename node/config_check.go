@@ -65,8 +65,16 @@ func (c *Config) tryDir(j *judgement) {
 	case fi.Mode().Perm()&0o077 != 0:
 		j.doubt("dir", "chmod 700 "+c.Dir, "%s is open to others", c.Dir)
 	}
-	if _, err := os.Stat(filepath.Join(c.Dir, "raft")); errors.Is(err, fs.ErrNotExist) && !c.Bootstrap {
+	if _, err := os.Stat(filepath.Join(c.Dir, "raft")); !errors.Is(err, fs.ErrNotExist) || c.Bootstrap {
+		return
+	}
+	switch form, err := c.form(); {
+	case err != nil:
+		j.bad("dir", "", "%s", err)
+	case c.Peer.Listen == "":
 		j.bad("bootstrap", "set bootstrap: true on the first node", "no state yet, and none is to be formed")
+	case form == "":
+		j.bad("peer", errNotFormed.Error(), "no state yet")
 	}
 }
 

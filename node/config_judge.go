@@ -28,6 +28,7 @@ func (c *Config) judge(at lines) []Finding {
 		j.bad("hostname", "write a lower-case name such as smtp.example.net", "%q is no host name", c.Hostname)
 	}
 	c.judgePorts(j)
+	c.judgePeer(j)
 	c.judgeTLS(j)
 	for i, r := range c.Resolvers {
 		if _, err := resolverAddr(r); err != nil {
@@ -97,7 +98,54 @@ func (c *Config) ports() []port {
 	if c.Metrics != "" {
 		all = append(all, port{"metrics", c.Metrics})
 	}
+	if c.Peer.Listen != "" {
+		all = append(all, port{"peer.listen", c.Peer.Listen})
+	}
+	if c.Peer.Gossip != "" {
+		all = append(all, port{"peer.gossip", c.Peer.Gossip})
+	}
 	return all
+}
+
+// judgePeer looks at what the node's place among others needs.
+func (c *Config) judgePeer(j *judgement) {
+	p := c.Peer
+	if p.Listen == "" {
+		for _, x := range []port{{"peer.advertise", p.Advertise}, {"peer.gossip", p.Gossip}} {
+			if x.addr != "" {
+				j.bad(x.key, "set peer.listen, or leave the whole of peer out for a cluster of one", "there is no peer port")
+			}
+		}
+		return
+	}
+	if c.Bootstrap {
+		j.bad("bootstrap", "leave it out: postern init forms the cluster, postern join brings in the other nodes", "does not go with peer.listen")
+	}
+	if err := isReachable(p.Advertise); err != nil {
+		j.bad("peer.advertise", "write the HOST:PORT the other nodes dial, such as 192.0.2.1:8472", "%q is no address others can dial: %s", p.Advertise, err)
+	}
+}
+
+// isReachable judges an address that others are told: a name or an address of
+// one machine, and a port.
+func isReachable(addr string) error {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("no port in it")
+	}
+	if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q is no port", p)
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a.IsUnspecified() || a.IsMulticast() {
+			return fmt.Errorf("%s is not one machine", host)
+		}
+		return nil
+	}
+	if !tenant.ValidHost(host) && !tenant.ValidName(host) {
+		return fmt.Errorf("%q is neither a name nor an IP address", host)
+	}
+	return nil
 }
 
 func (c *Config) judgePorts(j *judgement) {

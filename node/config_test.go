@@ -55,6 +55,24 @@ func TestSampleParses(t *testing.T) {
 	}
 }
 
+// What the sample shows of a cluster is right, too.
+func TestSamplePeerParses(t *testing.T) {
+	text, err := os.ReadFile("../deploy/postern.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := strings.Index(string(text), "# peer:\n")
+	if from < 0 {
+		t.Fatal("the sample shows no peer")
+	}
+	shown, _, _ := strings.Cut(string(text[from:]), "\n\n")
+	c, at, found := parseConfig([]byte("hostname: a.b\nsubmission_tls: []\n" + strings.ReplaceAll(shown, "# ", "")))
+	found = faults(append(found, c.judge(at)...))
+	if len(found) > 0 || c.Peer.Listen != ":8472" || c.Peer.Gossip != ":8473" || c.Peer.Advertise == "" {
+		t.Errorf("%v %+v", found, c.Peer)
+	}
+}
+
 func TestFileFaults(t *testing.T) {
 	for _, x := range []struct {
 		name, text string
@@ -80,6 +98,11 @@ func TestFileFaults(t *testing.T) {
 		{"two documents", "hostname: a.b\n---\nname: x\n", []string{"3 : a second document"}},
 		{"a list", "- a\n", []string{"1 : is no mapping"}},
 		{"resolver", "hostname: a.b\nresolvers: [dns.example]\n", []string{"2 resolvers[0]: "}},
+		{"peer", "hostname: a.b\npeer: {listen: ':8472', advertise: 'n1.example:8472'}\n", nil},
+		{"peer half", "hostname: a.b\npeer:\n  listen: ':8472'\n  advertise: ':8472'\nbootstrap: true\n", []string{"5 bootstrap: does not go with", "4 peer.advertise: "}},
+		{"peer without port", "hostname: a.b\npeer:\n  gossip: ':8473'\n", []string{"3 peer.gossip: there is no peer port"}},
+		{"peer everywhere", "hostname: a.b\npeer: {listen: ':8472', advertise: '0.0.0.0:8472'}\n", []string{"2 peer.advertise: "}},
+		{"peer port 0", "hostname: a.b\npeer: {listen: ':0', advertise: '192.0.2.1:0'}\n", []string{"2 peer.advertise: "}},
 		{"no resolver", "hostname: a.b\nresolvers: []\n", []string{"2 resolvers: "}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -99,7 +122,7 @@ func TestFileFaults(t *testing.T) {
 					matched++
 				}
 			}
-			if matched != len(x.want) {
+			if matched != len(x.want) || len(x.want) == 0 && len(got) > 0 {
 				t.Errorf("want %q\ngot  %q", x.want, got)
 			}
 		})
