@@ -53,6 +53,12 @@ func (d *draft) setAccount(c SetAccount) error {
 	if c.Class != nil {
 		a.Class = *c.Class
 	}
+	if c.Limits != nil {
+		a.Limits = sortLimits(*c.Limits)
+	}
+	if c.Gap != nil {
+		a.Gap = *c.Gap
+	}
 	if err := d.putAccount(a); err != nil {
 		return err
 	}
@@ -74,10 +80,21 @@ func (d *draft) putAccount(a Account) error {
 		return refuse("class %d is not known", a.Class)
 	case !a.Plan.valid():
 		return refuse("plan is out of bounds: 0 to %d recipients, no negative size", maxRecipient)
+	case !validLimits(a.Limits):
+		return refuse("caution limits are one a minute, hour, half day or day, and not over %d", maxPlan)
+	case a.Gap < 0 || a.Gap > maxGap:
+		return refuse("gap is out of bounds: 0 to %s", maxGap)
 	}
 	put(d, &d.accounts, a.ID, &a)
 	d.names = true
 	return nil
+}
+
+// sortLimits gives the canonical form: by kind, without those that limit nothing.
+func sortLimits(ls []CautionLimit) []CautionLimit {
+	out := without(ls, func(l CautionLimit) bool { return l.Limit.IsZero() && l.Kind.seconds() > 0 })
+	slices.SortStableFunc(out, func(a, b CautionLimit) int { return cmp.Compare(a.Kind, b.Kind) })
+	return out
 }
 
 // networks gives the canonical form: masked, sorted, each once. The same

@@ -37,6 +37,8 @@ func (d *draft) publish() *State {
 	s.routes.publish()
 	s.open.publish()
 	s.closed.publish()
+	s.authority.publish()
+	s.tokens.publish()
 	return &s
 }
 
@@ -63,7 +65,10 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	before := base.publish()
 	d := before.draft()
 	d.books = base.books
-	err := d.run(c.Op)
+	err := d.known(c.Op)
+	if err == nil {
+		err = d.run(c.Op)
+	}
 	if err == nil {
 		err = d.check(s)
 	}
@@ -132,6 +137,39 @@ func (d *draft) run(op Op) error {
 		return d.pause(op)
 	case Hold:
 		return d.hold(op)
+	}
+	return d.runCluster(op)
+}
+
+// runCluster carries out the cluster's own operations.
+func (d *draft) runCluster(op Op) error {
+	switch op := op.(type) {
+	case SetAuthority:
+		return d.setAuthority(op)
+	case AddToken:
+		return d.addToken(op)
+	case RemoveToken:
+		return d.removeToken(op)
+	case Join:
+		return d.join(op)
+	case SetNode:
+		return d.setNode(op)
+	case RemoveNode:
+		return d.removeNode(op)
+	case NodesDown:
+		return d.nodesDown(op)
+	case NodesUp:
+		return d.nodesUp(op)
+	case SetMirrors:
+		return d.setMirrors(op)
+	case CloseMirrors:
+		return d.closeMirrors(op)
+	case Handover:
+		return d.handover(op)
+	case Release:
+		return d.release(op)
+	case Reported:
+		return d.reported(op)
 	}
 	return refuse("operation is not known")
 }

@@ -67,12 +67,17 @@ func (d *draft) checkCounters(before *State) error {
 		b.lastAccount < a.lastAccount || b.lastGrant < a.lastGrant {
 		return errors.New("a counter fell")
 	}
+	if b.incarnation < a.incarnation || b.level < a.level {
+		return errors.New("the incarnation or the command version fell")
+	}
 	if d.tenants.same(&before.tenants) {
 		return nil
 	}
 	for t := range d.tenants.all() {
 		if old := before.tenants.get(t.ID); old != nil && t.Epoch < old.Epoch {
 			return fmt.Errorf("epoch of tenant %d fell", t.ID)
+		} else if old != nil && t.Generation < old.Generation {
+			return fmt.Errorf("generation of tenant %d fell", t.ID)
 		}
 	}
 	return nil
@@ -98,6 +103,8 @@ func (s *State) checkConfig(before *State) error {
 		{gone || !s.accounts.same(&before.accounts), s.checkAccounts},
 		{gone || !s.domains.same(&before.domains), s.checkDomains},
 		{!s.routes.same(&before.routes), s.checkRoutes},
+		{!s.tokens.same(&before.tokens), s.checkTokens},
+		{!s.authority.same(&before.authority), s.checkAuthority},
 	} {
 		if x.touched {
 			if err := x.check(); err != nil {
@@ -109,7 +116,8 @@ func (s *State) checkConfig(before *State) error {
 }
 
 // checkBook judges the quotas of one account: at most one live grant a window,
-// of the owner's epoch, given within the limit of that moment.
+// of the owner's epoch or of one that no Own has settled yet, given within the
+// limit of that moment.
 func (s *State) checkBook(b *book) error {
 	a := s.accounts.get(b.account)
 	if a == nil {
@@ -155,7 +163,7 @@ func (q *quota) check(a *Account, t *Tenant) error {
 		}
 		return nil
 	}
-	if g.Account != a.ID || g.Window != q.window || g.Epoch != t.Epoch {
+	if g.Account != a.ID || g.Window != q.window || g.Epoch > t.Epoch {
 		return errors.New("grant of another account, window or epoch")
 	}
 	if !q.used.Covers(g.base) {

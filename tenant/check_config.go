@@ -11,6 +11,7 @@ func (s *State) checkNodes() error {
 		return fmt.Errorf("nodes: %d", s.nodes.len())
 	}
 	names := make(map[string]bool, s.nodes.len())
+	keys := make(map[[32]byte]bool, s.nodes.len())
 	for i, n := range s.nodes.vals {
 		switch {
 		case n.ID != s.nodes.keys[i] || n.ID == 0 || n.ID > s.lastNode:
@@ -18,7 +19,10 @@ func (s *State) checkNodes() error {
 		case !ValidName(n.Name) || names[n.Name]:
 			return fmt.Errorf("node %d: name %q", n.ID, n.Name)
 		}
-		names[n.Name] = true
+		if err := s.checkMember(n, keys); err != nil {
+			return fmt.Errorf("node %d: %w", n.ID, err)
+		}
+		names[n.Name], keys[n.Key] = true, true
 	}
 	return nil
 }
@@ -34,6 +38,8 @@ func (s *State) checkSources() error {
 			return fmt.Errorf("source %d: wrong id", src.ID)
 		case !s.nodes.has(src.Node):
 			return fmt.Errorf("source %d: no node %d", src.ID, src.Node)
+		case s.nodes.get(src.Node).Witness:
+			return fmt.Errorf("source %d: node %d is a witness", src.ID, src.Node)
 		case !validSource(src.Addr) || addrs[src.Addr]:
 			return fmt.Errorf("source %d: address %s", src.ID, src.Addr)
 		case !ValidHost(src.EHLO):
@@ -63,6 +69,9 @@ func (s *State) checkTenants() error {
 			return fmt.Errorf("tenant %d: owner %d, epoch %d", t.ID, t.Owner, t.Epoch)
 		case t.Home == Place{} || t.Home.Node == t.Backup.Node:
 			return fmt.Errorf("tenant %d: home and backup on node %d", t.ID, t.Home.Node)
+		}
+		if err := s.checkLog(t); err != nil {
+			return fmt.Errorf("tenant %d: %w", t.ID, err)
 		}
 		names[t.Name], hosts[t.Hostname] = true, true
 		if t.Token != ([32]byte{}) {
@@ -152,6 +161,9 @@ func (s *State) checkAccounts() error {
 		names[a.Username] = true
 		if of[a.Tenant]++; of[a.Tenant] > maxOfTenant {
 			return fmt.Errorf("tenant %d: too many accounts", a.Tenant)
+		}
+		if !validLimits(a.Limits) || a.Gap < 0 || a.Gap > maxGap {
+			return fmt.Errorf("account %d: caution limits or gap", a.ID)
 		}
 		for _, p := range a.Networks {
 			if !validNetwork(p) || nets[p] {

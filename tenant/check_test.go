@@ -98,7 +98,7 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		"a book of nobody":     func(d *draft) { put(d, &d.open, 9, &book{account: 9, quotas: []quota{{window: WindowAt(Month, now)}}}) },
 		"an empty book":        func(d *draft) { put(d, &d.open, 1, &book{account: 1}) },
 		"a closed book open":   func(d *draft) { put(d, &d.open, 1, d.closed.get(1)) },
-		"a grant of an epoch":  func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Epoch = 3 }) },
+		"a grant of an epoch":  func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Epoch = 1 }) },
 		"a grant never made":   func(d *draft) { d.lastGrant = 0 },
 		"a grant in a closed": func(d *draft) {
 			d.changeQuota(&d.closed, func(q *quota) { q.live = d.open.get(1).quotas[0].live; q.live.Window = q.window })

@@ -14,6 +14,7 @@ import (
 // is no longer than the bytes that are left.
 type coder struct {
 	reading bool
+	first   bool // in the form of version 1, from before there were clusters
 	in      []byte
 	out     []byte
 	err     error
@@ -50,7 +51,7 @@ func (c *coder) uint(p *uint64) {
 }
 
 // number codes any unsigned number or id.
-func number[T ~uint64 | ~uint16 | ~uint8](c *coder, p *T) {
+func number[T ~uint64 | ~uint32 | ~uint16 | ~uint8](c *coder, p *T) {
 	v := uint64(*p)
 	c.uint(&v)
 	if c.reading {
@@ -280,20 +281,21 @@ func frame(version byte, body []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-func unframe(version byte, b []byte, most int) ([]byte, error) {
+// unframe gives the body of a frame of version or of the first one.
+func unframe(version byte, b []byte, most int) (body []byte, first bool, err error) {
 	if len(b) < frameLen {
-		return nil, errShort
+		return nil, false, errShort
 	}
-	if b[0] != version {
-		return nil, fmt.Errorf("%w %d", errVersion, b[0])
+	if b[0] != version && b[0] != firstVersion {
+		return nil, false, fmt.Errorf("%w %d", errVersion, b[0])
 	}
 	n := binary.BigEndian.Uint32(b[1:])
 	if uint64(n) > uint64(most) || uint64(n) != uint64(len(b)-frameLen) {
-		return nil, fmt.Errorf("%w: length %d", errFrame, n)
+		return nil, false, fmt.Errorf("%w: length %d", errFrame, n)
 	}
 	end := len(b) - 4
 	if crc32.Checksum(b[:end], crc32.MakeTable(crc32.Castagnoli)) != binary.BigEndian.Uint32(b[end:]) {
-		return nil, fmt.Errorf("%w: checksum", errFrame)
+		return nil, false, fmt.Errorf("%w: checksum", errFrame)
 	}
-	return b[5:end], nil
+	return b[5:end], b[0] == firstVersion, nil
 }

@@ -61,6 +61,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.routes)
 	sumTable(&total, c, &s.open)
 	sumTable(&total, c, &s.closed)
+	sumTable(&total, c, &s.authority)
+	sumTable(&total, c, &s.tokens)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

@@ -26,6 +26,21 @@ type (
 		Grant Grant
 		Short bool
 	}
+	NodeChanged struct{ Node NodeID }
+	NodeRemoved struct{ Node NodeID }
+	NodeDown    struct{ Node NodeID }
+	NodeUp      struct{ Node NodeID }
+	// AuthoritySet says that the cluster's authority is stored.
+	AuthoritySet struct{}
+	// TokenChanged says that a join token came or went.
+	TokenChanged struct{ Hash [32]byte }
+	// CopiesChanged names the newest generation of a tenant's copies.
+	CopiesChanged struct {
+		Tenant     ID
+		Generation uint64
+	}
+	// Stranded says that a tenant's owner is down and no node can take it.
+	Stranded struct{ Tenant ID }
 )
 
 func (NodeAdded) event()      {}
@@ -41,3 +56,11 @@ func (DomainChanged) event()  {}
 func (RouteChanged) event()   {}
 func (Owned) event()          {}
 func (Granted) event()        {}
+func (NodeChanged) event()    {}
+func (NodeRemoved) event()    {}
+func (NodeDown) event()       {}
+func (NodeUp) event()         {}
+func (AuthoritySet) event()   {}
+func (TokenChanged) event()   {}
+func (CopiesChanged) event()  {}
+func (Stranded) event()       {}

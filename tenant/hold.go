@@ -13,11 +13,25 @@ func (d *draft) pause(c Pause) error {
 		return refuse("reason is too long or has control characters")
 	}
 	d.changeTenant(c.Tenant, func(t *Tenant) {
-		t.Paused = c.Reason
+		t.pause(c.Reason)
 		t.Stopped = mark(t.Stopped, t.Paused != "" || t.Held != "", d.Now())
 	})
 	d.emit(TenantChanged{c.Tenant})
+	d.rescue() // what a restore kept in place may move now
 	return nil
+}
+
+// pause sets or lifts the reason. Under an operator's reason that of a restore
+// waits; lifting the latter ends the waiting.
+func (t *Tenant) pause(reason string) {
+	switch {
+	case reason != "":
+		t.Paused = reason
+	case len(t.Awaited) > 0 && t.Paused != ReasonRestored:
+		t.Paused = ReasonRestored
+	default:
+		t.Paused, t.Awaited = "", nil
+	}
 }
 
 func (d *draft) hold(c Hold) error {

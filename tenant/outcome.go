@@ -20,6 +20,14 @@ const (
 	evRouteChanged
 	evOwned
 	evGranted
+	evNodeChanged
+	evNodeRemoved
+	evNodeDown
+	evNodeUp
+	evAuthoritySet
+	evTokenChanged
+	evCopiesChanged
+	evStranded
 )
 
 // maxEvents is more than one command can make: a tenant's accounts and domains.
@@ -52,7 +60,7 @@ func encodeOutcome(events []Event, err error) string {
 
 func decodeOutcome(s string) ([]Event, error) {
 	var o outcome
-	if err := decode([]byte(s), o.code); err != nil {
+	if err := decode([]byte(s), false, o.code); err != nil {
 		return nil, fmt.Errorf("decode outcome: %w", err)
 	}
 	if o.refused {
@@ -91,6 +99,22 @@ func codeEvent(c *coder, e *Event) {
 		codeEventAs(c, e, func(c *coder, v *Owned) { number(c, &v.Tenant); number(c, &v.Node); c.uint(&v.Epoch) })
 	case evGranted:
 		codeEventAs(c, e, func(c *coder, v *Granted) { codeGrant(c, &v.Grant); c.bool(&v.Short) })
+	case evNodeChanged:
+		codeEventAs(c, e, func(c *coder, v *NodeChanged) { number(c, &v.Node) })
+	case evNodeRemoved:
+		codeEventAs(c, e, func(c *coder, v *NodeRemoved) { number(c, &v.Node) })
+	case evNodeDown:
+		codeEventAs(c, e, func(c *coder, v *NodeDown) { number(c, &v.Node) })
+	case evNodeUp:
+		codeEventAs(c, e, func(c *coder, v *NodeUp) { number(c, &v.Node) })
+	case evAuthoritySet:
+		codeEventAs(c, e, func(*coder, *AuthoritySet) {})
+	case evTokenChanged:
+		codeEventAs(c, e, func(c *coder, v *TokenChanged) { c.raw(v.Hash[:]) })
+	case evCopiesChanged:
+		codeEventAs(c, e, func(c *coder, v *CopiesChanged) { number(c, &v.Tenant); c.uint(&v.Generation) })
+	case evStranded:
+		codeEventAs(c, e, func(c *coder, v *Stranded) { number(c, &v.Tenant) })
 	default:
 		c.fail(errBounds)
 	}
@@ -135,6 +159,22 @@ func eventCodeOf(e Event) eventCode {
 		return evOwned
 	case Granted:
 		return evGranted
+	case NodeChanged:
+		return evNodeChanged
+	case NodeRemoved:
+		return evNodeRemoved
+	case NodeDown:
+		return evNodeDown
+	case NodeUp:
+		return evNodeUp
+	case AuthoritySet:
+		return evAuthoritySet
+	case TokenChanged:
+		return evTokenChanged
+	case CopiesChanged:
+		return evCopiesChanged
+	case Stranded:
+		return evStranded
 	}
 	return 0
 }

@@ -7,8 +7,8 @@ func (d *draft) own(c Own) error {
 	if t == nil {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
-	if !d.nodes.has(c.Node) {
-		return refuse("node %d is not known", c.Node)
+	if err := d.ownable(t, c); err != nil {
+		return err
 	}
 	if t.Epoch != c.Expect {
 		return refuse("tenant %q is at epoch %d, not %d", t.Name, t.Epoch, c.Expect)
@@ -24,9 +24,54 @@ func (d *draft) own(c Own) error {
 	for _, a := range d.lookup.accounts[t.ID] {
 		d.endGrants(a, facts[a])
 	}
-	d.changeTenant(t.ID, func(t *Tenant) { t.Owner, t.Epoch = c.Node, epoch })
+	d.changeTenant(t.ID, func(t *Tenant) { t.begin(c, epoch) })
 	d.emit(Owned{Tenant: t.ID, Node: c.Node, Epoch: epoch})
 	return nil
+}
+
+// ownable judges who owns, and who is to hold the second copy.
+func (d *draft) ownable(t *Tenant, c Own) error {
+	n := d.nodes.get(c.Node)
+	switch {
+	case n == nil:
+		return refuse("node %d is not known", c.Node)
+	case n.Witness:
+		return refuse("node %q is a witness and owns nothing", n.Name)
+	case c.Node != t.Owner && !n.Down.IsZero():
+		return refuse("node %q is down", n.Name)
+	case c.Mirror == c.Node:
+		return refuse("node %q cannot hold both copies", n.Name)
+	case c.Mirror != 0 && !d.nodes.has(c.Mirror):
+		return refuse("node %d is not known", c.Mirror)
+	case c.Mirror != 0 && !c.Read && !t.mirrorable():
+		return refuse("tenant %q has %d open copies that nobody has read", t.Name, len(t.Copies))
+	case len(c.Ends) > maxEnds:
+		return refuse("more than %d ends in one command", maxEnds)
+	}
+	for _, e := range c.Ends {
+		if e.Epoch == 0 || e.Epoch > c.Expect || e.Node == 0 || e.Node > d.lastNode {
+			return refuse("the end of epoch %d is not that of an older log", e.Epoch)
+		}
+	}
+	return nil
+}
+
+// begin starts an epoch. The receiver must be a draft's own copy.
+func (t *Tenant) begin(c Own, epoch uint64) {
+	// Who was released to knows which dots of the other's had no reply; an owner
+	// that starts again has only its log to go by.
+	if n := len(t.Ends); t.Owner != c.Node || n == 0 || t.Ends[n-1].Epoch != t.Epoch-1 {
+		t.Waiting = nil
+	}
+	if t.Owner != c.Node {
+		t.To = 0
+	}
+	t.Owner, t.Epoch = c.Node, epoch
+	t.Ends = mergeEnds(t.Ends, c.Ends)
+	if c.Read {
+		t.Copies = nil
+	}
+	t.mirrorTo(c.Mirror, 1)
 }
 
 // facts sorts what old epochs spent by account. Accounts that are gone and
@@ -55,8 +100,8 @@ func (d *draft) facts(t *Tenant, epoch uint64, spent []Spent) (map[AccountID][]S
 	return facts, nil
 }
 
-// endGrants takes in the facts and ends every live grant of the account.
-func (d *draft) endGrants(a AccountID, facts []Spent) {
+// takeFacts takes in what old epochs of the account spent.
+func (d *draft) takeFacts(a AccountID, facts []Spent) {
 	for _, f := range facts {
 		d.edit(a, f.Window, func(q *quota) bool {
 			before := q.used
@@ -65,6 +110,11 @@ func (d *draft) endGrants(a AccountID, facts []Spent) {
 			return q.used != before || q.live != live
 		})
 	}
+}
+
+// endGrants takes in the facts and ends every live grant of the account.
+func (d *draft) endGrants(a AccountID, facts []Spent) {
+	d.takeFacts(a, facts)
 	d.touch(a) // the epoch changes: nothing live may be left
 	b := d.open.get(a)
 	if b == nil {

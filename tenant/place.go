@@ -28,6 +28,8 @@ func (d *draft) addSource(c AddSource) error {
 	switch {
 	case !d.nodes.has(c.Node):
 		return refuse("node %d is not known", c.Node)
+	case d.nodes.get(c.Node).Witness:
+		return refuse("node %q is a witness and has no sources", d.nodes.get(c.Node).Name)
 	case !validSource(addr):
 		return refuse("source address %s is not a unicast address", clip(c.Addr.String()))
 	case d.SourceByAddr(addr) != nil:
@@ -174,7 +176,7 @@ func (d *draft) addTenant(c AddTenant) error {
 	d.lastTenant++
 	t := &Tenant{
 		ID: d.lastTenant, Name: c.Name, Hostname: c.Hostname,
-		Home: c.Home, Backup: c.Backup, Owner: c.Home.Node, Epoch: 1,
+		Home: c.Home, Backup: c.Backup, Owner: c.Home.Node, Epoch: d.incarnation<<incarnationShift | 1,
 	}
 	put(d, &d.tenants, t.ID, t)
 	d.names = true
@@ -238,7 +240,12 @@ func (d *draft) setPlace(c SetPlace) error {
 	if t.Place() != (Place{}) && c.Home.Node != t.Owner && c.Backup.Node != t.Owner {
 		return refuse("node %q owns tenant %q and would be no place of it", d.Node(t.Owner).Name, t.Name)
 	}
-	d.changeTenant(c.Tenant, func(t *Tenant) { t.Home, t.Backup = c.Home, c.Backup })
+	d.changeTenant(c.Tenant, func(t *Tenant) {
+		t.Home, t.Backup = c.Home, c.Backup
+		if t.To != c.Home.Node && t.To != c.Backup.Node {
+			t.To = 0
+		}
+	})
 	d.emit(TenantChanged{c.Tenant})
 	return nil
 }

@@ -357,7 +357,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = DecodeCommand(body)
-		cmd, err := decodeCommand(body)
+		cmd, err := decodeCommand(body, false)
 		if err != nil {
 			return
 		}
@@ -387,7 +387,7 @@ func FuzzDecodeState(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = Decode(body)
-		s, err := decodeState(body)
+		s, err := decodeState(body, false)
 		if err != nil {
 			return
 		}

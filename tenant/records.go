@@ -1,5 +1,7 @@
 package tenant
 
+import "time"
+
 // Bounds of what one record may hold. Longer input is refused, and a snapshot
 // that holds longer is broken.
 const (
@@ -23,7 +25,17 @@ const (
 	maxCounter   = uint64(1) << 62 // no id, epoch or index comes near it
 	maxRecipient = 1000            // the largest MaxRecipients of a plan
 	maxPlan      = uint64(1) << 60 // the largest number of a plan
+	maxPeer      = maxHost + 6     // host:port
+	maxTokens    = 64
+	maxCopies    = 8 // open ones of a tenant
+	maxEnds      = 16
+	maxWaiting   = 1024
+	maxLimits    = 4 // a kind of short window each
+	maxGap       = 24 * time.Hour
 )
+
+// MaxChanges is the most changes of one SetMirrors or CloseMirrors.
+const MaxChanges = 1024
 
 // MaxWants is the most wants of one TakeGrant, so that the entry stays small;
 // an owner with more sends several.
@@ -39,6 +51,11 @@ type header struct {
 	lastTenant  ID
 	lastAccount AccountID
 	lastGrant   GrantID
+
+	// incarnation is raised when the state is restored; it is in the high bits
+	// of every epoch given since.
+	incarnation uint64
+	level       uint32 // the newest command version ever applied
 }
 
 func (*header) kind() recordKind { return kindHeader }
@@ -51,6 +68,11 @@ func (h *header) code(c *coder) {
 	number(c, &h.lastTenant)
 	number(c, &h.lastAccount)
 	number(c, &h.lastGrant)
+	if c.first {
+		return
+	}
+	c.uint(&h.incarnation)
+	number(c, &h.level)
 }
 
 func (*Node) kind() recordKind { return kindNode }
@@ -58,6 +80,16 @@ func (*Node) kind() recordKind { return kindNode }
 func (n *Node) code(c *coder) {
 	number(c, &n.ID)
 	c.str(&n.Name, maxName)
+	if c.first {
+		return
+	}
+	c.str(&n.Peer, maxPeer)
+	c.raw(n.Key[:])
+	c.bool(&n.Witness)
+	number(c, &n.Version)
+	c.bool(&n.Draining)
+	c.time(&n.Down)
+	c.time(&n.Up)
 }
 
 func (*Source) kind() recordKind { return kindSource }
@@ -94,6 +126,15 @@ func (t *Tenant) code(c *coder) {
 	c.str(&t.Held, maxReason)
 	c.raw(t.Token[:])
 	list(c, &t.Stopped, maxSpans, codeSpan)
+	if c.first {
+		return
+	}
+	c.uint(&t.Generation)
+	list(c, &t.Copies, maxCopies, codeCopy)
+	list(c, &t.Ends, maxEnds, codeEnd)
+	number(c, &t.To)
+	list(c, &t.Waiting, maxWaiting, number[uint64])
+	list(c, &t.Awaited, maxNodes, number[NodeID])
 }
 
 func codePlan(c *coder, p *Plan) {
@@ -116,6 +157,11 @@ func (a *Account) code(c *coder) {
 	number(c, &a.Class)
 	c.str(&a.Held, maxReason)
 	list(c, &a.Stopped, maxSpans, codeSpan)
+	if c.first {
+		return
+	}
+	list(c, &a.Limits, maxLimits, codeLimit)
+	size(c, &a.Gap)
 }
 
 func (*Domain) kind() recordKind { return kindDomain }

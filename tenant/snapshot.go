@@ -15,19 +15,19 @@ func (s *State) Encode() []byte {
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
 // the length of the input, and accepts only a state that passes Check.
 func Decode(b []byte) (*State, error) {
-	body, err := unframe(snapshotVersion, b, maxSnapshot)
+	body, first, err := unframe(snapshotVersion, b, maxSnapshot)
 	if err == nil {
 		var s *State
-		if s, err = decodeState(body); err == nil {
+		if s, err = decodeState(body, first); err == nil {
 			return s, nil
 		}
 	}
 	return nil, fmt.Errorf("decode state: %w", err)
 }
 
-func decodeState(body []byte) (*State, error) {
+func decodeState(body []byte, first bool) (*State, error) {
 	s := &State{}
-	if err := decode(body, s.codeAll); err != nil {
+	if err := decode(body, first, s.codeAll); err != nil {
 		return nil, err
 	}
 	s.sum = s.recount()
@@ -48,6 +48,10 @@ func (s *State) codeAll(c *coder) {
 	codeTable(c, &s.routes, func(r *Route) string { return r.Domain })
 	codeTable(c, &s.open, func(b *book) AccountID { return b.account })
 	codeTable(c, &s.closed, func(b *book) AccountID { return b.account })
+	if !c.first {
+		codeTable(c, &s.authority, func(*Authority) byte { return 0 })
+		codeTable(c, &s.tokens, func(t *JoinToken) string { return string(t.Hash[:]) })
+	}
 	s.codeRequests(c)
 }
 

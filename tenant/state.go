@@ -12,17 +12,19 @@ import (
 // is shared and must not be changed.
 type State struct {
 	header
-	nodes    table[NodeID, *Node]
-	sources  table[SourceID, *Source]
-	tenants  table[ID, *Tenant]
-	accounts table[AccountID, *Account]
-	domains  table[string, *Domain]
-	routes   table[string, *Route]
-	open     table[AccountID, *book]
-	closed   table[AccountID, *book]
-	requests requests
-	sum      sum
-	lookup   *lookup // derived: neither encoded nor hashed
+	nodes     table[NodeID, *Node]
+	sources   table[SourceID, *Source]
+	tenants   table[ID, *Tenant]
+	accounts  table[AccountID, *Account]
+	domains   table[string, *Domain]
+	routes    table[string, *Route]
+	open      table[AccountID, *book]
+	closed    table[AccountID, *book]
+	authority table[byte, *Authority]   // one, under key 0, or none
+	tokens    table[string, *JoinToken] // by hash
+	requests  requests
+	sum       sum
+	lookup    *lookup // derived: neither encoded nor hashed
 }
 
 // Refused is the error of a command whose rule forbids it; the same on every

@@ -27,6 +27,8 @@ const (
 	kindOpen
 	kindClosed
 	kindRequest
+	kindAuthority
+	kindToken
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -101,6 +101,9 @@ type Tenant struct {
 	To NodeID
 	// Waiting are sequences of the released log whose dot had no reply yet.
 	Waiting []uint64
+	// Awaited are the nodes that may hold more of the log than a restored state
+	// knows, and have not reported yet; ascending.
+	Awaited []NodeID
 }
 
 // Span is a stretch of the state's clock; Until is zero while it lasts.

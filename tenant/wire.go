@@ -3,13 +3,13 @@ package tenant
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 )
 
 // Versions of what is stored or sent. A version's meaning never changes.
 const (
-	commandVersion  = 1
-	snapshotVersion = 1
+	firstVersion    = 1 // before there were clusters; still read
+	commandVersion  = 2
+	snapshotVersion = 2
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -33,6 +33,19 @@ const (
 	opTakeGrant
 	opPause
 	opHold
+	opSetAuthority
+	opAddToken
+	opRemoveToken
+	opJoin
+	opSetNode
+	opRemoveNode
+	opNodesDown
+	opNodesUp
+	opSetMirrors
+	opCloseMirrors
+	opHandover
+	opRelease
+	opReported
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -52,26 +65,26 @@ func EncodeCommand(cmd Command) ([]byte, error) {
 // DecodeCommand reads a command. It never panics, and bounds what it allocates
 // by the length of the input. Only canonical bytes are accepted.
 func DecodeCommand(b []byte) (Command, error) {
-	body, err := unframe(commandVersion, b, maxCommand)
+	body, first, err := unframe(commandVersion, b, maxCommand)
 	if err == nil {
 		var cmd Command
-		if cmd, err = decodeCommand(body); err == nil {
+		if cmd, err = decodeCommand(body, first); err == nil {
 			return cmd, nil
 		}
 	}
 	return Command{}, fmt.Errorf("decode command: %w", err)
 }
 
-func decodeCommand(body []byte) (Command, error) {
+func decodeCommand(body []byte, first bool) (Command, error) {
 	var cmd Command
-	err := decode(body, func(c *coder) { codeCommand(c, &cmd) })
+	err := decode(body, first, func(c *coder) { codeCommand(c, &cmd) })
 	return cmd, err
 }
 
 // decode reads body with code, and writes it again to prove that there is only
 // one way to say it.
-func decode(body []byte, code func(*coder)) error {
-	c := &coder{reading: true, in: body}
+func decode(body []byte, first bool, code func(*coder)) error {
+	c := &coder{reading: true, first: first, in: body}
 	code(c)
 	if c.err != nil {
 		return c.err
@@ -79,7 +92,7 @@ func decode(body []byte, code func(*coder)) error {
 	if len(c.in) > 0 {
 		return fmt.Errorf("%w: %d octets too many", errCanon, len(c.in))
 	}
-	w := &coder{out: make([]byte, 0, len(body))}
+	w := &coder{first: first, out: make([]byte, 0, len(body))}
 	code(w)
 	if w.err != nil {
 		return w.err
@@ -134,6 +147,43 @@ func codeCommand(c *coder, cmd *Command) {
 	case opHold:
 		codeOp(c, cmd, (*coder).hold)
 	default:
+		codeClusterOp(c, cmd, code)
+	}
+}
+
+// codeClusterOp codes what version 1 did not have.
+func codeClusterOp(c *coder, cmd *Command, code opCode) {
+	if c.first {
+		code = 0
+	}
+	switch code {
+	case opSetAuthority:
+		codeOp(c, cmd, func(c *coder, o *SetAuthority) { o.Authority.code(c) })
+	case opAddToken:
+		codeOp(c, cmd, func(c *coder, o *AddToken) { o.Token.code(c) })
+	case opRemoveToken:
+		codeOp(c, cmd, func(c *coder, o *RemoveToken) { c.raw(o.Hash[:]) })
+	case opJoin:
+		codeOp(c, cmd, (*coder).join)
+	case opSetNode:
+		codeOp(c, cmd, (*coder).setNode)
+	case opRemoveNode:
+		codeOp(c, cmd, func(c *coder, o *RemoveNode) { number(c, &o.Node); c.bool(&o.Lost) })
+	case opNodesDown:
+		codeOp(c, cmd, func(c *coder, o *NodesDown) { list(c, &o.Nodes, maxNodes, number[NodeID]) })
+	case opNodesUp:
+		codeOp(c, cmd, func(c *coder, o *NodesUp) { list(c, &o.Nodes, maxNodes, number[NodeID]) })
+	case opSetMirrors:
+		codeOp(c, cmd, func(c *coder, o *SetMirrors) { list(c, &o.Changes, MaxChanges, codeMirrorChange) })
+	case opCloseMirrors:
+		codeOp(c, cmd, func(c *coder, o *CloseMirrors) { list(c, &o.Changes, MaxChanges, codeMirrorChange) })
+	case opHandover:
+		codeOp(c, cmd, func(c *coder, o *Handover) { number(c, &o.Tenant); c.uint(&o.Expect); number(c, &o.To) })
+	case opRelease:
+		codeOp(c, cmd, (*coder).release)
+	case opReported:
+		codeOp(c, cmd, (*coder).reported)
+	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
 }
@@ -187,80 +237,37 @@ func opCodeOf(op Op) opCode {
 	case Hold:
 		return opHold
 	}
+	return clusterOpCodeOf(op)
+}
+
+func clusterOpCodeOf(op Op) opCode {
+	switch op.(type) {
+	case SetAuthority:
+		return opSetAuthority
+	case AddToken:
+		return opAddToken
+	case RemoveToken:
+		return opRemoveToken
+	case Join:
+		return opJoin
+	case SetNode:
+		return opSetNode
+	case RemoveNode:
+		return opRemoveNode
+	case NodesDown:
+		return opNodesDown
+	case NodesUp:
+		return opNodesUp
+	case SetMirrors:
+		return opSetMirrors
+	case CloseMirrors:
+		return opCloseMirrors
+	case Handover:
+		return opHandover
+	case Release:
+		return opRelease
+	case Reported:
+		return opReported
+	}
 	return 0
-}
-
-func (c *coder) addSource(o *AddSource) {
-	number(c, &o.Node)
-	c.addr(&o.Addr)
-	c.str(&o.EHLO, maxHost)
-	c.bool(&o.Shared)
-}
-
-func (c *coder) addTenant(o *AddTenant) {
-	c.str(&o.Name, maxHost)
-	c.str(&o.Hostname, maxHost)
-	codePlace(c, &o.Home)
-	codePlace(c, &o.Backup)
-}
-
-func (c *coder) setPlace(o *SetPlace) {
-	number(c, &o.Tenant)
-	codePlace(c, &o.Home)
-	codePlace(c, &o.Backup)
-}
-
-func (c *coder) addAccount(o *AddAccount) {
-	number(c, &o.Tenant)
-	c.str(&o.Username, maxAddress)
-	c.raw(o.Secret[:])
-	list(c, &o.Networks, maxNetworks, (*coder).prefix)
-	c.str(&o.Reference, maxAddress)
-	codePlan(c, &o.Plan)
-	number(c, &o.Class)
-}
-
-func (c *coder) setAccount(o *SetAccount) {
-	number(c, &o.Account)
-	option(c, &o.Secret, func(c *coder, p *[32]byte) { c.raw(p[:]) })
-	option(c, &o.Networks, func(c *coder, p *[]netip.Prefix) { list(c, p, maxNetworks, (*coder).prefix) })
-	option(c, &o.Reference, func(c *coder, p *string) { c.str(p, maxAddress) })
-	option(c, &o.Plan, codePlan)
-	option(c, &o.Class, number[Class])
-}
-
-func (c *coder) setDomain(o *SetDomain) {
-	number(c, &o.Tenant)
-	c.str(&o.Name, maxHost)
-	c.str(&o.Selector, maxHost)
-	c.bytes(&o.SealedKey, maxKey)
-}
-
-func (c *coder) own(o *Own) {
-	number(c, &o.Tenant)
-	number(c, &o.Node)
-	c.uint(&o.Expect)
-	list(c, &o.Spent, maxSpent, func(c *coder, s *Spent) {
-		number(c, &s.Account)
-		codeWindow(c, &s.Window)
-		c.uint(&s.Epoch)
-		codeAmount(c, &s.Amount)
-	})
-}
-
-func (c *coder) takeGrant(o *TakeGrant) {
-	number(c, &o.Node)
-	list(c, &o.Wants, MaxWants, func(c *coder, w *Want) {
-		number(c, &w.Account)
-		codeWindow(c, &w.Window)
-		c.uint(&w.Epoch)
-		codeAmount(c, &w.Spent)
-		codeAmount(c, &w.Need)
-	})
-}
-
-func (c *coder) hold(o *Hold) {
-	number(c, &o.Tenant)
-	number(c, &o.Account)
-	c.str(&o.Reason, maxReason)
 }

@@ -1,0 +1,90 @@
+package tenant
+
+// Mirror is the node that holds the newest copy of the tenant's log, or 0 when
+// there is one copy only.
+func (t *Tenant) Mirror() NodeID {
+	if n := len(t.Copies); n > 0 {
+		return t.Copies[n-1].Node
+	}
+	return 0
+}
+
+// mirrorTo begins a generation. The receiver must be a draft's own copy.
+func (t *Tenant) mirrorTo(node NodeID, first uint64) {
+	if node == 0 && len(t.Copies) == 0 {
+		return // one copy, as before
+	}
+	t.Generation++
+	open := append(fewer(t.Copies), Copy{Generation: t.Generation, Node: node, Epoch: t.Epoch, First: max(first, 1)})
+	t.Copies = open
+}
+
+// fewer gives copies room for one more. Several generations of one node lie in
+// one log there: the oldest says from when on the node has something.
+func fewer(copies []Copy) []Copy {
+	if len(copies) < maxCopies {
+		return append([]Copy(nil), copies...)
+	}
+	seen := make(map[NodeID]bool, len(copies))
+	var out []Copy
+	for _, v := range copies {
+		if v.Node != 0 && !seen[v.Node] {
+			seen[v.Node] = true
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// mirrored says whether one more generation fits.
+func (t *Tenant) mirrorable() bool { return len(fewer(t.Copies)) < maxCopies }
+
+// fresh reports whether a change speaks of the present epoch and generation.
+func (d *draft) fresh(m MirrorChange) *Tenant {
+	t := d.tenants.get(m.Tenant)
+	if t == nil || t.Epoch != m.Epoch || t.Generation != m.Generation {
+		return nil
+	}
+	return t
+}
+
+func (d *draft) setMirrors(c SetMirrors) error {
+	if len(c.Changes) > MaxChanges {
+		return refuse("more than %d changes in one command", MaxChanges)
+	}
+	for _, m := range c.Changes {
+		t := d.fresh(m)
+		switch {
+		case t == nil, m.Node == t.Owner, m.Node != 0 && !d.nodes.has(m.Node), !t.mirrorable(),
+			m.Node == 0 && t.Mirror() == 0:
+			continue
+		}
+		d.changeTenant(t.ID, func(t *Tenant) { t.mirrorTo(m.Node, m.First) })
+		d.emit(CopiesChanged{Tenant: t.ID, Generation: t.Generation + 1})
+	}
+	return nil
+}
+
+func (d *draft) closeMirrors(c CloseMirrors) error {
+	if len(c.Changes) > MaxChanges {
+		return refuse("more than %d changes in one command", MaxChanges)
+	}
+	for _, m := range c.Changes {
+		t := d.fresh(m)
+		if t == nil || len(t.Copies) == 0 {
+			continue
+		}
+		last := t.Copies[len(t.Copies)-1]
+		if last.Epoch != t.Epoch || len(t.Copies) == 1 && last.Node != 0 {
+			continue
+		}
+		d.changeTenant(t.ID, func(t *Tenant) {
+			t.Copies = nil
+			if last.Node != 0 {
+				t.Copies = []Copy{last}
+			}
+		})
+		d.emit(CopiesChanged{Tenant: t.ID, Generation: t.Generation})
+	}
+	return nil
+}

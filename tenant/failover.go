@@ -1,0 +1,171 @@
+package tenant
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// nodesDown records nodes without a lease, and gives what they own to others in
+// the same command: there is no moment in which nobody may take a tenant over.
+func (d *draft) nodesDown(c NodesDown) error {
+	for _, id := range c.Nodes {
+		n := d.nodes.get(id)
+		if n == nil || !n.Down.IsZero() {
+			continue
+		}
+		down := *n
+		down.Down = d.Now()
+		put(d, &d.nodes, id, &down)
+		d.emit(NodeDown{id})
+		d.forgetHandovers(id)
+	}
+	for _, id := range d.rescue() {
+		d.emit(Stranded{id})
+	}
+	return nil
+}
+
+// nodesUp records nodes that have leases again. What is still owned by a node
+// that is down may go to them.
+func (d *draft) nodesUp(c NodesUp) error {
+	for _, id := range c.Nodes {
+		n := d.nodes.get(id)
+		if n == nil || n.Down.IsZero() {
+			continue
+		}
+		up := *n
+		up.Down, up.Up = time.Time{}, d.Now()
+		put(d, &d.nodes, id, &up)
+		d.emit(NodeUp{id})
+	}
+	d.rescue()
+	return nil
+}
+
+// rescue gives every tenant whose owner is down to a node that is usable: its
+// other place, else the least loaded one. Those that have a place to go to go
+// first, so that nobody takes its room. Where nothing is usable, nothing moves:
+// those come back.
+func (d *draft) rescue() (stranded []ID) {
+	var stray []ID
+	for _, t := range d.tenants.vals {
+		if d.alive(t.Owner) || t.restoring() {
+			continue
+		}
+		if to := d.prepared(t); to != 0 {
+			d.give(t.ID, to)
+		} else {
+			stray = append(stray, t.ID)
+		}
+	}
+	for _, id := range stray {
+		if to := d.emptiest(); to != 0 {
+			d.give(id, to)
+		} else {
+			stranded = append(stranded, id)
+		}
+	}
+	return stranded
+}
+
+func (d *draft) alive(id NodeID) bool { return d.nodes.get(id).Down.IsZero() }
+
+// prepared is the place of a tenant that could own it now instead of its owner,
+// home first; 0 when there is none.
+func (d *draft) prepared(t *Tenant) NodeID {
+	for _, p := range [2]Place{t.Home, t.Backup} {
+		if n := d.nodes.get(p.Node); n != nil && n.ID != t.Owner && n.Usable() && d.owned(n.ID) < NodeTenants {
+			return n.ID
+		}
+	}
+	return 0
+}
+
+// emptiest is the usable node that owns the fewest tenants, or 0.
+func (s *State) emptiest() NodeID {
+	var best NodeID
+	least := NodeTenants
+	for n := range s.nodes.all() {
+		if owned := s.owned(n.ID); n.Usable() && owned < least {
+			best, least = n.ID, owned
+		}
+	}
+	return best
+}
+
+// owned counts the tenants of a node.
+func (s *State) owned(n NodeID) int {
+	count := 0
+	for t := range s.tenants.all() {
+		if t.Owner == n {
+			count++
+		}
+	}
+	return count
+}
+
+// give makes a node the owner under the next epoch. Live grants of older epochs
+// stay as they are until the new owner's Own settles them.
+func (d *draft) give(id ID, to NodeID) {
+	d.changeTenant(id, func(t *Tenant) {
+		t.Owner, t.To, t.Waiting = to, 0, nil
+		t.Epoch++
+	})
+	t := d.tenants.get(id)
+	d.emit(Owned{Tenant: id, Node: to, Epoch: t.Epoch})
+}
+
+// forgetHandovers takes back what is to be handed over to a node that cannot
+// take it any more.
+func (d *draft) forgetHandovers(n NodeID) {
+	for _, t := range slices.Clone(d.tenants.vals) {
+		if t.To == n {
+			d.changeTenant(t.ID, func(t *Tenant) { t.To = 0 })
+			d.emit(TenantChanged{t.ID})
+		}
+	}
+}
+
+// forgetNode takes every trace of a node from a tenant.
+func (d *draft) forgetNode(old *Tenant, n NodeID) {
+	d.changeTenant(old.ID, func(t *Tenant) {
+		t.Copies = without(t.Copies, func(v Copy) bool { return v.Node == n })
+		t.Awaited = without(t.Awaited, func(x NodeID) bool { return x == n })
+		if t.To == n {
+			t.To = 0
+		}
+	})
+	d.restored(old.ID)
+	d.emit(TenantChanged{old.ID})
+}
+
+// without gives what is left of a shared slice; nil when nothing is.
+func without[T any](xs []T, gone func(T) bool) []T {
+	var out []T
+	for _, x := range xs {
+		if !gone(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// mergeEnds adds how far logs of past epochs were taken in: per epoch the
+// larger Last counts, and the newest are kept.
+func mergeEnds(have, more []End) []End {
+	out := slices.Clone(have)
+	for _, e := range more {
+		i, ok := slices.BinarySearchFunc(out, e.Epoch, func(x End, epoch uint64) int { return cmp.Compare(x.Epoch, epoch) })
+		switch {
+		case !ok:
+			out = slices.Insert(out, i, e)
+		case e.Last > out[i].Last:
+			out[i] = e
+		}
+	}
+	if n := len(out) - maxEnds; n > 0 {
+		out = out[n:]
+	}
+	return slices.Clip(out)
+}

@@ -1,0 +1,50 @@
+package tenant
+
+// NewestVersion is the newest command version this program knows. A node
+// registers it, and no command is newer than what every node knows: the log
+// must say the same to all of them.
+const NewestVersion = 1
+
+// since is the command version an operation came with. What came with the
+// first one has no method of that name.
+type since interface{ since() uint32 }
+
+func sinceOf(op Op) uint32 {
+	if v, ok := op.(since); ok {
+		return v.since()
+	}
+	return 1
+}
+
+// Version is the newest command version all nodes know. A witness that names
+// none does not count.
+func (s *State) Version() uint32 {
+	least := uint32(0)
+	for n := range s.nodes.all() {
+		if n.Witness && n.Version == 0 {
+			continue
+		}
+		if v := max(n.Version, 1); least == 0 || v < least {
+			least = v
+		}
+	}
+	return max(least, 1)
+}
+
+// known refuses an operation that a node does not know yet.
+func (d *draft) known(op Op) error {
+	v := sinceOf(op)
+	if least := d.Version(); v > least {
+		return refuse("operation is of version %d and a node knows %d only", v, least)
+	}
+	d.level = max(d.level, v)
+	return nil
+}
+
+// speaks refuses a node whose program cannot read what the log holds already.
+func (d *draft) speaks(version uint32) error {
+	if max(version, 1) < d.level {
+		return refuse("the node knows commands of version %d, and version %d is in use", max(version, 1), d.level)
+	}
+	return nil
+}
