@@ -12,6 +12,10 @@ type World struct {
 }
 
 // Usual is the world of the demo: one exchanger a mood, on 127.78.0.10 and up.
+func Usual() World { return UsualAt(netip.AddrFrom4([4]byte{127, 78, 0, 10})) }
+
+// UsualAt is the usual world with its exchangers at other addresses: first and
+// the fourteen behind it, of which the last stays dead.
 //
 //	inbox.test      takes everything
 //	secure.test     takes everything, over TLS
@@ -30,9 +34,9 @@ type World struct {
 //	nullmx.test     takes no mail at all (null MX)
 //	servfail.test   its DNS fails
 //	gone.test       does not exist
-func Usual() World {
+func UsualAt(first netip.Addr) World {
 	w := World{Names: map[string]Name{}}
-	next := netip.MustParseAddr("127.78.0.10")
+	next := first
 	add := func(domain, mood string) {
 		m, err := ParseMood(mood)
 		if err != nil {
@@ -63,7 +67,7 @@ func Usual() World {
 	six.Records = append(six.Records, "AAAA ::1") // nobody listens there
 	w.Names["mx.sixfirst.test"] = six
 	w.Names["spare.test"] = Name{Records: []string{"MX 10 dead.spare.test.", "MX 20 mx.spare.test."}}
-	w.Names["dead.spare.test"] = Name{Records: []string{"A 127.78.255.1"}} // nobody listens there
+	w.Names["dead.spare.test"] = Name{Records: []string{"A " + next.String()}} // nobody listens there
 	w.Names["nullmx.test"] = Name{Records: []string{"MX 0 ."}}
 	w.Names["servfail.test"] = Name{RCode: "SERVFAIL"}
 	w.Names["gone.test"] = Name{RCode: "NXDOMAIN"}
