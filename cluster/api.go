@@ -83,32 +83,6 @@ func (c *Cluster) Lapsed() []string { return nil }
 // Status tells what is known now; free to call.
 func (c *Cluster) Status() Status { return Status{} }
 
-// Found makes the authority and this node's certificate in pki, for a node
-// that will bootstrap, and returns a join token good for the given time.
-func Found(pki, name, advertise string, good time.Duration) (token string, err error) {
-	return "", errors.New("not built")
-}
-
-// Joined is what a node that joined was given.
-type Joined struct {
-	Secret []byte   // the cluster's sealing key
-	Peers  []string // host:port of the other nodes' peer ports
-}
-
-// JoinRequest is how a node asks to come in.
-type JoinRequest struct {
-	Token     string
-	Name      string
-	Advertise string
-	PKI       string   // its keys and certificate are written here
-	Addrs     []string // instead of the addresses in the token
-}
-
-// Join asks the nodes a token names for a certificate.
-func Join(ctx context.Context, r JoinRequest) (Joined, error) {
-	return Joined{}, errors.New("not built")
-}
-
 // Latest reads the newest state a stopped node's directory holds, committed or
 // not: for recovery from a lost majority.
 func Latest(fs vfs.FS, dir string) (*tenant.State, error) { return nil, errors.New("not built") }

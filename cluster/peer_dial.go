@@ -1,0 +1,192 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// dialTime bounds connect, handshake and greeting.
+	dialTime = 3 * time.Second
+	// heardTime is how long a node that was heard counts as alive.
+	heardTime = 5 * time.Second
+)
+
+// errUnreached says that nothing was sent.
+var errUnreached = errors.New("node is out of reach")
+
+// link is what is known of the way to one node.
+type link struct {
+	heard atomic.Int64 // Unix nanoseconds of the last octet from it
+	rtt   atomic.Int64 // nanoseconds
+
+	mu    sync.Mutex // guards what follows
+	fails int
+	until time.Time // no dial before
+	err   error     // of the last one
+	idle  []*callConn
+}
+
+func (p *port) link(node string) *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.links[node]
+	if l == nil {
+		l = &link{}
+		p.links[node] = l
+	}
+	return l
+}
+
+// reached forgets failures: the node is there.
+func (p *port) reached(node string) {
+	l := p.link(node)
+	l.heard.Store(time.Now().UnixNano())
+	l.mu.Lock()
+	l.fails, l.until, l.err = 0, time.Time{}, nil
+	l.mu.Unlock()
+}
+
+// failed makes callers of the next moments fail fast.
+func (p *port) failed(node string, err error) {
+	l := p.link(node)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pause := min(p.pace.retryMin<<min(l.fails, 16), p.pace.retryMax)
+	l.fails++
+	l.until, l.err = time.Now().Add(pause), err
+}
+
+// resting returns the last failure while no dial may be tried.
+func (l *link) resting() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().Before(l.until) {
+		return l.err
+	}
+	return nil
+}
+
+// dial opens a connection to a node, and to nobody else. An error means that
+// nothing was sent; it wraps errUnreached.
+func (p *port) dial(ctx context.Context, node, proto string) (net.Conn, error) {
+	c, err := p.open(ctx, node, proto)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s for %s: %w: %w", node, proto, errUnreached, err)
+	}
+	return c, nil
+}
+
+func (p *port) open(ctx context.Context, node, proto string) (*peerConn, error) {
+	if p.isClosed() {
+		return nil, ErrClosed
+	}
+	if node == p.name {
+		return nil, errors.New("it is this node itself")
+	}
+	addrs := p.book.addrs(p.state(), node)
+	if len(addrs) == 0 {
+		return nil, errors.New("its address is not known")
+	}
+	if err := p.link(node).resting(); err != nil {
+		return nil, err
+	}
+	var problems []error
+	for _, addr := range addrs {
+		c, err := p.openAt(ctx, addr, node, proto)
+		if err == nil {
+			p.reached(node)
+			return c, nil
+		}
+		problems = append(problems, fmt.Errorf("at %s: %w", addr, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	err := errors.Join(problems...)
+	if ctx.Err() == nil { // else it was the caller who gave up
+		p.failed(node, err)
+	}
+	return nil, err
+}
+
+// openAt opens a connection to an address where node must answer; "" is any
+// node.
+func (p *port) openAt(ctx context.Context, addr, node, proto string) (*peerConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	d := net.Dialer{}
+	raw, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.prove(ctx, raw, node, proto)
+	if err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// prove does the dialing side's handshake and waits for the greeting.
+func (p *port) prove(ctx context.Context, raw net.Conn, node, proto string) (*peerConn, error) {
+	tune(raw)
+	// Ends reads and writes when ctx does, which HandshakeContext does for the
+	// handshake only.
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	t := tls.Client(raw, p.config(proto, x509ServerAuth))
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	peer, err := credentialOf(t.ConnectionState().PeerCertificates[0])
+	if err != nil {
+		return nil, err
+	}
+	if node != "" && peer.name != node {
+		return nil, fmt.Errorf("node %s answers there: %w", peer.name, errNotWelcome)
+	}
+	if err := p.judge(peer); err != nil {
+		return nil, err
+	}
+	if err := getGreeting(t); err != nil {
+		return nil, err
+	}
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	c := &peerConn{Conn: t, port: p, proto: proto, peer: peer, link: p.link(peer.name)}
+	if !p.track(c) {
+		return nil, ErrClosed
+	}
+	return c, nil
+}
+
+// alive is a hint: the node was heard lately, or gossip says it lives.
+func (p *port) alive(node string) bool {
+	if node == p.name || p.hints.alive(node) {
+		return true
+	}
+	p.mu.Lock()
+	l := p.links[node]
+	p.mu.Unlock()
+	return l != nil && time.Since(time.Unix(0, l.heard.Load())) < heardTime
+}
+
+// rtt is the time a small call to the node and back took last, without the
+// node's own work; 0 is unknown.
+func (p *port) rtt(node string) time.Duration {
+	p.mu.Lock()
+	l := p.links[node]
+	p.mu.Unlock()
+	if l == nil {
+		return 0
+	}
+	return time.Duration(l.rtt.Load())
+}

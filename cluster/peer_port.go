@@ -1,0 +1,330 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/tenant"
+)
+
+// Protocols of this package on the peer port. A joining node has no
+// certificate yet; every other protocol demands one.
+const (
+	protoRaft  = "postern-raft/1"
+	protoCalls = "postern-calls/1"
+	protoJoin  = "postern-join/1"
+)
+
+const (
+	// handshakeTime bounds a handshake, from either side.
+	handshakeTime = 10 * time.Second
+	// maxHandshakes and maxHandshakesFrom bound connections nobody has proved
+	// anything on, all of them and from one address.
+	maxHandshakes     = 256
+	maxHandshakesFrom = 64
+	// acceptQueue is how many proved connections wait for their protocol.
+	acceptQueue = 64
+)
+
+// pace is what tests make faster.
+type pace struct {
+	sweep    time.Duration // how often open connections are judged again
+	renewal  time.Duration // how often a certificate's age is looked at
+	span     time.Duration // how long a new certificate lives
+	retryMin time.Duration // pause after a first failure to reach a node
+	retryMax time.Duration
+	gossip   gossipPace
+}
+
+func standardPace() pace {
+	return pace{
+		sweep:    500 * time.Millisecond,
+		renewal:  time.Hour,
+		span:     lifeNode,
+		retryMin: 50 * time.Millisecond,
+		retryMax: time.Second,
+		gossip:   lanPace(),
+	}
+}
+
+// propose carries one operation through the log and returns a state that has it.
+type proposal func(context.Context, tenant.Op) (*tenant.State, error)
+
+// port is the one mTLS peer port of a node: it listens, dials, knows where the
+// others are and who of them may speak. openPort starts nothing.
+type port struct {
+	peering Peering
+	name    string
+	state   func() *tenant.State
+	log     *slog.Logger
+	now     func() time.Time
+	pace    pace
+	pki     pkiDir
+
+	// fresh says that the state here is the newest one for sure: this node
+	// leads or has a lease. Set before run, or left alone.
+	fresh func() bool
+	// propose is how joins are registered. Set before run.
+	propose proposal
+
+	id    atomic.Pointer[identity]
+	book  *book
+	calls calls
+	hints hints
+	joins bucket
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	listeners map[string]*peerListener
+	conns     map[*peerConn]struct{}
+	links     map[string]*link
+	shaking   map[string]int // handshakes by address
+
+	done     chan struct{} // closed with the port
+	shakes   chan struct{} // one for each handshake under way
+	serving  sync.WaitGroup
+	renewing sync.Mutex // one renewal at a time
+}
+
+// openPort makes the peer port of the node called name from its directory of
+// certificates. It takes p.Listener and closes it in the end.
+func openPort(p Peering, name string, state func() *tenant.State, log *slog.Logger) (*port, error) {
+	if p.Listener == nil {
+		return nil, errors.New("open peer port: no listener")
+	}
+	if _, _, err := net.SplitHostPort(p.Advertise); err != nil {
+		return nil, fmt.Errorf("open peer port: address for the others: %w", err)
+	}
+	pki := openPKI(p.PKI)
+	id, err := pki.load()
+	if err != nil {
+		return nil, fmt.Errorf("open peer port: %w", err)
+	}
+	if id.name != name {
+		return nil, fmt.Errorf("open peer port: the certificate in %s is of node %q and this node is %q: %w", p.PKI, id.name, name, ErrForeign)
+	}
+	c := &port{
+		peering:   p,
+		name:      name,
+		state:     state,
+		log:       log,
+		now:       time.Now,
+		pace:      standardPace(),
+		pki:       pki,
+		fresh:     func() bool { return false },
+		listeners: map[string]*peerListener{},
+		conns:     map[*peerConn]struct{}{},
+		links:     map[string]*link{},
+		shaking:   map[string]int{},
+		done:      make(chan struct{}),
+		shakes:    make(chan struct{}, maxHandshakes),
+	}
+	c.id.Store(id)
+	if c.book, err = openBook(pki, log); err != nil {
+		return nil, fmt.Errorf("open peer port: %w", err)
+	}
+	c.joins.fill(joinBurst)
+	c.handle(verbSign, c.answerSign)
+	c.handle(verbGossip, c.answerGossip)
+	return c, nil
+}
+
+// run accepts, judges, renews and gossips until ctx ends. Then it closes the
+// listeners and all connections.
+func (p *port) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, p.close)
+	defer stop()
+	calls, joins := p.listen(protoCalls), p.listen(protoJoin)
+	p.serving.Go(func() { p.serve(ctx, calls, p.answerCalls) })
+	p.serving.Go(func() { p.serve(ctx, joins, p.answerJoin) })
+	p.serving.Go(func() { p.watch(ctx) })
+	p.serving.Go(func() { p.keepCertificate(ctx) })
+	p.serving.Go(func() { p.gossip(ctx) })
+	err := p.accept(ctx)
+	cancel(err)
+	p.close()
+	p.serving.Wait()
+	return err
+}
+
+// close ends the port; run does it too.
+func (p *port) close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	close(p.done)
+	listeners, conns := p.listeners, p.conns
+	p.listeners, p.conns = map[string]*peerListener{}, map[*peerConn]struct{}{}
+	p.mu.Unlock()
+	_ = p.peering.Listener.Close()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	for c := range conns {
+		c.abort()
+	}
+}
+
+// accept hands each new connection to a handshake of its own.
+func (p *port) accept(ctx context.Context) error {
+	pause := 5 * time.Millisecond
+	for {
+		c, err := p.peering.Listener.Accept()
+		if err == nil {
+			pause = 5 * time.Millisecond
+			p.shake(ctx, c)
+			continue
+		}
+		if ctx.Err() != nil || p.isClosed() {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on peer port: %w", err)
+		}
+		// Out of descriptors, or the peer was faster: the next one may do.
+		p.log.Warn("accept on peer port failed", "node", p.name, "err", err)
+		if !sleep(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+// shake starts the handshake of a connection, unless too many are under way.
+func (p *port) shake(ctx context.Context, c net.Conn) {
+	from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	p.mu.Lock()
+	full := p.closed || p.shaking[from] >= maxHandshakesFrom
+	if !full {
+		select {
+		case p.shakes <- struct{}{}:
+			p.shaking[from]++
+		default:
+			full = true
+		}
+	}
+	p.mu.Unlock()
+	if full {
+		_ = c.Close()
+		return
+	}
+	p.serving.Go(func() {
+		err := p.greet(ctx, c)
+		p.mu.Lock()
+		if p.shaking[from]--; p.shaking[from] <= 0 {
+			delete(p.shaking, from)
+		}
+		p.mu.Unlock()
+		<-p.shakes
+		if err != nil {
+			_ = c.Close()
+			if ctx.Err() == nil {
+				p.log.Debug("connection to the peer port refused", "addr", c.RemoteAddr().String(), "err", err)
+			}
+		}
+	})
+}
+
+// greet does the handshake of an accepted connection, judges who it is, says
+// so, and hands it to its protocol.
+func (p *port) greet(ctx context.Context, raw net.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	tune(raw)
+	if err := raw.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+		return err
+	}
+	t := tls.Server(raw, &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		Time:                   p.now,
+		GetConfigForClient:     p.configFor,
+	})
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	c := &peerConn{Conn: t, port: p, proto: t.ConnectionState().NegotiatedProtocol}
+	if c.proto != protoJoin {
+		peer, err := credentialOf(t.ConnectionState().PeerCertificates[0])
+		if err == nil {
+			err = p.judge(peer)
+		}
+		if greeted := putGreeting(t, err); err != nil || greeted != nil {
+			return errors.Join(err, greeted)
+		}
+		c.peer, c.link = peer, p.link(peer.name)
+		p.reached(peer.name)
+	}
+	if err := t.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	return p.deliver(c)
+}
+
+// configFor chooses by the one protocol the client offers. Only for joining
+// is no certificate asked.
+func (p *port) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if len(hello.SupportedProtos) != 1 {
+		return nil, fmt.Errorf("client offers %d protocols, not one", len(hello.SupportedProtos))
+	}
+	proto := hello.SupportedProtos[0]
+	p.mu.Lock()
+	_, known := p.listeners[proto]
+	p.mu.Unlock()
+	if !known {
+		return nil, fmt.Errorf("nobody here speaks %.40q", proto)
+	}
+	config := p.config(proto, x509ClientAuth)
+	if proto == protoJoin {
+		config.ClientAuth, config.VerifyConnection = tls.NoClientCert, nil
+	}
+	return config, nil
+}
+
+// watch judges open connections again and again, and keeps the address book.
+func (p *port) watch(ctx context.Context) {
+	tick := time.NewTicker(p.pace.sweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.sweep()
+			p.book.learn(p.state(), p.name)
+		}
+	}
+}
+
+func (p *port) isClosed() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep waits; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
