@@ -106,9 +106,11 @@ func (s *State) owned(n NodeID) int {
 }
 
 // give makes a node the owner under the next epoch. Live grants of older epochs
-// stay as they are until the new owner's Own settles them.
+// stay as they are until the new owner's Own settles them. Who wrote the log so
+// far is noted at once: its own copy is complete, should it come back first.
 func (d *draft) give(id ID, to NodeID) {
 	d.changeTenant(id, func(t *Tenant) {
+		t.Ends = mergeEnds(t.Ends, []End{{Epoch: t.Epoch, Node: t.Owner}})
 		t.Owner, t.To, t.Waiting = to, 0, nil
 		t.Epoch++
 	})
