@@ -26,7 +26,7 @@ func full(tb testing.TB) (*State, time.Time) {
 	}
 	for i := range 40 {
 		name := fmt.Sprintf("t%d", i)
-		do(AddTenant{Name: name, Hostname: name + ".test", Home: Place{Node: NodeID(i%2 + 1)}, Backup: Place{Node: NodeID(2 - i%2)}})
+		do(AddTenant{Name: name, Hostname: name + ".test", Home: Place{Node: NodeID(i%2 + 1)}})
 		do(SetDomain{Tenant: ID(i + 1), Name: name + ".example"})
 		for j := range 5 {
 			do(AddAccount{Tenant: ID(i + 1), Username: fmt.Sprintf("u%d@%s.example", j, name), Plan: BandwidthPlan(500_000_000)})

@@ -135,6 +135,9 @@ func (s *State) checkBook(b *book) error {
 		if err := q.check(a, t); err != nil {
 			return fmt.Errorf("check quota of account %d: %w", a.ID, err)
 		}
+		if b.closed && q.window.Kind.short() {
+			return fmt.Errorf("check quota of account %d: a short window in the history", a.ID)
+		}
 		if b.closed && q.live.ID != 0 {
 			return fmt.Errorf("check quota of account %d: a grant in a closed window", a.ID)
 		}

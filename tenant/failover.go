@@ -69,7 +69,7 @@ func (d *draft) rescue() (stranded []ID) {
 	return stranded
 }
 
-func (d *draft) alive(id NodeID) bool { return d.nodes.get(id).Down.IsZero() }
+func (s *State) alive(id NodeID) bool { return s.nodes.get(id).Down.IsZero() }
 
 // prepared is the place of a tenant that could own it now instead of its owner,
 // home first; 0 when there is none.

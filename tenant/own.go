@@ -85,7 +85,7 @@ func (d *draft) facts(t *Tenant, epoch uint64, spent []Spent) (map[AccountID][]S
 		if sp.Epoch >= epoch {
 			return nil, refuse("spending of epoch %d is not below epoch %d", sp.Epoch, epoch)
 		}
-		if !sp.Window.Valid() || !slices.Contains(counted(), sp.Window.Kind) || sp.Window.Start > d.Now().Unix() {
+		if !sp.Window.Valid() || sp.Window.Start > d.Now().Unix() {
 			return nil, refuse("spending names no window of account %d", sp.Account)
 		}
 		a := d.accounts.get(sp.Account)
@@ -115,14 +115,14 @@ func (d *draft) takeFacts(a AccountID, facts []Spent) {
 // endGrants takes in the facts and ends every live grant of the account.
 func (d *draft) endGrants(a AccountID, facts []Spent) {
 	d.takeFacts(a, facts)
-	d.touch(a) // the epoch changes: nothing live may be left
 	b := d.open.get(a)
-	if b == nil {
+	if b == nil || !slices.ContainsFunc(b.quotas, func(q quota) bool { return q.live.ID != 0 }) {
 		return
 	}
-	for _, q := range slices.Clone(b.quotas) {
-		if q.live.ID != 0 {
-			d.edit(a, q.window, func(q *quota) bool { q.end(); return true })
-		}
+	ended := book{account: a, quotas: slices.Clone(b.quotas)}
+	for i := range ended.quotas {
+		ended.quotas[i].end()
 	}
+	put(d, &d.open, a, &ended)
+	d.touch(a)
 }

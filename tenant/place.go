@@ -103,6 +103,9 @@ func (d *draft) usable(id ID, p Place) error {
 	if n == nil {
 		return refuse("node %d is not known", p.Node)
 	}
+	if t := d.tenants.get(id); n.Draining && (t == nil || t.Home.Node != p.Node && t.Backup.Node != p.Node) {
+		return refuse("node %q is draining", n.Name)
+	}
 	if p.Source == 0 {
 		if len(d.SourcesAt(p)) == 0 {
 			return refuse("node %q has no shared source", n.Name)
@@ -167,10 +170,20 @@ func (d *draft) addTenant(c AddTenant) error {
 			return refuse("host name %q is in use", c.Hostname)
 		}
 	}
+	if c.Home == (Place{}) {
+		home, backup, err := Placement(&d.State, c.Home, c.Backup)
+		if err != nil {
+			return err
+		}
+		c.Home, c.Backup = home, backup
+	}
 	if err := d.placeable(0, c.Home, c.Backup); err != nil {
 		return err
 	}
 	if err := d.room(c.Home.Node, 0); err != nil {
+		return err
+	}
+	if err := d.reserved(0, c.Home, c.Backup); err != nil {
 		return err
 	}
 	d.lastTenant++
@@ -234,6 +247,9 @@ func (d *draft) setPlace(c SetPlace) error {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
 	if err := d.placeable(c.Tenant, c.Home, c.Backup); err != nil {
+		return err
+	}
+	if err := d.reserved(c.Tenant, c.Home, c.Backup); err != nil {
 		return err
 	}
 	// The owner keeps sending until another node owns the tenant.

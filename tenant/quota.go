@@ -90,11 +90,24 @@ func (q *quota) grow(need, limit Amount) {
 	g.Given = given
 }
 
-// kept is how long a passed window stays in the history.
-func (w Window) kept() time.Time { return w.End().AddDate(2, 0, 0) }
+// kept is how long a passed window stays: two years in the history, or no
+// longer than it is open when it is a short one.
+func (w Window) kept() time.Time {
+	if w.Kind.short() {
+		return w.settles()
+	}
+	return w.End().AddDate(2, 0, 0)
+}
 
 // settles is when a passed window closes: one window later.
 func (w Window) settles() time.Time { return w.Next().End() }
+
+// expired reports whether w is a short window that nothing is reported of any
+// more at a time in nanoseconds.
+func (w Window) expired(now int64) bool {
+	n := w.Kind.seconds()
+	return n > 0 && w.Start+2*n <= now/int64(time.Second)
+}
 
 // quotaIn finds the account's quota of a window, open or closed, or nil.
 func (s *State) quotaIn(a AccountID, w Window) *quota {
@@ -110,48 +123,68 @@ func (s *State) quotaIn(a AccountID, w Window) *quota {
 }
 
 func (b *book) find(w Window) (int, bool) {
-	return slices.BinarySearchFunc(b.quotas, w, func(q quota, w Window) int { return q.window.compare(w) })
+	return slices.BinarySearchFunc(b.quotas, w, quota.byWindow)
 }
 
+func (q quota) byWindow(w Window) int { return q.window.compare(w) }
+
 // edit changes the account's quota of a window on a copy, made when missing.
-// Change reports whether the quota is to be kept.
+// Change reports whether the quota is to be kept. Short windows that passed
+// leave on this occasion, so a book holds two of a kind and no entry pays for
+// more.
 func (d *draft) edit(a AccountID, w Window, change func(*quota) bool) {
+	if w.expired(d.now) {
+		return
+	}
 	t, b := &d.open, d.open.get(a)
 	if !w.settles().After(d.Now()) {
 		t, b = &d.closed, d.closed.get(a)
 	}
 	cp := book{account: a, closed: t == &d.closed}
+	var have []quota
 	if b != nil {
-		cp.quotas = b.quotas
+		have = b.quotas
 	}
-	i, ok := cp.find(w)
+	i, ok := slices.BinarySearchFunc(have, w, quota.byWindow)
 	q := quota{window: w}
 	if ok {
-		q = cp.quotas[i]
+		q = have[i]
 	}
 	if !change(&q) {
 		return
 	}
-	cp.quotas = slices.Clone(cp.quotas)
-	if ok {
-		cp.quotas[i] = q
-	} else {
-		cp.quotas = slices.Insert(cp.quotas, i, q)
+	cp.quotas = make([]quota, 0, len(have)+1)
+	for k := range have {
+		if k == i {
+			cp.quotas = append(cp.quotas, q)
+		}
+		if !(ok && k == i) && !have[k].window.expired(d.now) {
+			cp.quotas = append(cp.quotas, have[k])
+		}
+	}
+	if i == len(have) {
+		cp.quotas = append(cp.quotas, q)
 	}
 	put(d, t, a, &cp)
 	d.touch(a)
 }
 
-// roll closes the account's windows that passed and drops those out of keeping.
+// roll closes the account's months that passed, and drops short windows that
+// did and months out of keeping.
 func (d *draft) roll(a AccountID) {
 	now := d.Now()
 	if b := d.open.get(a); b != nil {
-		n := 0
-		for n < len(b.quotas) && !b.quotas[n].window.settles().After(now) {
-			n++
+		var past, left []quota
+		for _, q := range b.quotas {
+			switch {
+			case q.window.settles().After(now):
+				left = append(left, q)
+			case !q.window.Kind.short():
+				past = append(past, q)
+			}
 		}
-		if n > 0 {
-			d.closeWindows(b, n)
+		if len(left) < len(b.quotas) {
+			d.closeWindows(a, past, left)
 		}
 	}
 	if b := d.closed.get(a); b != nil {
@@ -167,25 +200,27 @@ func (d *draft) roll(a AccountID) {
 	}
 }
 
-// closeWindows moves the first n open windows to the history.
-func (d *draft) closeWindows(b *book, n int) {
-	past := book{account: b.account, closed: true}
-	if old := d.closed.get(b.account); old != nil {
-		past.quotas = slices.Clone(old.quotas)
-	}
-	for _, q := range b.quotas[:n] {
-		q.end()
-		if i, ok := past.find(q.window); !ok {
-			past.quotas = slices.Insert(past.quotas, i, q)
+// closeWindows moves past windows to the history and leaves the others open.
+func (d *draft) closeWindows(a AccountID, passed, left []quota) {
+	if len(passed) > 0 {
+		past := book{account: a, closed: true}
+		if old := d.closed.get(a); old != nil {
+			past.quotas = slices.Clone(old.quotas)
 		}
+		for _, q := range passed {
+			q.end()
+			if i, ok := past.find(q.window); !ok {
+				past.quotas = slices.Insert(past.quotas, i, q)
+			}
+		}
+		put(d, &d.closed, a, &past)
 	}
-	put(d, &d.closed, b.account, &past)
-	if n == len(b.quotas) {
-		remove(d, &d.open, b.account)
+	if len(left) == 0 {
+		remove(d, &d.open, a)
 	} else {
-		put(d, &d.open, b.account, &book{account: b.account, quotas: slices.Clone(b.quotas[n:])})
+		put(d, &d.open, a, &book{account: a, quotas: left})
 	}
-	d.touch(b.account)
+	d.touch(a)
 }
 
 // rollAll does it for everybody when a month begins: windows close and leave at
@@ -229,6 +264,9 @@ func (d *draft) want(node NodeID, w Want) Granted {
 	}
 	d.edit(w.Account, w.Window, func(q *quota) bool {
 		before := q.live
+		if q.live.ID != 0 && q.live.Epoch != w.Epoch {
+			return false // nobody has settled the older owner's grant yet
+		}
 		if q.live.ID == 0 && current {
 			q.live.Grant = Grant{ID: d.lastGrant + 1, Account: w.Account, Window: w.Window, Epoch: w.Epoch}
 		}
@@ -255,8 +293,5 @@ func (d *draft) want(node NodeID, w Want) Granted {
 // settleable reports whether use in w may still be reported by an owner: the
 // window has begun, and closes one window after it passed.
 func (d *draft) settleable(w Window) bool {
-	if !w.Valid() || !slices.Contains(counted(), w.Kind) {
-		return false
-	}
-	return w.Start <= d.Now().Unix() && w.settles().After(d.Now())
+	return w.Valid() && w.Start <= d.Now().Unix() && w.settles().After(d.Now())
 }

@@ -203,6 +203,9 @@ func (s *State) UsagesOf(a AccountID) []Usage {
 		}
 		for i := range b.quotas {
 			q := &b.quotas[i]
+			if q.window.expired(s.now) {
+				continue
+			}
 			us = append(us, Usage{Account: a, Window: q.window, Used: q.used.Plus(q.live.spent)})
 		}
 	}
@@ -213,20 +216,29 @@ func (s *State) UsagesOf(a AccountID) []Usage {
 // Limit is the account's limit for windows of that kind; 0 fields mean none.
 func (s *State) Limit(a AccountID, k WindowKind) Amount {
 	acc := s.accounts.get(a)
-	if acc == nil || k != Month {
+	if acc == nil {
 		return Amount{}
 	}
-	return Amount{Mails: acc.Plan.MailsPerMonth, Bytes: acc.Plan.BytesPerMonth}
+	if k == Month {
+		return Amount{Mails: acc.Plan.MailsPerMonth, Bytes: acc.Plan.BytesPerMonth}
+	}
+	for _, l := range acc.Limits {
+		if l.Kind == k {
+			return l.Limit
+		}
+	}
+	return Amount{}
 }
 
-// WindowsOf lists the windows an account's message spends in at t.
+// WindowsOf lists the windows an account's message spends in at t: the month,
+// and one for each of its caution limits.
 func (s *State) WindowsOf(a AccountID, t time.Time) []Window {
-	if !s.accounts.has(a) || !inRange(t) {
+	acc := s.accounts.get(a)
+	if acc == nil || !inRange(t) {
 		return nil
 	}
-	kinds := counted()
-	ws := make([]Window, 0, len(kinds))
-	for _, k := range kinds {
+	ws := make([]Window, 0, 1+len(acc.Limits))
+	for _, k := range acc.counted() {
 		ws = append(ws, WindowAt(k, t))
 	}
 	return ws

@@ -63,8 +63,19 @@ func (w Window) compare(v Window) int {
 	}
 }
 
-// counted lists the kinds of windows quotas are counted in.
-func counted() []WindowKind { return []WindowKind{Month} }
+// short reports whether windows of the kind are for caution, not for selling:
+// they leave no history.
+func (k WindowKind) short() bool { return k.seconds() > 0 }
+
+// counted lists the kinds of windows an account's quota is counted in.
+func (a *Account) counted() []WindowKind {
+	kinds := make([]WindowKind, 1, 1+len(a.Limits))
+	kinds[0] = Month
+	for _, l := range a.Limits {
+		kinds = append(kinds, l.Kind)
+	}
+	return kinds
+}
 
 // Plus adds, staying at the largest number instead of overflowing.
 func (a Amount) Plus(b Amount) Amount {
