@@ -37,6 +37,7 @@ type body struct {
 	bad     *reply
 	dead    error // the wire failed before the end
 	ended   time.Time
+	check   func() error // asked behind each chunk but the last; nil: none needed
 }
 
 func newBody(w *wire) *body {
@@ -75,6 +76,8 @@ func (b *body) next() ([]byte, error) {
 		return p, nil
 	}
 }
+
+func (b *body) highBits() bool { return b.eight }
 
 // drain reads to the end and drops it. Of a chunked message only the chunk is
 // at hand; the client learns of the refusal by the reply to it.
@@ -267,6 +270,12 @@ func (b *body) chunkEnd() ([]byte, error) {
 	if b.bad != nil {
 		b.finish()
 		return nil, b.bad
+	}
+	if b.check != nil {
+		if err := b.check(); err != nil {
+			b.finish()
+			return nil, err
+		}
 	}
 	b.w.say(fmt.Sprintf("250 2.0.0 %d octets received\r\n", b.size))
 	for {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"postern/tenant"
 )
 
 // scripted is a connection that gives its input in pieces of the given sizes,
@@ -196,9 +198,10 @@ func referenceChunks(in []byte) (out []byte, bad bool) {
 // bareServer is a server that does not run.
 func bareServer(t testing.TB) *Server {
 	t.Helper()
-	r := &rig{t: t, quota: &testQuota{}, pass: map[string]string{}}
+	r := &rig{t: t, node: tNode, quota: &testQuota{}, pass: map[string]string{}}
+	r.lead = r
 	r.world()
-	cfg, err := Config{Hostname: "in-1.relay.test", State: r.current, Node: thisNode, Quota: r.quota, MayAnswer: answerAlways}.withDefaults()
+	cfg, err := Config{Hostname: "in-1.relay.test", State: r.current, Node: func() tenant.NodeID { return tNode }, Quota: r.quota, MayAnswer: answerAlways}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,26 +36,31 @@ func TestChats(t *testing.T) {
 		t.Fatalf("no dialogues: %v", err)
 	}
 	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".chat"), func(t *testing.T) {
-			t.Parallel()
-			script, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := newRig(t)
-			chat := &chat{t: t, r: r}
-			for n, line := range strings.Split(string(script), "\n") {
-				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-					chat.where = strconv.Itoa(n+1) + ": " + line
-					chat.step(line)
+		for _, way := range ways {
+			t.Run(strings.TrimSuffix(filepath.Base(f), ".chat")+" "+way.name, func(t *testing.T) {
+				t.Parallel()
+				script, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			for _, c := range chat.all {
-				c.conn.Close()
-			}
-			r.quota.settled(t)
-		})
+				(&chat{t: t, r: way.rig(t)}).run(string(script))
+			})
+		}
 	}
+}
+
+func (h *chat) run(script string) {
+	h.t.Helper()
+	for n, line := range strings.Split(script, "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			h.where = strconv.Itoa(n+1) + ": " + line
+			h.step(line)
+		}
+	}
+	for _, c := range h.all {
+		c.conn.Close()
+	}
+	h.r.quota.settled(h.t)
 }
 
 type chat struct {

@@ -73,6 +73,12 @@ func (w *wire) dispatch(raw []byte) *reply {
 	}
 	arg = strings.TrimSpace(arg)
 	name = strings.ToUpper(name)
+	if name != "RCPT" {
+		// The next step depends on what the owner says to the ones before.
+		if w.settle(); w.ended {
+			return nil
+		}
+	}
 	w.arg, w.cmd = arg, name
 	switch name {
 	case "EHLO", "HELO", "MAIL", "RCPT":
@@ -122,7 +128,7 @@ func (w *wire) dispatch(raw []byte) *reply {
 
 // pass hands the line to the engine.
 func (w *wire) pass(v verb, line string) *reply {
-	w.verb = v
+	w.verb, w.sess.promised = v, false
 	w.hand = append(append(w.hand[:0], line...), '\r', '\n')
 	return nil
 }
@@ -197,9 +203,11 @@ func (w *wire) onData(arg string) *reply {
 		return errNoArgument
 	case w.sess.tx == nil:
 		return errMailFirst
-	case len(w.sess.tx.rcpts) == 0:
-		return errRcptFirst
-	case w.r != w.e:
+	}
+	if r := w.sess.mayTake(); r != nil {
+		return r
+	}
+	if w.r != w.e {
 		return errPipelinedData
 	}
 	w.dotOwed = true
@@ -220,8 +228,8 @@ func (w *wire) onBdat(arg string) *reply {
 	var r *reply
 	if w.sess.tx == nil {
 		r = errMailFirst
-	} else if len(w.sess.tx.rcpts) == 0 {
-		r = errRcptFirst
+	} else {
+		r = w.sess.mayTake()
 	}
 	if r != nil {
 		b := newBody(w)
@@ -255,7 +263,7 @@ func parseBdat(arg string) (size int64, last, ok bool) {
 func (w *wire) largest() int64 {
 	most := w.srv.cfg.Limits.MaxSize
 	if w.sess.tx != nil {
-		most = max(most, w.sess.tx.maxSize)
+		most = max(most, w.sess.maxSize)
 	}
 	return most
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,7 @@ type Config struct {
 	// Ready says whether to greet at all; its error becomes 421 4.3.2.
 	Ready      func() error
 	Signer     Signer
+	Peers      *Peers                         // nil: a cluster of one
 	TLS        func() *tls.Config             // current certificate; nil: no TLS offered
 	Idle       time.Duration                  // rolling wait for the next command or bytes [5 min]
 	Grace      time.Duration                  // what a message in its body gets at shutdown [30 s]
@@ -34,6 +36,15 @@ type Config struct {
 	Limits     Limits
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+}
+
+// Peers connect a node with the others, which pass their clients' messages to
+// the owner of the tenant.
+type Peers struct {
+	// Listener takes what other nodes dial. The remote address of a connection
+	// prints as the node's name, which the peer port has proved. Run closes it.
+	Listener net.Listener
+	Dial     func(ctx context.Context, node string) (net.Conn, error)
 }
 
 // Limits against abuse. Loopback clients are outside the per-IP ones.
@@ -62,6 +73,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("configure submission: State is missing")
 	case c.Quota == nil:
 		return c, errors.New("configure submission: Quota is missing")
+	}
+	if c.Peers != nil && (c.Peers.Listener == nil || c.Peers.Dial == nil) {
+		return c, errors.New("configure submission: Peers need a Listener and Dial")
 	}
 	if c.Node == nil {
 		return c, errors.New("configure submission: Node is missing")

@@ -2,6 +2,7 @@ package submission
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -120,7 +121,7 @@ func TestEnvelope(t *testing.T) {
 		t.Errorf("rcpts %+v", e.Rcpts)
 	}
 	if e.Ret != "HDRS" || e.EnvID != "x+y" || !e.EightBit || e.UTF8 || e.Class != tenant.Bulk || e.Kind != queue.Submitted ||
-		e.MessageID != "<m@shop.test>" || e.Transaction == [16]byte{} || e.Expires.Sub(e.Arrived) != 5*24*time.Hour {
+		e.MessageID != "<m@shop.test>" || e.Transaction != [16]byte{} || e.Expires.Sub(e.Arrived) != 5*24*time.Hour {
 		t.Errorf("envelope %+v", e)
 	}
 	if n := counted(t, r.srv.metrics.accepted.WithLabelValues("shop")); n != 2 {
@@ -152,12 +153,17 @@ func TestPermissionIsAskedFirst(t *testing.T) {
 			if own := r.current().Tenant(t); own.Epoch != epoch {
 				return errGone
 			}
-			return errFullQueue // any error
+			if r.allowed.Add(-1) >= 0 {
+				return nil
+			}
+			return errors.New("no lease")
 		}
 	})
 	c := r.byNet()
+	c.cmd("MAIL FROM:<mail@shop.test>", "451 4.3.0")
+	r.allowed.Store(1) // at MAIL, not at the end
 	c.envelope("mail@shop.test", "a@example.test")
-	c.message("DATA", simple, "4")
+	c.message("DATA", simple, "451 4.3.0")
 	r.quota.settled(t)
 	if len(r.kept()) != 0 || r.quota.spends != 0 {
 		t.Error("put without permission")

@@ -15,6 +15,9 @@ func (w *wire) fill() error {
 	if err := w.flush(); err != nil {
 		return err
 	}
+	if w.push != nil {
+		w.push()
+	}
 	if w.r == w.e {
 		w.r, w.e = 0, 0
 	}

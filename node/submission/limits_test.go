@@ -481,7 +481,9 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		}
 	})
 	c, other := r.byNet(), r.byNet()
+	armed.Store(false)
 	c.envelope("mail@shop.test", "a@example.test")
+	armed.Store(true)
 	c.message("DATA", simple, "421 4.0.0")
 	c.gone()
 	r.quota.settled(t)

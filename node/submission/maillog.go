@@ -16,11 +16,25 @@ import (
 // line an event, the same keys everywhere.
 type mailLog struct{ l *slog.Logger }
 
-func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id string, e *queue.Envelope, tls string, took time.Duration) {
+func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id string, e *queue.Envelope, o *opening, took time.Duration) {
 	// The one line that comes with every message: attributes cost less than pairs.
 	m.l.LogAttrs(context.Background(), slog.LevelInfo, "message accepted", slog.String("tenant", t.Name),
 		slog.String("account", a.Username), slog.String("id", id), slog.String("from", e.From), slog.Int("rcpts", len(e.Rcpts)),
-		slog.Int64("size", e.Size), slog.String("message_id", e.MessageID), slog.String("tls", tls), slog.Duration("took", took))
+		slog.Int64("size", e.Size), slog.String("message_id", e.MessageID), slog.String("tls", o.tls), slog.String("ingress", o.ingress), slog.Duration("took", took))
+}
+
+// passed is the line of the node that had the client; the owner has its own.
+func (m mailLog) passed(t *tenant.Tenant, a *tenant.Account, id, owner string, took time.Duration) {
+	m.l.LogAttrs(context.Background(), slog.LevelInfo, "message passed to owner", slog.String("tenant", t.Name),
+		slog.String("account", a.Username), slog.String("id", id), slog.String("node", owner), slog.Duration("took", took))
+}
+
+func (m mailLog) answerLost(t *tenant.Tenant, transaction string, found string, err error) {
+	m.l.Warn("answer lost, owner asked", "tenant", t.Name, "transaction", transaction, "found", found, "err", err)
+}
+
+func (m mailLog) peerFailed(node string, err error) {
+	m.l.Warn("connection of a node failed", "node", node, "err", err)
 }
 
 func (m mailLog) refused(t, a string, client netip.Addr, verb string, r *reply) {
@@ -46,6 +60,10 @@ func (m mailLog) acceptFailed(addr string, err error) {
 
 func (m mailLog) internal(at stage, err error, id string) {
 	m.l.Error("message not stored", "stage", int(at), "err", err, "id", id)
+}
+
+func (m mailLog) peerPanicked(node string, what any, stack []byte) {
+	m.l.Error("connection panicked", "node", node, "panic", what, "stack", string(stack))
 }
 
 func (m mailLog) panicked(client netip.Addr, what any, stack []byte) {

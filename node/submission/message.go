@@ -19,6 +19,7 @@ const keepWait = 50 * time.Second
 type store interface {
 	Full() error
 	NewMessage(tenant.ID) (message, error)
+	Find(t tenant.ID, transaction [16]byte) (queue.ID, error)
 }
 
 // message is one message on its way into the queue.
@@ -41,7 +42,6 @@ func (s spool) NewMessage(t tenant.ID) (message, error) {
 
 // sink takes the message's octets as they will be sent.
 type sink struct {
-	s    *session
 	tx   *transaction
 	sig  *signature
 	size int64
@@ -55,7 +55,7 @@ func (k *sink) write(p []byte) error {
 	if k.size > k.tx.maxSize {
 		return errTooLarge
 	}
-	if err := k.tx.share.bytes(k.s.srv.hard, k.size); err != nil {
+	if err := k.tx.share.bytes(k.tx.srv.hard, k.size); err != nil {
 		return err
 	}
 	if _, err := k.tx.message.Write(p); err != nil {
@@ -64,84 +64,85 @@ func (k *sink) write(p []byte) error {
 	return k.sig.write(p)
 }
 
-// take reads the message off the wire, keeps it and returns its id as text.
-func (s *session) take(tx *transaction, b *body) (string, error) {
-	m, err := s.srv.store.NewMessage(tx.tenant.ID)
+// take reads the message to its end, keeps it and returns its id.
+func (tx *transaction) take(c content) (queue.ID, error) {
+	m, err := tx.srv.store.NewMessage(tx.tenant.ID)
 	if err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
 	tx.message = m
-	head, rest, err := s.headerSection(b)
+	head, rest, err := tx.headerSection(c)
 	if err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
-	l := &s.letter
+	l := &tx.memory.letter
 	if err := inspect(head, tx.tenant.Hostname, l); err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
-	if !s.srv.cfg.State().MaySendAs(tx.tenant.ID, l.from) {
-		return "", errHeaderSender
+	if !tx.srv.cfg.State().MaySendAs(tx.tenant.ID, l.from) {
+		return queue.ID{}, errHeaderSender
 	}
-	k := &sink{s: s, tx: tx}
+	k := &sink{tx: tx}
 	now := time.Now()
-	added := s.added(tx, l, now)
-	if k.sig, err = s.srv.newSignature(l.from, l.has); err != nil {
-		return "", err
+	added := tx.added(l, now)
+	if k.sig, err = tx.srv.newSignature(l.from, l.has); err != nil {
+		return queue.ID{}, err
 	}
 	defer k.sig.abandon()
 	if err := k.write([]byte(added)); err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
 	for _, span := range l.keep {
 		if err := k.write(head[span[0]:span[1]]); err != nil {
-			return "", err
+			return queue.ID{}, err
 		}
 	}
 	if err := k.write(crlf); err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
 	for {
 		if err := k.write(rest); err != nil {
-			return "", err
+			return queue.ID{}, err
 		}
-		if rest, err = b.next(); err == io.EOF {
+		if rest, err = c.next(); err == io.EOF {
 			break
 		} else if err != nil {
-			return "", err
+			return queue.ID{}, err
 		}
 	}
-	return s.keep(tx, b, k, l, now)
+	return tx.keep(k, l, now, c.highBits())
 }
 
 // headerSection reads up to the empty line. head has the fields' lines, rest is
 // what came behind in the same piece; both are valid until the next piece.
-func (s *session) headerSection(b *body) (head, rest []byte, err error) {
-	s.header = s.header[:0]
+func (tx *transaction) headerSection(c content) (head, rest []byte, err error) {
+	m, most := tx.memory, tx.srv.cfg.Limits.HeaderBytes
+	m.header = m.header[:0]
 	for {
-		p, err := b.next()
+		p, err := c.next()
 		if err == io.EOF {
-			return s.header, nil, nil // no body at all
+			return m.header, nil, nil // no body at all
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		from := max(len(s.header)-3, 0)
+		from := max(len(m.header)-3, 0)
 		whole := p
-		if len(s.header) > 0 {
-			s.header = append(s.header, p...)
-			whole = s.header
+		if len(m.header) > 0 {
+			m.header = append(m.header, p...)
+			whole = m.header
 		}
 		if h, r, ok := cutHeader(whole, from); ok {
-			if len(h) > s.srv.cfg.Limits.HeaderBytes {
+			if len(h) > most {
 				return nil, nil, errHeaderSize
 			}
 			return h, r, nil
 		}
-		if len(whole) > s.srv.cfg.Limits.HeaderBytes {
+		if len(whole) > most {
 			return nil, nil, errHeaderSize
 		}
-		if len(s.header) == 0 {
-			s.header = append(s.header, p...)
+		if len(m.header) == 0 {
+			m.header = append(m.header, p...)
 		}
 	}
 }
@@ -160,89 +161,80 @@ func cutHeader(p []byte, from int) (head, rest []byte, ok bool) {
 }
 
 // added are the fields that the message lacks (RFC 6409 §8).
-func (s *session) added(tx *transaction, l *letter, now time.Time) string {
+func (tx *transaction) added(l *letter, now time.Time) string {
 	out := ""
 	if l.has&fDate == 0 {
 		out = "Date: " + now.UTC().Format(dateLayout) + "\r\n"
 		l.has |= fDate
 	}
 	if l.has&fMessageID == 0 {
-		l.messageID = "<" + hex.EncodeToString(tx.id[:]) + "@" + tx.from.domain + ">"
+		l.messageID = "<" + hex.EncodeToString(tx.opening.id[:]) + "@" + tx.opening.from.domain + ">"
 		out += "Message-ID: " + l.messageID + "\r\n"
 		l.has |= fMessageID
 	}
 	return out
 }
 
-// protocol names how the message came (RFC 3848).
-func (s *session) protocol(utf8 bool) string {
-	p := "ESMTP"
-	if !s.w.esmtp {
-		p = "SMTP"
-	}
-	if utf8 {
-		p = "UTF8SMTP"
-	}
-	if s.w.tls != "" && s.w.esmtp {
-		p += "S"
-	}
-	if s.account != 0 {
-		p += "A"
-	}
-	return p
-}
-
 // keep signs the message, asks whether it may be answered for, and puts it.
-func (s *session) keep(tx *transaction, b *body, k *sink, l *letter, now time.Time) (string, error) {
-	srv := s.srv
+func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queue.ID, error) {
+	srv, ended := tx.srv, time.Now()
 	sig, err := k.sig.finish()
 	if err != nil {
-		return "", err
+		return queue.ID{}, err
 	}
-	e := s.envelope(tx, b, l, now)
-	prefix := []byte(sig + received(tx.tenant.Hostname, s.protocol(e.UTF8), hex.EncodeToString(tx.id[:]), now))
+	e := tx.envelope(l, now, eight)
+	prefix := []byte(sig + received(tx.tenant.Hostname, tx.opening.how.protocol(e.UTF8), hex.EncodeToString(tx.opening.id[:]), now))
 	e.Size = k.size + int64(len(prefix))
 
 	st := srv.cfg.State() // as it is now: the message may have taken an hour
 	t, a := st.Tenant(tx.tenant.ID), st.Account(tx.account.ID)
 	switch {
 	case t == nil || a == nil || t.Held != "" || a.Held != "":
-		return "", errHeldAtMail
+		return queue.ID{}, errHeldAtMail
 	case t.Owner != srv.cfg.Node():
-		return "", errNotHere
+		return queue.ID{}, errNotHere
 	}
 	ctx, cancel := context.WithTimeout(srv.hard, keepWait)
 	defer cancel()
 	if err := srv.cfg.MayAnswer(ctx, t.ID, t.Epoch); err != nil {
-		return "", fmt.Errorf("wait for the lease: %w", err)
+		return queue.ID{}, fmt.Errorf("wait for the lease: %w", err)
+	}
+	if tx.enter != nil {
+		if err := tx.enter(); err != nil {
+			return queue.ID{}, err
+		}
 	}
 	n := uint64(len(e.Rcpts))
 	spend := tx.share.res.Spend(tenant.Amount{Mails: n, Bytes: n * uint64(k.size)})
 	id, err := tx.message.Put(ctx, prefix, e, spend)
 	if err != nil {
-		return "", fmt.Errorf("put message: %w", err) // Reset releases the share
+		return queue.ID{}, fmt.Errorf("put message: %w", err) // drop releases the share
 	}
 	tx.share, tx.message = share{}, nil
-	s.srv.countAccepted(t, len(e.Rcpts))
-	text := id.String()
-	s.srv.log.accepted(t, tx.account, text, e, s.w.tls, time.Since(b.ended))
-	return text, nil
+	tx.turn.used()
+	srv.countAccepted(t, len(e.Rcpts))
+	srv.log.accepted(t, tx.account, id.String(), e, tx.opening, time.Since(ended))
+	return id, nil
 }
 
-func (s *session) envelope(tx *transaction, b *body, l *letter, now time.Time) *queue.Envelope {
-	class := tx.account.Class
+func (tx *transaction) envelope(l *letter, now time.Time, eight bool) *queue.Envelope {
+	class, o := tx.account.Class, tx.opening
 	if l.bulk {
 		class = tenant.Bulk
 	}
-	utf8 := tx.utf8 && (l.eight || tx.from.utf8())
+	var transaction [16]byte
+	if o.ingress != "" {
+		transaction = o.id // nobody asks for the others
+	}
+	utf8 := o.utf8 && (l.eight || o.from.utf8())
 	for i := range tx.rcpts {
 		utf8 = utf8 || !isASCII(tx.rcpts[i].Addr)
 	}
 	return &queue.Envelope{
 		Account: tx.account.ID, Class: class, Kind: queue.Submitted,
-		From: tx.from.String(), Rcpts: tx.rcpts,
-		Arrived: now, Expires: now.Add(s.srv.cfg.Lifetime[class]),
-		EightBit: b.eight, UTF8: utf8, Ret: tx.ret, EnvID: tx.envID,
-		MessageID: l.messageID, Transaction: tx.id,
+		From: o.from.String(), Rcpts: tx.rcpts,
+		Arrived: now, Expires: now.Add(tx.srv.cfg.Lifetime[class]),
+		EightBit: eight, UTF8: utf8, Ret: o.ret, EnvID: o.envID,
+		MessageID: l.messageID, Transaction: transaction,
 	}
 }

@@ -13,6 +13,8 @@ type metrics struct {
 	accepted *prometheus.CounterVec
 	messages *prometheus.CounterVec
 	refused  *prometheus.CounterVec
+	passed   *prometheus.CounterVec
+	lost     *prometheus.CounterVec
 	failures prometheus.Counter
 	conns    prometheus.Gauge
 	seconds  prometheus.Histogram
@@ -26,6 +28,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "postern_accepted_messages_total", Help: "Accepted messages."}, []string{"tenant"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_refused_total", Help: "Refused commands and messages."}, []string{"tenant", "reason"}),
+		passed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_passed_messages_total", Help: "Messages of this node's clients that their owner accepted."}, []string{"tenant"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_lost_answers_total", Help: "Messages whose owner did not answer, by what it said when asked again."}, []string{"found"}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_auth_failures_total", Help: "Logins with wrong credentials."}),
 		conns: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -36,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			NativeHistogramBucketFactor:    1.1,
 			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}),
 	}
-	for _, c := range []prometheus.Collector{m.accepted, m.messages, m.refused, m.failures, m.conns, m.seconds} {
+	for _, c := range []prometheus.Collector{m.accepted, m.messages, m.refused, m.passed, m.lost, m.failures, m.conns, m.seconds} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

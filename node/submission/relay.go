@@ -35,6 +35,9 @@ func (w *wire) relay(line []byte) {
 		return
 	}
 	code, final := string(line[:3]), line[3] != '-'
+	if code == "250" && w.verb == verbRcpt {
+		w.commands-- // the plan bounds these
+	}
 	switch {
 	case code == "354": // the answer to DATA is still to come
 		if w.swallow {
@@ -45,6 +48,12 @@ func (w *wire) relay(line []byte) {
 	case code == "500" && (w.verb == verbMail || w.verb == verbRcpt):
 		w.say("555") // an unknown parameter, RFC 5321 §4.1.1.11
 		w.out = append(w.out, line[3:]...)
+	case code != "250" && w.verb == verbRcpt && len(w.promises) > 0:
+		if w.settle(); w.sess.tx == nil {
+			w.say(errMailFirst.line())
+			return
+		}
+		w.out = append(w.out, line...)
 	case code != "250" || w.verb == verbData || w.verb == verbOther:
 		w.out = append(w.out, line...)
 	case !final:
@@ -55,10 +64,11 @@ func (w *wire) relay(line []byte) {
 	case w.verb == verbHelo:
 		w.greeted, w.esmtp = true, false
 		w.say("250 " + w.srv.cfg.Hostname + "\r\n")
+	case w.sess.promised:
+		w.owe()
 	case w.verb == verbMail:
 		w.say("250 2.1.0 OK\r\n")
 	case w.verb == verbRcpt:
-		w.commands-- // the plan bounds these
 		w.say("250 2.1.5 OK\r\n")
 	default:
 		w.say("250 2.0.0 OK\r\n")
@@ -116,6 +126,7 @@ func (w *wire) farewell(err error) {
 }
 
 func (w *wire) flush() error {
+	w.settle()
 	if len(w.out) == 0 {
 		return nil
 	}

@@ -121,6 +121,7 @@ var (
 	errTooManyRcpts  = refuse(452, [3]int{4, 5, 3}, reasonRecipient, "Too many recipients")
 	errFull          = refuse(452, [3]int{4, 3, 1}, reasonFull, "Insufficient system storage")
 	errNotHere       = refuse(451, [3]int{4, 3, 0}, reasonInternal, "Not served here now, try again")
+	errNotStored     = refuse(451, [3]int{4, 3, 0}, reasonInternal, "Not stored, try again")
 
 	errBareCR       = refuse(550, [3]int{5, 6, 0}, reasonContent, "Message holds a carriage return without line feed")
 	errNUL          = refuse(550, [3]int{5, 6, 0}, reasonContent, "Message holds a NUL octet")

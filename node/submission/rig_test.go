@@ -42,19 +42,24 @@ const (
 
 // rig is a real server over a real queue, with real state.
 type rig struct {
-	t     testing.TB
-	srv   *Server
-	queue *queue.Store
-	quota *testQuota
-	addr  string // with STARTTLS
-	addrS string // TLS from the start
-	pass  map[string]string
-	ca    *x509.CertPool
-	logs  *lockedBuffer
-	reg   *prometheus.Registry
-	notes *noting
-	stop  func() // the server
-	close func() // server and queue
+	t       testing.TB
+	srv     *Server
+	queue   *queue.Store
+	quota   *testQuota
+	addr    string // with STARTTLS
+	addrS   string // TLS from the start
+	pass    map[string]string
+	ca      *x509.CertPool
+	logs    *lockedBuffer
+	reg     *prometheus.Registry
+	notes   *noting
+	allowed atomic.Int64 // answers to MayAnswer, for the test that counts them
+	stop    func()       // the server
+	close   func()       // server and queue
+	lead    *rig         // has the state; itself but in a cluster
+	node    tenant.NodeID
+	amu     sync.Mutex           // guards adopted
+	adopted map[tenant.ID]uint64 // in a cluster: the epochs under which this node may answer
 
 	mu    sync.Mutex // guards state, index
 	state *tenant.State
@@ -65,15 +70,27 @@ type rigOption func(*Config, *rig)
 
 func newRig(t testing.TB, opts ...rigOption) *rig {
 	t.Helper()
-	r := &rig{t: t, quota: &testQuota{}, pass: map[string]string{}, logs: &lockedBuffer{}, reg: prometheus.NewRegistry()}
+	r := &rig{t: t, node: tNode, pass: map[string]string{}, logs: &lockedBuffer{}}
+	r.lead = r
 	r.world()
+	return r.start(opts...)
+}
+
+// start opens a queue and runs the server.
+func (r *rig) start(opts ...rigOption) *rig {
+	t := r.t
+	t.Helper()
+	r.quota, r.reg = &testQuota{}, prometheus.NewRegistry()
 	q, err := queue.New(queue.Config{Dir: t.TempDir(), Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		FreeFloor: 1 << 20, Fatal: func(err error) { t.Errorf("queue failed: %v", err); select {} }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.queue = q
-	for tt := range r.state.Tenants() {
+	for tt := range r.current().Tenants() {
+		if tt.Owner != r.node {
+			continue
+		}
 		if _, err := q.Adopt(tt.ID, tt.Epoch); err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +99,7 @@ func newRig(t testing.TB, opts ...rigOption) *rig {
 	r.ca = pool
 	tlsConf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	cfg := Config{
-		Hostname: "in-1.relay.test", State: r.current, Node: thisNode, Queue: q, Quota: r.quota,
+		Hostname: "in-1.relay.test", State: r.current, Node: func() tenant.NodeID { return r.node }, Queue: q, Quota: r.quota,
 		MayAnswer:  answerAlways,
 		TLS:        func() *tls.Config { return tlsConf },
 		Log:        slog.New(slog.NewTextHandler(r.logs, nil)),
@@ -94,6 +111,7 @@ func newRig(t testing.TB, opts ...rigOption) *rig {
 	if r.srv, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	r.srv.waits.poll = 5 * time.Millisecond
 	r.notes = &noting{store: r.srv.store}
 	r.srv.store = r.notes
 	plain, implicit := listen(t), listen(t)
@@ -163,6 +181,7 @@ func (r *rig) account(t tenant.ID, user string, p tenant.Plan, nets ...netip.Pre
 
 func (r *rig) apply(op tenant.Op) {
 	r.t.Helper()
+	r = r.lead
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.index++
@@ -176,6 +195,7 @@ func (r *rig) apply(op tenant.Op) {
 }
 
 func (r *rig) current() *tenant.State {
+	r = r.lead
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state
@@ -216,6 +236,14 @@ type noting struct {
 type notingMessage struct {
 	message
 	n *noting
+}
+
+// Find asks the queue, unless a test says otherwise.
+func (n *noting) Find(t tenant.ID, transaction [16]byte) (queue.ID, error) {
+	if err := n.failed("find"); err != nil {
+		return queue.ID{}, err
+	}
+	return n.store.Find(t, transaction)
 }
 
 func (n *noting) failed(step string) error {
@@ -363,8 +391,6 @@ func testCertificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	pool.AddCert(leaf)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
-
-func thisNode() tenant.NodeID { return tNode }
 
 // watchHeap samples the heap until the returned function is called, which says
 // by how much it had grown at most.

@@ -31,6 +31,11 @@ type Server struct {
 	large   sync.Pool     // of *[]byte, readLarge long
 	engine  *smtp.Server
 	queue   *handOver
+	gaps    gaps
+	waits   waits
+	links   *links // to the other nodes; nil in a cluster of one
+	pending pending
+	peers   peers
 
 	hard    context.Context // ends when the last message must be given up
 	giveUp  context.CancelFunc
@@ -61,11 +66,14 @@ func newServer(cfg Config, st store) (*Server, error) {
 		doors: newDoors(cfg.Limits), tally: newTally(cfg.Limits),
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		wires:   map[*wire]struct{}{},
-		queue:   newHandOver(),
+		queue:   newHandOver(), waits: defaultWaits,
 	}
 	_, _ = rand.Read(s.dummy[:]) // never fails
 	s.large.New = func() any { b := make([]byte, readLarge); return &b }
 	s.hard, s.giveUp = context.WithCancel(context.Background())
+	if cfg.Peers != nil {
+		s.links = newLinks(s.dialOwner)
+	}
 	s.engine = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return c.Conn().(*wire).sess, nil
 	}))
@@ -105,6 +113,13 @@ func (s *Server) Run(ctx context.Context, ls ...Listener) error {
 		g.Go(func() error {
 			<-run.Done()
 			return l.Close()
+		})
+	}
+	if p := s.cfg.Peers; p != nil {
+		g.Go(func() error { return s.acceptPeers(run, p.Listener) })
+		g.Go(func() error {
+			<-run.Done()
+			return p.Listener.Close()
 		})
 	}
 	err := g.Wait()
@@ -188,13 +203,21 @@ func (s *Server) gone(w *wire) {
 // cuts what is left after the grace.
 func (s *Server) stop() {
 	until := time.Now().Add(s.cfg.Grace)
+	s.peers.stop(until)
 	s.mu.Lock()
 	for w := range s.wires {
 		w.stop(until)
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})
-	go func() { s.drained.Wait(); close(done) }()
+	go func() {
+		s.drained.Wait()
+		if s.links != nil {
+			s.links.close()
+		}
+		s.peers.wg.Wait()
+		close(done)
+	}()
 	late := time.NewTimer(s.cfg.Grace + time.Second)
 	defer late.Stop()
 	select {
@@ -203,6 +226,7 @@ func (s *Server) stop() {
 	case <-late.C:
 	}
 	s.giveUp()
+	s.peers.kill()
 	s.mu.Lock()
 	for w := range s.wires {
 		w.kill()
@@ -211,12 +235,23 @@ func (s *Server) stop() {
 	<-done
 }
 
+// dialOwner connects to another node, or in memory to this one: a message that
+// was waiting for its owner when this node became it goes the same way.
+func (s *Server) dialOwner(ctx context.Context, node string) (net.Conn, error) {
+	if n := s.cfg.State().NodeByName(node); n != nil && n.ID == s.cfg.Node() {
+		here, there := net.Pipe()
+		s.peers.serve(s, there, node)
+		return here, nil
+	}
+	return s.cfg.Peers.Dial(ctx, node)
+}
+
 // refusal counts and logs a reply that the wire made.
 func (s *Server) refusal(x *session, r *reply) {
 	var t *tenant.Tenant
 	var a *tenant.Account
 	if x.tx != nil {
-		t, a = x.tx.tenant, x.tx.account
+		t, a = x.tenant, x.sender
 	}
 	s.count(x.w, t, a, r)
 }

@@ -1,7 +1,6 @@
 package submission
 
 import (
-	"crypto/rand"
 	"io"
 	"strings"
 	"time"
@@ -21,24 +20,38 @@ type session struct {
 	account tenant.AccountID // logged in as; 0 before
 	secret  [32]byte         // what it logged in with
 	counted tenant.AccountID // holds a place among this account's connections
-	tx      *transaction
-	letter  letter // of the message at hand; its memory is kept between messages
-	header  []byte // kept between messages, for a header section that comes in pieces
+	memory  memory
+
+	// The message at hand; all zero when there is none.
+	tx       mailing
+	sender   *tenant.Account
+	tenant   *tenant.Tenant
+	utf8     bool
+	maxSize  int64
+	promised bool // the answer to this command is still to come from the owner
 }
 
-// transaction is one message from MAIL to its end.
-type transaction struct {
-	id      [16]byte
-	tenant  *tenant.Tenant
-	account *tenant.Account
-	from    address
-	utf8    bool // the client announced SMTPUTF8
-	ret     string
-	envID   string
-	rcpts   []queue.Rcpt
-	maxSize int64
-	share   share
-	message message // set while the body comes in
+// mailing is a message under way, from MAIL to its end: put into the queue
+// here, or passed on to the node that owns its tenant.
+type mailing interface {
+	recipient(queue.Rcpt) error
+	// accepted counts the recipients, and says when all is in vain already.
+	accepted() (int, error)
+	take(*body) (id string, err error)
+	drop()
+}
+
+// local is a message whose owner is this node.
+type local struct{ *transaction }
+
+func (l local) accepted() (int, error) { return len(l.rcpts), nil }
+
+func (l local) take(b *body) (string, error) {
+	id, err := l.transaction.take(b)
+	if err != nil {
+		return "", err
+	}
+	return id.String(), nil
 }
 
 // limits are what EHLO announces.
@@ -123,26 +136,55 @@ func (s *session) mail(t *tenant.Tenant, a *tenant.Account, o *smtp.MailOptions)
 		return errParamTwice
 	case from.local == "":
 		return errNullSender
-	case !s.srv.cfg.State().MaySendAs(t.ID, from.domain):
-		return senderRejected(from.String())
 	}
-	maxSize, _ := s.srv.planLimits(a)
-	if o.Size > maxSize {
-		return errTooLarge
-	}
-	if err := s.srv.store.Full(); err != nil {
+	now := time.Now()
+	open := &opening{id: newTransactionID(now), tenant: t.ID, account: a.ID, from: from, utf8: o.UTF8,
+		ret: string(o.Return), envID: o.EnvelopeID, size: o.Size, how: s.how(), tls: s.w.tls}
+	tx, err := s.route(t, a, open, now)
+	if err != nil {
 		return err
 	}
-	if t.Owner != s.srv.cfg.Node() {
-		return errNotHere
-	}
-	tx := &transaction{tenant: t, account: a, from: from, utf8: o.UTF8, ret: string(o.Return), envID: o.EnvelopeID, maxSize: maxSize}
-	_, _ = rand.Read(tx.id[:]) // never fails
-	if err := tx.share.open(s.srv.hard, s.srv.cfg.Quota, a.ID, o.Size); err != nil {
-		return err
-	}
-	s.tx = tx
+	s.tx, s.tenant, s.sender, s.utf8 = tx, t, a, o.UTF8
+	s.maxSize, _ = s.srv.planLimits(a)
 	return nil
+}
+
+// route begins the message where its owner is, as the state says now.
+func (s *session) route(t *tenant.Tenant, a *tenant.Account, o *opening, now time.Time) (mailing, error) {
+	if t.Owner == s.srv.cfg.Node() {
+		tx, err := s.srv.begin(o, &s.memory)
+		if err == nil {
+			return local{tx}, nil
+		}
+		if err != errNotHere || !s.srv.movedAway(t.ID) {
+			return nil, err
+		}
+	}
+	if s.srv.links == nil {
+		return nil, errNotHere
+	}
+	o.quiet = s.srv.gaps.quiet(a, now)
+	s.promised = true
+	return newRemote(s.srv, s.w, t, a, o, now), nil
+}
+
+func (s *Server) movedAway(id tenant.ID) bool {
+	t := s.cfg.State().Tenant(id)
+	return t != nil && t.Owner != s.cfg.Node()
+}
+
+// how the client talks.
+func (s *session) how() (h how) {
+	if s.w.esmtp {
+		h |= howESMTP
+	}
+	if s.w.tls != "" {
+		h |= howTLS
+	}
+	if s.account != 0 {
+		h |= howAuth
+	}
+	return h
 }
 
 // argument cuts the keyword of MAIL or RCPT off; the engine has checked it.
@@ -153,22 +195,20 @@ func argument(arg, keyword string) string {
 	return strings.TrimLeft(arg[len(keyword):], " ")
 }
 
-// Rcpt answers RCPT. It never refuses a good address for good: list cleaners
-// delete what gets a 5xx here.
+// Rcpt answers RCPT.
 func (s *session) Rcpt(_ string, o *smtp.RcptOptions) error {
-	tx := s.tx
-	if tx == nil {
+	if s.tx == nil {
 		return s.said(nil, nil, errMailFirst)
 	}
 	var r *reply
-	if err := s.rcpt(tx, o); err != nil {
+	if err := s.rcpt(o); err != nil {
 		r = s.srv.answer(stageRcpt, err)
 	}
-	return s.said(tx.tenant, tx.account, r)
+	return s.said(s.tenant, s.sender, r)
 }
 
-func (s *session) rcpt(tx *transaction, o *smtp.RcptOptions) error {
-	to, params, err := parsePath(argument(s.w.arg, "TO:"), tx.utf8)
+func (s *session) rcpt(o *smtp.RcptOptions) error {
+	to, params, err := parsePath(argument(s.w.arg, "TO:"), s.utf8)
 	switch {
 	case err == errAddrUTF8:
 		return errNeedsUTF8
@@ -181,27 +221,14 @@ func (s *session) rcpt(tx *transaction, o *smtp.RcptOptions) error {
 	case paramTwice(params):
 		return errParamTwice
 	}
-	text := to.String()
-	for i := range tx.rcpts {
-		if tx.rcpts[i].Addr == text {
-			return nil // said twice, delivered and paid once
-		}
-	}
-	if _, most := s.srv.planLimits(tx.account); len(tx.rcpts) >= most {
-		return errTooManyRcpts
-	}
-	if err := tx.share.recipients(s.srv.hard, len(tx.rcpts)+1); err != nil {
-		return err
-	}
-	rc := queue.Rcpt{Addr: text, Notify: notifyOf(o.Notify)}
+	rc := queue.Rcpt{Addr: to.String(), Notify: notifyOf(o.Notify)}
 	if o.OriginalRecipient != "" {
 		if !printable(o.OriginalRecipient) {
 			return errRcptSyntax
 		}
 		rc.ORcpt = strings.ToLower(string(o.OriginalRecipientType)) + ";" + o.OriginalRecipient
 	}
-	tx.rcpts = append(tx.rcpts, rc)
-	return nil
+	return s.tx.recipient(rc)
 }
 
 func notifyOf(list []smtp.DSNNotify) (n queue.Notify) {
@@ -225,6 +252,20 @@ func printable(s string) bool {
 	return checkUTF8(s, true) == nil && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
+// mayTake says why there is no message to take now.
+func (s *session) mayTake() *reply {
+	n, err := s.tx.accepted()
+	switch {
+	case err != nil:
+		r := s.srv.answer(stageData, err)
+		s.Reset()
+		return r
+	case n == 0:
+		return errRcptFirst
+	}
+	return nil
+}
+
 // Data takes the message off the wire. The engine's reader holds only the lone
 // dot that ends what the engine believes to be the message.
 func (s *session) Data(io.Reader) error {
@@ -233,10 +274,10 @@ func (s *session) Data(io.Reader) error {
 		return s.said(nil, nil, errMailFirst)
 	}
 	defer func() { s.w.body = nil }()
-	id, err := s.take(tx, b)
+	id, err := tx.take(b)
 	if err != nil {
 		_ = b.drain()
-		return s.said(tx.tenant, tx.account, s.srv.answer(stageData, err))
+		return s.said(s.tenant, s.sender, s.srv.answer(stageData, err))
 	}
 	s.w.commands = 0
 	s.srv.metrics.seconds.Observe(time.Since(b.ended).Seconds())
@@ -253,23 +294,13 @@ func (s *session) said(t *tenant.Tenant, a *tenant.Account, r *reply) error {
 	return r.engineError()
 }
 
-// keepHeader is the largest memory for a header section that an idle session
-// holds on to.
-const keepHeader = 32 << 10
-
 // Reset drops the message that was begun.
 func (s *session) Reset() {
-	if cap(s.header) > keepHeader {
-		s.header, s.letter = nil, letter{}
-	}
 	if s.tx == nil {
 		return
 	}
-	s.tx.share.release()
-	if s.tx.message != nil {
-		s.tx.message.Discard()
-	}
-	s.tx = nil
+	s.tx.drop()
+	s.tx, s.tenant, s.sender = nil, nil, nil
 }
 
 // Logout is the engine's end of the session.

@@ -50,11 +50,13 @@ type wire struct {
 	peer     netip.Addr
 	netKey   netip.Addr // what the limits per network count by
 
-	buf  []byte // read and not yet used: buf[r:e]
-	r, e int
-	out  []byte // replies not yet sent
-	torn []byte // start of a reply line the engine has not finished
-	hand []byte // command line on its way to the engine
+	buf      []byte // read and not yet used: buf[r:e]
+	r, e     int
+	out      []byte    // replies not yet sent
+	promises []promise // those among them that the owner still owes
+	push     func()    // sends what is gathered for the owner, before a wait
+	torn     []byte    // start of a reply line the engine has not finished
+	hand     []byte    // command line on its way to the engine
 
 	started  bool
 	ended    bool // say nothing more, read nothing more

@@ -1,0 +1,155 @@
+package submission
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"time"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// lostAnswer finds out what became of a message whose end was sent and whose
+// answer did not come. It asks whoever owns the tenant, and never sends the
+// message again.
+func (s *Server) lostAnswer(t *tenant.Tenant, a *tenant.Account, id [16]byte) (answer, error) {
+	until := time.Now().Add(s.waits.lost)
+	found := "unknown"
+	var ans answer
+	err := error(errNotHere)
+	for {
+		if got, ok := s.askOwner(t.ID, id, until); ok {
+			ans, err = got, nil
+			if found = "kept"; got.outcome == saysAbsent {
+				found, err = "absent", errNotStored
+			}
+			break
+		}
+		if !s.pause(until) {
+			break
+		}
+	}
+	s.metrics.lost.WithLabelValues(found).Inc()
+	s.log.answerLost(t, hex.EncodeToString(id[:]), found, err)
+	return ans, err
+}
+
+// askOwner asks the present owner once; not ok means that it may know later.
+func (s *Server) askOwner(id tenant.ID, transaction [16]byte, until time.Time) (answer, bool) {
+	st := s.cfg.State()
+	t := st.Tenant(id)
+	if t == nil {
+		return answer{}, false
+	}
+	n := st.Node(t.Owner)
+	if n == nil {
+		return answer{}, false
+	}
+	k, err := s.links.get(s.hard, n.Name)
+	if err != nil {
+		s.log.peerFailed(n.Name, err)
+		return answer{}, false
+	}
+	k.tag++
+	k.say(kindAsk, appendAsk(nil, question{k.tag, id, transaction}))
+	k.flush()
+	ans, err := s.await(k, time.Until(until), func() bool {
+		now := s.cfg.State().Tenant(id)
+		return now == nil || now.Owner != t.Owner
+	})
+	if err != nil {
+		k.close()
+		return answer{}, false
+	}
+	s.links.put(k)
+	return ans, ans.outcome == saysKept || ans.outcome == saysAbsent
+}
+
+// reply to an ask, at the owner. It is certain only under the present epoch,
+// and when no Put of that transaction is under way or can still begin.
+func (s *Server) find(q question) answer {
+	elsewhere := answer{tag: q.tag, outcome: saysElsewhere}
+	if s.awaitRight(q.tenant) != nil {
+		return elsewhere
+	}
+	if !s.pending.settled(s.hard, q.transaction, s.waits.owner) {
+		return elsewhere
+	}
+	id, err := s.store.Find(q.tenant, q.transaction)
+	switch {
+	case err == nil:
+		return answer{tag: q.tag, outcome: saysKept, id: id.String()}
+	case errors.Is(err, queue.ErrNotFound):
+		return answer{tag: q.tag, outcome: saysAbsent}
+	}
+	s.log.internal(stageData, err, "")
+	return elsewhere
+}
+
+// pending are the messages other nodes stream to this one. Whoever asks for
+// one has given up its connection: it may be put no more, unless it is already.
+type pending struct {
+	mu   sync.Mutex // guards all below and the entries' states
+	open map[[16]byte]*entrance
+}
+
+type entrance struct {
+	entered, denied bool
+	over            chan struct{} // closed when the transaction has ended
+}
+
+func (p *pending) begin(id [16]byte) *entrance {
+	e := &entrance{over: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		p.open = map[[16]byte]*entrance{}
+	}
+	p.open[id] = e
+	return e
+}
+
+// enter is the last word before Put.
+func (p *pending) enter(e *entrance) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.denied {
+		return errNotHere
+	}
+	e.entered = true
+	return nil
+}
+
+func (p *pending) end(id [16]byte, e *entrance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[id] == e {
+		delete(p.open, id)
+	}
+	close(e.over)
+}
+
+// settled forbids a Put that has not begun, and waits for one that has.
+func (p *pending) settled(ctx context.Context, id [16]byte, wait time.Duration) bool {
+	p.mu.Lock()
+	e := p.open[id]
+	if e == nil || !e.entered {
+		if e != nil {
+			e.denied = true
+		}
+		p.mu.Unlock()
+		return true
+	}
+	p.mu.Unlock()
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	select {
+	case <-e.over:
+		return true
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return false
+}

@@ -1,0 +1,329 @@
+package submission
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"postern/node/queue"
+	"postern/tenant"
+)
+
+// waits are the patience of a node with others; tests have less.
+type waits struct {
+	owner  time.Duration // for an owner, at MAIL
+	word   time.Duration // for the answer to a recipient
+	final  time.Duration // for the answer to a message, while its owner stays
+	lost   time.Duration // for word of a message whose answer was lost
+	poll   time.Duration // between two looks at the state
+	silent time.Duration // beyond Idle, for the next frame of a message
+}
+
+var defaultWaits = waits{owner: 20 * time.Second, word: 40 * time.Second, final: keepWait + 10*time.Second,
+	lost: 20 * time.Second, poll: 50 * time.Millisecond, silent: time.Minute}
+
+// remote is a message that another node owns. MAIL and RCPT are sent when an
+// answer is needed, a pipelined group at once; the answers come in their order.
+type remote struct {
+	srv     *Server
+	w       *wire
+	tenant  *tenant.Tenant
+	account *tenant.Account
+	opening *opening
+	since   time.Time
+
+	ahead []byte // recipients' frames not sent yet
+	owner tenant.NodeID
+	epoch uint64
+	link  *link // from the owner's yes to MAIL on
+	said  bool  // the owner was asked, and answered or was given up
+	lost  bool  // nothing can come of it any more
+	good  int   // recipients
+}
+
+func newRemote(s *Server, w *wire, t *tenant.Tenant, a *tenant.Account, o *opening, now time.Time) *remote {
+	return &remote{srv: s, w: w, tenant: t, account: a, opening: o, since: now}
+}
+
+// recipient sends RCPT with the next group.
+func (r *remote) recipient(rc queue.Rcpt) error {
+	if len(r.ahead) >= linkOut {
+		r.w.settle()
+		if r.w.sess.tx == nil {
+			return errMailFirst
+		}
+	}
+	if r.lost {
+		return errNotHere
+	}
+	r.ahead = appendFrame(r.ahead, kindRcpt, appendRcpt(nil, rc))
+	r.w.sess.promised = true
+	return nil
+}
+
+func (r *remote) accepted() (int, error) {
+	if r.lost {
+		return r.good, errNotHere
+	}
+	if t := r.srv.cfg.State().Tenant(r.tenant.ID); t == nil || t.Owner != r.owner {
+		r.fail()
+		return r.good, errNotHere
+	}
+	return r.good, nil
+}
+
+// answerTo is the owner's word to the next command, nil for yes.
+func (r *remote) answerTo(v verb) error {
+	if v == verbMail {
+		return r.begin()
+	}
+	if r.lost {
+		return errNotHere
+	}
+	if len(r.ahead) > 0 {
+		r.send()
+	}
+	a, err := r.srv.await(r.link, r.srv.waits.word, nil)
+	switch {
+	case err != nil || a.outcome != saysYes && a.outcome != saysNo:
+		r.fail()
+		return errNotHere
+	case a.outcome == saysNo:
+		return a.reply
+	}
+	r.good++
+	return nil
+}
+
+// send writes the recipients that wait.
+func (r *remote) send() {
+	r.link.out = append(r.link.out, r.ahead...)
+	r.ahead = r.ahead[:0]
+	r.link.flush()
+}
+
+// begin finds the owner and asks it. Until it has answered nothing is lost when
+// it goes: the next owner is asked the same.
+func (r *remote) begin() error {
+	until := time.Now().Add(r.srv.waits.owner)
+	for {
+		again, err := r.try(until)
+		if !again {
+			if err != nil {
+				r.fail()
+			}
+			return err
+		}
+		if !r.srv.pause(until) {
+			r.fail()
+			return errNotHere
+		}
+	}
+}
+
+// try asks the present owner once; again means that there may be a better time.
+func (r *remote) try(until time.Time) (again bool, err error) {
+	node := r.find()
+	if node == "" {
+		return true, nil
+	}
+	k, err := r.srv.links.get(r.srv.hard, node)
+	if err != nil {
+		r.srv.log.peerFailed(node, err)
+		return true, nil
+	}
+	k.tag++
+	r.opening.id = newTransactionID(time.Now())
+	k.say(kindBegin, appendBegin(nil, k.tag, r.opening))
+	k.out = append(k.out, r.ahead...)
+	k.flush()
+	a, err := r.srv.await(k, time.Until(until), r.moved)
+	if err != nil {
+		k.close()
+		return true, nil
+	}
+	switch a.outcome {
+	case saysYes:
+		r.link, r.ahead = k, r.ahead[:0]
+		return false, nil
+	case saysNo:
+		r.srv.links.put(k)
+		return false, a.reply
+	}
+	r.srv.links.put(k)
+	return true, nil
+}
+
+// find notes who owns the tenant now, and under which epoch.
+func (r *remote) find() (node string) {
+	st := r.srv.cfg.State()
+	t := st.Tenant(r.tenant.ID)
+	if t == nil {
+		return ""
+	}
+	r.owner, r.epoch = t.Owner, t.Epoch
+	if n := st.Node(t.Owner); n != nil {
+		return n.Name
+	}
+	return ""
+}
+
+// moved says whether the tenant has another owner than the one that was asked.
+func (r *remote) moved() bool {
+	t := r.srv.cfg.State().Tenant(r.tenant.ID)
+	return t == nil || t.Owner != r.owner
+}
+
+var errSilent = errors.New("talk to owner: no answer in time")
+
+// await waits for the answer to the transaction at hand: for a time, while the
+// connection lives, and while it is not found to be in vain.
+func (s *Server) await(k *link, wait time.Duration, vain func() bool) (answer, error) {
+	if a, ok := k.ready(); ok { // without clocks
+		return a, nil
+	}
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	var looks <-chan time.Time
+	if vain != nil {
+		tick := time.NewTicker(s.waits.poll)
+		defer tick.Stop()
+		looks = tick.C
+	}
+	for {
+		select {
+		case a := <-k.answers:
+			if a.tag == k.tag {
+				return a, nil
+			}
+		case <-k.dead:
+			if a, ok := k.ready(); ok { // what came before the end counts
+				return a, nil
+			}
+			return answer{}, errLinkDead
+		case <-looks:
+			if vain() {
+				return answer{}, errSilent
+			}
+		case <-late.C:
+			return answer{}, errSilent
+		case <-s.hard.Done():
+			return answer{}, context.Canceled
+		}
+	}
+}
+
+// pause waits a moment; false when the time is over.
+func (s *Server) pause(until time.Time) bool {
+	left := time.Until(until)
+	if left <= 0 {
+		return false
+	}
+	t := time.NewTimer(min(left, s.waits.poll))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.hard.Done():
+		return false
+	}
+}
+
+// take streams the message to the owner.
+func (r *remote) take(b *body) (string, error) {
+	r.w.push, b.check = r.link.flush, r.check
+	defer func() { r.w.push, b.check = nil, nil }()
+	for {
+		p, err := b.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return "", err // drop tells the owner
+		}
+		bad := r.link.piece(p)
+		if a, ok := r.link.ready(); ok {
+			return "", refusalOf(a)
+		}
+		if bad != nil {
+			r.fail()
+			return "", errNotHere
+		}
+	}
+	k, ended := r.link, b.ended
+	k.say(kindEnd, nil)
+	k.flush()
+	a, err := r.srv.await(k, r.srv.waits.final, r.gone)
+	if err != nil {
+		r.fail()
+		a, err = r.srv.lostAnswer(r.tenant, r.account, r.opening.id)
+	} else {
+		r.release()
+	}
+	if err != nil {
+		return "", err
+	}
+	if a.outcome != saysKept {
+		return "", refusalOf(a)
+	}
+	r.srv.gaps.passed(r.account, r.since)
+	r.srv.metrics.passed.WithLabelValues(r.tenant.Name).Inc()
+	r.srv.log.passed(r.tenant, r.account, a.id, k.node, time.Since(ended))
+	return a.id, nil
+}
+
+// gone says whether the owner that has the message is the owner no more: not
+// under another epoch either, because then it has begun anew.
+func (r *remote) gone() bool {
+	t := r.srv.cfg.State().Tenant(r.tenant.ID)
+	return t == nil || t.Owner != r.owner || t.Epoch != r.epoch
+}
+
+// check asks between two chunks whether the message is still wanted, so that a
+// chunk is refused by the reply to it.
+func (r *remote) check() error {
+	r.link.say(kindCheck, nil)
+	r.link.flush()
+	a, err := r.srv.await(r.link, r.srv.waits.word, r.gone)
+	if err != nil {
+		r.fail()
+		return errNotHere
+	}
+	if a.outcome == saysYes {
+		return nil
+	}
+	return refusalOf(a)
+}
+
+func refusalOf(a answer) error {
+	if a.outcome == saysNo {
+		return a.reply
+	}
+	return errNotHere
+}
+
+// fail ends the connection: whatever the owner has of the message it forgets.
+func (r *remote) fail() {
+	r.lost = true
+	if r.link != nil {
+		r.link.close()
+		r.link = nil
+	}
+}
+
+// release makes the connection free.
+func (r *remote) release() {
+	r.srv.links.put(r.link)
+	r.link, r.lost = nil, true
+}
+
+// drop tells the owner that nothing more comes.
+func (r *remote) drop() {
+	if r.link == nil {
+		return
+	}
+	r.link.say(kindReset, nil)
+	r.link.flush()
+	r.release()
+}
