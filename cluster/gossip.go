@@ -29,6 +29,7 @@ type gossipPace struct {
 	toDead  time.Duration
 	first   time.Duration // between attempts to join, growing to
 	rejoin  time.Duration
+	adjust  func(*memberlist.Config) // tests put a network in between
 }
 
 // lanPace has memberlist's times for a local network, but for the answer to a
@@ -168,6 +169,9 @@ func (p *port) gossipConfig(ctx context.Context, a *tenant.Authority, key []byte
 	c.Delegate = gossipMeta{p}
 	c.Events = gossipEvents{changed}
 	c.Logger = log.New(gossipLog{p.log}, "", 0)
+	if p.pace.gossip.adjust != nil {
+		p.pace.gossip.adjust(c)
+	}
 	return c, nil
 }
 

@@ -12,6 +12,9 @@ import (
 
 const verbSign = "sign"
 
+// renewalRetry is the pause after a renewal that failed.
+const renewalRetry = time.Minute
+
 // signRequest asks for a new certificate for the asker's name and key.
 type signRequest struct {
 	Request []byte `json:"request"` // PKCS #10
@@ -37,13 +40,16 @@ func (p *port) due(id *identity) bool {
 func (p *port) keepCertificate(ctx context.Context) {
 	pause := p.pace.sweep // the first look comes early: a start may be the last chance
 	for sleep(ctx, pause) {
-		pause = p.pace.renewal
-		if !p.due(p.id.Load()) {
+		id := p.id.Load()
+		if pause = p.pace.renewal; id.since == 0 {
+			pause = p.pace.sweep // until the state knows the founding node
+		}
+		if !p.due(id) {
 			continue
 		}
 		if err := p.renew(ctx); err != nil && ctx.Err() == nil {
 			p.log.Warn("certificate not renewed", "node", p.name, "until", p.id.Load().leaf.NotAfter, "err", err)
-			pause = min(p.pace.renewal, time.Minute)
+			pause = min(p.pace.renewal, renewalRetry)
 		}
 	}
 }
