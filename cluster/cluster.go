@@ -28,12 +28,31 @@ type Cluster struct {
 	fsm   *fsm
 	raft  *raft.Raft // set before ready is closed
 
-	ran   atomic.Bool
-	leads atomic.Bool
+	clocks   clocks
+	peers    peers // nil: a cluster of one without a peer port
+	contacts *contacts
+	lessor   *lessor
 
-	ready   chan struct{} // closed once everything old is applied and a leader known
-	closing chan struct{} // closed when no proposal may begin
-	done    chan struct{} // closed when raft has stopped
+	ran      atomic.Bool
+	running  atomic.Bool // raft is set
+	leads    atomic.Bool
+	leadTerm atomic.Uint64 // of the leadership whose barrier is applied
+	lease    atomic.Pointer[lease]
+	median   atomic.Pointer[time.Duration] // of the clocks, see skewed
+	// mismatches counts reports of another state at the same index.
+	mismatches atomic.Uint64
+
+	leased    bell // a lease began
+	led       bell // this node leads, or no longer
+	badClock  bell // a stamp was refused
+	newLeader chan struct{}
+	confirms  chan chan confirmed
+	calling   sync.WaitGroup // forwarded proposals under way
+
+	becomeReady sync.Once
+	ready       chan struct{} // closed once everything old is applied and a leader known
+	closing     chan struct{} // closed when no proposal may begin
+	done        chan struct{} // closed when raft has stopped
 
 	slots   chan struct{} // one for each proposal raft has; maxPending
 	pending chan *pending // what raft has, in order
@@ -51,10 +70,17 @@ func open(cfg Config, t tuning) (*Cluster, error) {
 	}
 	cfg.FS = privateFS{cfg.FS}
 	c := &Cluster{
-		cfg:     cfg,
-		tuning:  t,
-		log:     cfg.Log,
-		failed:  &failure{fatal: cfg.Fatal},
+		cfg:    cfg,
+		tuning: t,
+		log:    cfg.Log,
+		failed: &failure{fatal: cfg.Fatal},
+
+		clocks:    clocks{boot: cfg.boot, wall: cfg.Now},
+		contacts:  newContacts(),
+		lessor:    newLessor(),
+		newLeader: make(chan struct{}, 1),
+		confirms:  make(chan chan confirmed),
+
 		ready:   make(chan struct{}),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
@@ -72,6 +98,12 @@ func open(cfg Config, t tuning) (*Cluster, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	c.timed = &timedStore{store: c.store, watch: writes, wrote: c.metrics.wrote}
+	if cfg.Peering != nil {
+		c.fsm.digests = &digests{}
+	}
+	if err := c.connect(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
 	return c, nil
 }
 
@@ -93,7 +125,7 @@ func (c *Cluster) openStores() error {
 	if c.store, err = openLogStore(logDir, options, c.failed); err != nil {
 		return err
 	}
-	return claim(c.store, c.snaps, dir, c.cfg.Name, c.cfg.Bootstrap)
+	return claim(c.store, c.snaps, dir, c.cfg)
 }
 
 // Close gives back what New opened, for a Cluster that never ran. Run does it
@@ -101,6 +133,9 @@ func (c *Cluster) openStores() error {
 func (c *Cluster) Close() error {
 	c.closeOnce.Do(func() {
 		c.metrics.unregister()
+		if c.peers != nil {
+			c.peers.close()
+		}
 		if c.store != nil {
 			c.closeErr = c.store.Close()
 		}
@@ -128,17 +163,48 @@ func (c *Cluster) Run(ctx context.Context) (err error) {
 	defer dog.Wait()
 	defer stopDog()
 
+	return c.take(ctx)
+}
+
+// take starts raft and all that goes with it, and ends it with ctx, or when
+// the peer port fails.
+func (c *Cluster) take(ctx context.Context) error {
+	// The port outlives raft, so that a stop does not look like a partition.
+	portCtx, closePort := context.WithCancel(context.WithoutCancel(ctx))
+	defer closePort()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ported := make(chan error, 1)
+	if c.peers == nil {
+		ported <- nil
+	} else {
+		go func() { defer cancel(); ported <- c.peers.run(portCtx) }()
+	}
+	end := func(err error) error {
+		closePort()
+		return errors.Join(err, <-ported)
+	}
 	if err := c.start(); err != nil {
 		close(c.closing)
-		return err
+		return end(err)
 	}
 	waiter := make(chan struct{})
 	go func() {
 		defer close(waiter)
 		c.resolve()
 	}()
+	var parts sync.WaitGroup
+	if c.peers != nil {
+		for _, part := range []func(context.Context){
+			c.confirmLeadership, c.askLeases, c.keepMembers, c.keepTime, c.reportSelf,
+		} {
+			parts.Go(func() { part(ctx) })
+		}
+	}
 	c.follow(ctx)
-	return c.stop(waiter)
+	close(c.closing)
+	parts.Wait()
+	return end(c.stop(waiter))
 }
 
 // start makes raft from what the stores hold.
@@ -152,41 +218,119 @@ func (c *Cluster) start() error {
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
-	rc := raftConfig(c.cfg.Name, alone(config, c.cfg.Name), c.tuning, log)
-	transport := newTransport(c.cfg.Name, nil, log)
-	c.raft, err = raft.NewRaft(rc, c.fsm, cached, c.timed, c.snaps, transport)
+	var stream raft.StreamLayer
+	if c.peers != nil {
+		stream = newLayer(c.cfg.Name, c.peers, c.State)
+	}
+	transport := newTransport(c.cfg.Name, stream, c.contacts, log)
+	c.raft, err = raft.NewRaft(raftConfig(c.cfg.Name, c.tuning, log), c.fsm, cached, c.timed, c.snaps, transport)
 	if err != nil {
+		if t, ok := transport.(raft.WithClose); ok {
+			_ = t.Close()
+		}
 		return fmt.Errorf("start raft: %w", err)
+	}
+	c.running.Store(true)
+	if alone(config, c.cfg.Name) {
+		return c.stand(transport)
 	}
 	return nil
 }
 
-// follow watches leadership until ctx ends. One Barrier a term makes sure that
-// everything committed before is applied here: raft's own AppliedIndex counts
-// what was handed over, not what was applied.
+// stand makes a lone voter a candidate at once: there is nobody whose
+// heartbeats it could wait for. It is raft's own message for a leader that
+// hands over, sent to itself, so the long timeouts hold from the first moment
+// and nothing has to be reopened when the second voter comes.
+func (c *Cluster) stand(t raft.Transport) error {
+	id, addr := raft.ServerID(c.cfg.Name), raft.ServerAddress(c.cfg.Name)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(addr)}}
+	if err := t.TimeoutNow(id, addr, req, &raft.TimeoutNowResponse{}); err != nil {
+		c.log.Warn("the election waits for its timeout", "node", c.cfg.Name, "err", err)
+	}
+	return nil
+}
+
+// started says whether raft is there.
+func (c *Cluster) started() bool { return c.running.Load() }
+
+// leader is the name of the leader this node knows, or "".
+func (c *Cluster) leader() string {
+	if !c.started() {
+		return ""
+	}
+	_, id := c.raft.LeaderWithID()
+	return string(id)
+}
+
+// follow watches leadership until ctx ends.
 func (c *Cluster) follow(ctx context.Context) {
+	seen := make(chan raft.Observation, 16)
+	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	c.raft.RegisterObserver(observer)
+	defer c.raft.DeregisterObserver(observer)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case leads := <-c.raft.LeaderCh():
-			c.leads.Store(false)
-			if !leads {
-				c.log.Warn("leadership lost", "node", c.cfg.Name)
-				continue
-			}
-			began := time.Now()
-			if err := c.raft.Barrier(0).Error(); err != nil {
-				c.log.Warn("leadership lost before it began", "node", c.cfg.Name, "err", err)
-				continue
-			}
-			c.leads.Store(true)
-			c.log.Info("leads the cluster", "node", c.cfg.Name, "index", c.fsm.index.Load(), "barrier", time.Since(began))
+		case <-seen:
 			select {
-			case <-c.ready:
+			case c.newLeader <- struct{}{}:
 			default:
-				close(c.ready)
 			}
+		case leads := <-c.raft.LeaderCh():
+			c.lead(leads)
+		}
+	}
+}
+
+// lead begins or ends a leadership. One Barrier a term makes sure that
+// everything committed before is applied here: raft's own AppliedIndex counts
+// what was handed over, not what was applied.
+func (c *Cluster) lead(leads bool) {
+	if c.leads.Swap(false) {
+		c.lessor.end()
+		c.median.Store(nil)
+		c.metrics.forget()
+	}
+	defer c.led.wake()
+	if !leads {
+		c.log.Warn("leadership lost", "node", c.cfg.Name)
+		return
+	}
+	began, term := time.Now(), c.raft.CurrentTerm()
+	if err := c.raft.Barrier(0).Error(); err != nil {
+		c.log.Warn("leadership lost before it began", "node", c.cfg.Name, "err", err)
+		return
+	}
+	if c.raft.CurrentTerm() != term {
+		return // a later signal tells of the later term
+	}
+	c.lessor.begin(term, c.clocks.boot())
+	c.leadTerm.Store(term)
+	c.leads.Store(true)
+	c.log.Info("leads the cluster", "node", c.cfg.Name, "term", term, "index", c.fsm.index.Load(), "barrier", time.Since(began))
+	c.nowReady()
+}
+
+// keepTime runs the leader's clocks until ctx ends.
+func (c *Cluster) keepTime(ctx context.Context) {
+	tick := time.NewTicker(tickPause)
+	defer tick.Stop()
+	for {
+		bad := c.badClock.next()
+		select {
+		case <-ctx.Done():
+			return
+		case <-bad:
+		case <-tick.C:
+		}
+		if c.Leads() {
+			c.lessor.tick(c.clocks.boot())
+			c.lagging()
+			c.judgeClock()
 		}
 	}
 }
@@ -194,7 +338,6 @@ func (c *Cluster) follow(ctx context.Context) {
 // stop ends raft once nothing is on its way. raft forgets what waits in its
 // queue when it stops, and would never answer it.
 func (c *Cluster) stop(waiter <-chan struct{}) error {
-	close(c.closing)
 	quiet := c.drain()
 	err := c.raft.Shutdown().Error()
 	if err != nil {
@@ -205,6 +348,7 @@ func (c *Cluster) stop(waiter <-chan struct{}) error {
 	}
 	close(c.pending)
 	<-waiter
+	c.calling.Wait()
 	return err
 }
 
@@ -225,3 +369,5 @@ func (c *Cluster) drain() bool {
 // Ready is closed once this node has applied everything committed before its
 // start and knows a leader.
 func (c *Cluster) Ready() <-chan struct{} { return c.ready }
+
+func (c *Cluster) nowReady() { c.becomeReady.Do(func() { close(c.ready) }) }

@@ -29,6 +29,9 @@ type Config struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: the metrics are kept and not shown
 	Peering    *Peering              // nil: a cluster of one without a peer port
+
+	boot  func() time.Duration // boot-time clock; tests pass their own
+	peers peers                // tests pass a network in memory
 }
 
 // complete checks c and fills in defaults.
@@ -54,6 +57,9 @@ func (c *Config) complete() error {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.boot == nil {
+		c.boot = bootTime
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -13,6 +13,8 @@ var (
 	ErrTooLarge = errors.New("command is too large for the log")
 	// ErrNotOwner is MayAct's no: another node or another epoch owns the tenant.
 	ErrNotOwner = errors.New("not the owner")
+	// ErrNoLease is MayAct's no when no lease came in time.
+	ErrNoLease = errors.New("no lease")
 	// ErrForeign is New's no to a directory that is not this node's.
 	ErrForeign = errors.New("directory belongs to another node")
 	// ErrEmpty is New's no to a directory that holds no cluster.

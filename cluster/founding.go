@@ -9,9 +9,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// claim makes sure that the stores are name's. An empty pair of stores becomes
-// the first node of a new cluster when bootstrap says so.
-func claim(store *logStore, snaps *snapshotStore, dir, name string, bootstrap bool) error {
+// claim makes sure that the stores are this node's. An empty pair of stores
+// becomes the first node of a new cluster when the configuration says so; with a
+// peer port it may stay empty and wait for a leader that adds this node.
+func claim(store *logStore, snaps *snapshotStore, dir string, cfg Config) error {
+	name := cfg.Name
 	owner, err := store.get([]byte{keyIdentity})
 	switch {
 	case err == nil:
@@ -33,10 +35,16 @@ func claim(store *logStore, snaps *snapshotStore, dir, name string, bootstrap bo
 	if used {
 		return fmt.Errorf("open cluster in %s: it holds snapshots or entries but no name; restore the whole directory, or give the node an empty one: %w", dir, ErrForeign)
 	}
-	if !bootstrap {
+	switch {
+	case cfg.Bootstrap:
+		return found(store, snaps, name)
+	case cfg.Peering != nil:
+		return store.write("claim directory", 128, func(b *pebble.Batch) error {
+			return b.Set([]byte{keyIdentity}, sealed([]byte(name)), nil)
+		}, nil)
+	default:
 		return fmt.Errorf("open cluster in %s: start the first node of a new cluster with bootstrap, or restore the directory: %w", dir, ErrEmpty)
 	}
-	return found(store, snaps, name)
 }
 
 // found makes a cluster of one. raft's own bootstrap writes the term and the
@@ -49,7 +57,7 @@ func found(store *logStore, snaps *snapshotStore, name string) error {
 			return err
 		}
 		g := &gathered{logStore: store, batch: b}
-		config := raftConfig(name, true, standard(), nil)
+		config := raftConfig(name, standard(), nil)
 		members := raft.Configuration{Servers: []raft.Server{{
 			Suffrage: raft.Voter,
 			ID:       raft.ServerID(name),

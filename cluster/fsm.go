@@ -15,9 +15,10 @@ import (
 
 // applied is what became of one command.
 type applied struct {
-	events []tenant.Event
-	state  *tenant.State // the state right after the command
-	err    error
+	request tenant.RequestID
+	events  []tenant.Event
+	state   *tenant.State // the state right after the command
+	err     error
 }
 
 // fsm carries committed entries into tenant.Apply. It must never panic: an
@@ -29,14 +30,17 @@ type fsm struct {
 	state atomic.Pointer[tenant.State]
 	index atomic.Uint64 // raft's index of the last entry applied
 
-	mu      sync.Mutex // guards waiting
-	waiting map[uint64]chan struct{}
+	mu       sync.Mutex // guards waiting, expected
+	waiting  map[uint64]chan struct{}
+	expected map[tenant.RequestID][]chan *applied
+
+	digests *digests // nil: nobody compares
 }
 
 var _ raft.BatchingFSM = (*fsm)(nil)
 
 func newFSM(log *slog.Logger, watch *stopwatch) *fsm {
-	f := &fsm{log: log, watch: watch, waiting: make(map[uint64]chan struct{})}
+	f := &fsm{log: log, watch: watch, waiting: make(map[uint64]chan struct{}), expected: make(map[tenant.RequestID][]chan *applied)}
 	f.state.Store(tenant.New())
 	return f
 }
@@ -58,11 +62,15 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		}
 		r := f.apply(s, l)
 		s, results[i] = r.state, r
+		if f.digests != nil {
+			f.digests.note(s)
+		}
 	}
 	if len(logs) > 0 {
 		f.index.Store(logs[len(logs)-1].Index)
 	}
 	f.publish(s)
+	f.tell(results)
 	return results
 }
 
@@ -70,6 +78,10 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 // alike and without a trace in the state. The same goes for a fault in Apply:
 // s is never changed in place, so nothing half done stays behind.
 func (f *fsm) apply(s *tenant.State, l *raft.Log) (r *applied) {
+	var c tenant.Command
+	defer func() {
+		r.request = c.Request
+	}()
 	defer func() {
 		if fault := recover(); fault != nil {
 			f.log.Error("command refused after a fault", "index", l.Index, "fault", fmt.Sprint(fault))
@@ -79,7 +91,8 @@ func (f *fsm) apply(s *tenant.State, l *raft.Log) (r *applied) {
 	if len(l.Data) > MaxCommand {
 		return &applied{state: s, err: &tenant.Refused{Reason: "the command is too large"}}
 	}
-	c, err := tenant.DecodeCommand(l.Data)
+	var err error
+	c, err = tenant.DecodeCommand(l.Data)
 	if err != nil {
 		f.log.Error("unreadable command refused", "index", l.Index, "err", err)
 		return &applied{state: s, err: &tenant.Refused{Reason: "the command cannot be read"}}

@@ -7,14 +7,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of this node's part of the consensus. The only label is result, with
-// the values done and failed.
+// metrics of this node's part of the consensus. Labels are result, with the
+// values done and failed, and node.
 type metrics struct {
 	commit    prometheus.Histogram
 	write     prometheus.Histogram
 	snapshots *prometheus.CounterVec
-	all       []prometheus.Collector
-	registry  prometheus.Registerer
+	// mismatches and lag are the leader's.
+	mismatches prometheus.Counter
+	lag        *prometheus.GaugeVec
+	all        []prometheus.Collector
+	registry   prometheus.Registerer
 }
 
 // latency makes a native histogram that text scrapes can read too.
@@ -38,6 +41,14 @@ func newMetrics(registry prometheus.Registerer, c *Cluster) (*metrics, error) {
 			Name: "postern_cluster_snapshots_total",
 			Help: "Snapshots of the replicated state, by result (done, failed).",
 		}, []string{"result"}),
+		mismatches: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_cluster_digest_mismatches_total",
+			Help: "Reports of a state that differs from the leader's at the same index.",
+		}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "postern_raft_follower_lag",
+			Help: "Entries a node with fresh contact lacks, as the leader knows.",
+		}, []string{"node"}),
 		registry: registry,
 	}
 	m.snapshots.WithLabelValues("done")
@@ -55,7 +66,20 @@ func newMetrics(registry prometheus.Registerer, c *Cluster) (*metrics, error) {
 		}
 		return 0
 	})
-	m.all = []prometheus.Collector{m.commit, m.write, m.snapshots, index, leads}
+	skew := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_cluster_clock_skew_seconds",
+		Help: "How far the leader's clock is from the median of the nodes; 0 elsewhere.",
+	}, func() float64 { return c.skew().Seconds() })
+	lease := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_cluster_lease",
+		Help: "1 while this node has a lease.",
+	}, func() float64 {
+		if l := c.lease.Load(); l != nil && c.clocks.now().before(l.until) {
+			return 1
+		}
+		return 0
+	})
+	m.all = []prometheus.Collector{m.commit, m.write, m.snapshots, index, leads, m.mismatches, m.lag, skew, lease}
 	if registry == nil {
 		return m, nil
 	}
@@ -78,6 +102,9 @@ func (m *metrics) unregister() {
 		m.registry.Unregister(collector)
 	}
 }
+
+// forget takes away what only a leader knows.
+func (m *metrics) forget() { m.lag.Reset() }
 
 func (m *metrics) wrote(d time.Duration) { m.write.Observe(d.Seconds()) }
 

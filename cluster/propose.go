@@ -17,10 +17,11 @@ const retryPause = 20 * time.Millisecond
 
 // pending is a proposal raft has.
 type pending struct {
-	future raft.ApplyFuture
-	done   chan struct{} // closed once result and err are set
-	result *applied
-	err    error
+	future  raft.ApplyFuture
+	release func()        // called once the outcome is known; may be nil
+	done    chan struct{} // closed once result and err are set
+	result  *applied
+	err     error
 }
 
 // Propose carries op through the log and returns the events it made and the
@@ -42,11 +43,20 @@ func (c *Cluster) Propose(ctx context.Context, req tenant.RequestID, op tenant.O
 	if req == (tenant.RequestID{}) {
 		_, _ = rand.Read(req[:]) // never fails
 	}
+	var mine <-chan *applied
+	if c.peers != nil {
+		var forget func()
+		mine, forget = c.fsm.expect(req)
+		defer forget()
+	}
 	unknown := false
 	for {
-		r, err := c.once(ctx, req, op)
+		r, err := c.try(ctx, req, op, mine)
 		if r != nil {
 			return r.events, r.state, r.err
+		}
+		if refused := (*tenant.Refused)(nil); errors.As(err, &refused) {
+			return nil, c.State(), refused
 		}
 		unknown = unknown || errors.Is(err, ErrUnknown)
 		if !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNoLeader) && !unknown {
@@ -89,16 +99,37 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 	}
 }
 
-// once hands the command to raft one time. A nil result comes with ErrNoLeader
-// (raft did not take it), ErrUnknown, or an error that no repeat changes.
-func (c *Cluster) once(ctx context.Context, req tenant.RequestID, op tenant.Op) (*applied, error) {
-	// The leader stamps; today this node leads or nothing is taken.
-	data, err := tenant.EncodeCommand(tenant.Command{Request: req, At: c.cfg.Now(), Op: op})
+// try proposes one time, here or at the leader. A nil result comes with
+// ErrNoLeader (raft did not take it), ErrUnknown, or an error that no repeat
+// changes.
+func (c *Cluster) try(ctx context.Context, req tenant.RequestID, op tenant.Op, mine <-chan *applied) (*applied, error) {
+	if c.peers == nil || c.leads.Load() {
+		return c.once(ctx, req, op)
+	}
+	data, err := encodeCommand(req, c.cfg.Now(), op) // the leader stamps it anew
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > MaxCommand {
-		return nil, fmt.Errorf("%d octets: %w", len(data), ErrTooLarge)
+	return c.forward(ctx, data, mine)
+}
+
+func encodeCommand(req tenant.RequestID, at time.Time, op tenant.Op) ([]byte, error) {
+	data, err := tenant.EncodeCommand(tenant.Command{Request: req, At: at, Op: op})
+	if err == nil && len(data) > MaxCommand {
+		err = fmt.Errorf("%d octets: %w", len(data), ErrTooLarge)
+	}
+	return data, err
+}
+
+// once hands the command to raft one time, under this leader's stamp.
+func (c *Cluster) once(ctx context.Context, req tenant.RequestID, op tenant.Op) (*applied, error) {
+	at, err := c.stamp()
+	if err != nil {
+		return nil, err
+	}
+	data, err := encodeCommand(req, at, op)
+	if err != nil {
+		return nil, err
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -113,10 +144,17 @@ func (c *Cluster) once(ctx context.Context, req tenant.RequestID, op tenant.Op) 
 		return nil, ErrClosed
 	default:
 	}
+	var release func()
+	if down, ok := op.(tenant.NodesDown); ok && c.peers != nil {
+		if release, err = c.sentence(down); err != nil {
+			<-c.slots
+			return nil, err
+		}
+	}
 	began := time.Now()
 	// A slot is a place in raft's queue, so this never blocks, and raft's own
 	// timeout, which its batching would not honour, is not needed.
-	p := &pending{future: c.raft.Apply(data, 0), done: make(chan struct{})}
+	p := &pending{future: c.raft.Apply(data, 0), release: release, done: make(chan struct{})}
 	c.pending <- p
 	select {
 	case <-p.done:
@@ -155,6 +193,9 @@ func (c *Cluster) resolve() {
 			if p.result == nil {
 				p.err = errors.New("raft gave no answer")
 			}
+		}
+		if p.release != nil {
+			p.release()
 		}
 		close(p.done)
 		<-c.slots

@@ -125,3 +125,8 @@ func (p *powerCut) steps() int {
 func seeded(n int) *rand.Rand { return rand.New(rand.NewPCG(uint64(n), 77)) }
 
 func numbered(prefix string, n int) string { return prefix + strconv.Itoa(n) }
+
+// loud shows a node's log, for someone who looks for a fault.
+func loud(name string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
+}

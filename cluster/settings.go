@@ -14,15 +14,9 @@ import (
 // time; split what is larger.
 const MaxCommand = 256 << 10
 
-// Times of elections. A lone voter needs nobody's answer: it leads as soon as
-// its heartbeat timeout ends, so a start costs a third of a second at most and
-// a busy processor cannot depose it. With more voters a starved processor
-// (TLS, DKIM) must not look like a dead leader.
+// Times of elections. A starved processor (TLS, DKIM) must not look like a
+// dead leader. A lone voter does not wait for them, see stand.
 const (
-	loneHeartbeat = 150 * time.Millisecond
-	loneElection  = 150 * time.Millisecond
-	loneLease     = 100 * time.Millisecond
-
 	heartbeat   = 2 * time.Second
 	election    = 2 * time.Second
 	leaderLease = 1 * time.Second
@@ -43,6 +37,8 @@ const (
 	quietTimeout = 5 * time.Second
 	// logCache is how many entries a follower's catching up reads from memory.
 	logCache = 512
+	// tickPause is how often the leader looks at its clocks and followers.
+	tickPause = 250 * time.Millisecond
 	// keepSnapshots is how many snapshots stay.
 	keepSnapshots = 2
 )
@@ -66,13 +62,10 @@ func standard() tuning {
 }
 
 // raftConfig is raft's configuration for a node called name.
-func raftConfig(name string, lone bool, t tuning, log hclog.Logger) *raft.Config {
+func raftConfig(name string, t tuning, log hclog.Logger) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(name)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = heartbeat, election, leaderLease
-	if lone {
-		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = loneHeartbeat, loneElection, loneLease
-	}
 	c.MaxAppendEntries = maxAppendEntries
 	c.BatchApplyCh = true
 	c.SnapshotInterval = t.snapshotInterval

@@ -17,31 +17,25 @@ import (
 
 // TestRaftConfig holds the settings whose defaults bite.
 func TestRaftConfig(t *testing.T) {
-	for _, lone := range []bool{true, false} {
-		c := raftConfig("n1", lone, standard(), raftLog{log: quiet()})
-		if err := raft.ValidateConfig(c); err != nil {
-			t.Fatal(err)
-		}
-		if !c.BatchApplyCh || !c.NoLegacyTelemetry || c.ShutdownOnRemove || c.PreVoteDisabled || c.Logger == nil || c.LocalID != "n1" {
-			t.Errorf("lone %t: %+v", lone, c)
-		}
-		if maxPending >= c.MaxAppendEntries {
-			t.Error("a proposal may block in raft's queue")
-		}
-		if c.TrailingLogs < c.SnapshotThreshold {
-			t.Error("the log does not reach back to the older snapshot")
-		}
-		worst := 2*c.HeartbeatTimeout + 2*c.ElectionTimeout
-		if lone && worst >= time.Second {
-			t.Errorf("a lone voter leads only after %s", worst)
-		}
-		if !lone && (c.HeartbeatTimeout < 2*time.Second || c.LeaderLeaseTimeout > c.HeartbeatTimeout/2) {
-			t.Errorf("a busy node would look dead: %+v", c)
-		}
+	c := raftConfig("n1", standard(), raftLog{log: quiet()})
+	if err := raft.ValidateConfig(c); err != nil {
+		t.Fatal(err)
+	}
+	if !c.BatchApplyCh || !c.NoLegacyTelemetry || c.ShutdownOnRemove || c.PreVoteDisabled || c.Logger == nil || c.LocalID != "n1" {
+		t.Errorf("%+v", c)
+	}
+	if maxPending >= c.MaxAppendEntries {
+		t.Error("a proposal may block in raft's queue")
+	}
+	if c.TrailingLogs < c.SnapshotThreshold {
+		t.Error("the log does not reach back to the older snapshot")
+	}
+	if c.HeartbeatTimeout < 2*time.Second || c.LeaderLeaseTimeout > c.HeartbeatTimeout/2 {
+		t.Errorf("a busy node would look dead: %+v", c)
 	}
 }
 
-// TestAlone: short timeouts are for one voter only.
+// TestAlone: who needs nobody's vote.
 func TestAlone(t *testing.T) {
 	voter := func(id raft.ServerID) raft.Server { return raft.Server{Suffrage: raft.Voter, ID: id} }
 	guest := raft.Server{Suffrage: raft.Nonvoter, ID: "n2"}
@@ -99,14 +93,14 @@ func TestTransport(t *testing.T) {
 	if got := networkConfig(layer{l}, raftLog{log: quiet()}); got.MaxRPCsInFlight != 1 || got.Timeout <= 0 || got.Logger == nil {
 		t.Errorf("%+v", got)
 	}
-	network := newTransport("n1", layer{l}, raftLog{log: quiet()})
+	network := newTransport("n1", layer{l}, newContacts(), raftLog{log: quiet()})
 	if _, err := network.AppendEntriesPipeline("n2", "n2"); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
 		t.Errorf("pipeline: %v", err)
 	}
 	if err := network.(raft.WithClose).Close(); err != nil {
 		t.Fatal(err)
 	}
-	lone := newTransport("n1", nil, raftLog{log: quiet()})
+	lone := newTransport("n1", nil, newContacts(), raftLog{log: quiet()})
 	if lone.LocalAddr() != "n1" {
 		t.Errorf("address %s", lone.LocalAddr())
 	}

@@ -1,10 +1,19 @@
 package cluster
 
 import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"postern/tenant"
 )
 
 const (
@@ -12,16 +21,21 @@ const (
 	rpcPool    = 3
 )
 
-// newTransport is the one seam between raft and the other nodes. Without a
-// layer raft speaks to nobody: a cluster of one. A server's address is its
-// node's name; the layer's Dial turns it into a place, so that a node that
-// moves needs no change of raft's configuration.
-func newTransport(name string, layer raft.StreamLayer, log hclog.Logger) raft.Transport {
+// transport is raft's network transport with an eye on who answered.
+type transport struct {
+	*raft.NetworkTransport
+	contacts *contacts
+}
+
+// newTransport carries raft over a layer. Without one raft speaks to nobody
+// but itself: a cluster of one.
+func newTransport(name string, layer raft.StreamLayer, contacts *contacts, log hclog.Logger) raft.Transport {
 	if layer == nil {
-		_, t := raft.NewInmemTransport(raft.ServerAddress(name))
+		addr, t := raft.NewInmemTransport(raft.ServerAddress(name))
+		t.Connect(addr, t)
 		return t
 	}
-	return raft.NewNetworkTransportWithConfig(networkConfig(layer, log))
+	return &transport{raft.NewNetworkTransportWithConfig(networkConfig(layer, log)), contacts}
 }
 
 // networkConfig is a network transport's configuration. One request in flight
@@ -35,4 +49,163 @@ func networkConfig(layer raft.StreamLayer, log hclog.Logger) *raft.NetworkTransp
 		MaxRPCsInFlight: 1,
 		Timeout:         rpcTimeout,
 	}
+}
+
+// AppendEntriesPipeline implements raft.Transport: there is none, see
+// networkConfig, and every request is seen by AppendEntries.
+func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+// AppendEntries implements raft.Transport, for heartbeats too.
+func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	began, at := t.contacts.mark(), time.Now()
+	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	if err == nil && resp.Term == args.Term {
+		t.contacts.answered(id, args.Term, began, at)
+	}
+	return err
+}
+
+// serverAddress is a server's address in raft's configuration: the node's name
+// and the beginning of the hash of its key. The peer port turns the name into a
+// place, so that a node that moves changes nothing here. The key tells a node
+// from its replacement: that one comes with an empty log under the old name,
+// and must not vote or acknowledge in the old one's place.
+func serverAddress(n *tenant.Node) raft.ServerAddress {
+	if n.Key == ([32]byte{}) {
+		return raft.ServerAddress(n.Name)
+	}
+	return raft.ServerAddress(n.Name + "/" + hex.EncodeToString(n.Key[:8]))
+}
+
+// raftLayer is raft's StreamLayer over the peer port.
+type raftLayer struct {
+	name     string
+	peers    peers
+	state    func() *tenant.State
+	listener net.Listener
+	incoming chan net.Conn
+	done     chan struct{}
+	pumped   chan struct{}
+
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
+	ended bool // guarded by mu
+}
+
+var _ raft.StreamLayer = (*raftLayer)(nil)
+
+func newLayer(name string, p peers, state func() *tenant.State) *raftLayer {
+	w := &raftLayer{
+		name: name, peers: p, state: state, listener: p.listen(protoRaft),
+		incoming: make(chan net.Conn), done: make(chan struct{}), pumped: make(chan struct{}),
+		conns: make(map[net.Conn]struct{}),
+	}
+	go w.pump()
+	return w
+}
+
+// pump hands on what others open; Dial hands on what this node opens to itself.
+func (w *raftLayer) pump() {
+	defer close(w.pumped)
+	for {
+		conn, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		select {
+		case w.incoming <- conn:
+		case <-w.done:
+			_ = conn.Close()
+			return
+		}
+	}
+}
+
+// Accept implements net.Listener.
+func (w *raftLayer) Accept() (net.Conn, error) {
+	select {
+	case conn := <-w.incoming:
+		return w.keep(conn)
+	case <-w.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Addr implements net.Listener.
+func (w *raftLayer) Addr() net.Addr { return nodeAddr(w.name) }
+
+// Close implements net.Listener. raft's transport leaves open connections
+// behind, so they end here.
+func (w *raftLayer) Close() error {
+	w.mu.Lock()
+	if w.ended {
+		w.mu.Unlock()
+		return nil
+	}
+	w.ended = true
+	conns := w.conns
+	w.conns = nil
+	w.mu.Unlock()
+	close(w.done)
+	err := w.listener.Close()
+	for conn := range conns {
+		_ = conn.(*kept).Conn.Close()
+	}
+	<-w.pumped
+	return err
+}
+
+// Dial implements raft.StreamLayer.
+func (w *raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	name, key, _ := strings.Cut(string(address), "/")
+	if name == w.name {
+		return w.dialSelf()
+	}
+	n := w.state().NodeByName(name)
+	if n != nil && key != "" && serverAddress(n) != address {
+		return nil, fmt.Errorf("dial node %s: it was replaced", name)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := w.peers.dial(ctx, name, protoRaft)
+	if err != nil {
+		return nil, fmt.Errorf("dial node %s: %w", name, err)
+	}
+	return w.keep(conn)
+}
+
+func (w *raftLayer) dialSelf() (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case w.incoming <- there:
+		return w.keep(here)
+	case <-w.done:
+		return nil, errors.Join(net.ErrClosed, here.Close(), there.Close())
+	}
+}
+
+// keep remembers a connection until it is closed.
+func (w *raftLayer) keep(conn net.Conn) (net.Conn, error) {
+	k := &kept{Conn: conn, layer: w}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	w.conns[k] = struct{}{}
+	return k, nil
+}
+
+type kept struct {
+	net.Conn
+	layer *raftLayer
+}
+
+func (k *kept) Close() error {
+	k.layer.mu.Lock()
+	delete(k.layer.conns, k)
+	k.layer.mu.Unlock()
+	return k.Conn.Close()
 }
