@@ -44,13 +44,19 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	if past != nil && epoch < past.epoch || !again && len(fences) > 0 && fences[len(fences)-1] >= epoch {
 		return nil, ErrStale
 	}
+	if err := s.hold.takeOver(t, epoch); err != nil {
+		return nil, err
+	}
 	g := &tlog{
-		tenant: t, epoch: epoch, fences: fences,
+		tenant: t, epoch: epoch, fences: fences, flying: map[*putting]struct{}{},
 		entries: map[shareKey]*entry{}, msgs: map[ID]*message{}, lanes: map[Lane]*lane{},
 	}
 	if again { // its numbers go on
 		g.seq, g.day = past.seq, past.day
 		g.open.Store(past.open.Load())
+	}
+	if s.ship != nil {
+		g.out = newStream(g.seq)
 	}
 	spent, err := s.spentBelow(t, epoch)
 	if err != nil {
@@ -66,6 +72,10 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 		return nil, err
 	}
 	s.mu.Lock()
+	if s.index.copying[t] {
+		s.mu.Unlock()
+		return nil, fmt.Errorf("adopt tenant: %w", errBusy)
+	}
 	s.index.logs[t] = g
 	for _, l := range g.lanes {
 		s.index.place(g, l)
@@ -230,12 +240,23 @@ func (s *Store) Forget(t tenant.ID, epoch uint64) error {
 		return err
 	}
 	from := tenantPrefix(nil, tabSpend, t)
-	b := s.db.NewBatch()
-	defer b.Close()
-	if err := b.DeleteRange(from, be64(bytes.Clone(from), epoch), nil); err != nil {
+	k := keep(s.db.NewBatch())
+	defer k.release()
+	if err := k.b.DeleteRange(from, be64(bytes.Clone(from), epoch), nil); err != nil {
 		return fmt.Errorf("forget spending: %w", err)
 	}
-	return s.commit(b)
+	var o *outgoing
+	s.mu.Lock()
+	if g := s.index.logs[t]; g != nil && s.ship != nil && g.open.Load() {
+		_, o = s.next(g, recOps)
+	}
+	s.mu.Unlock()
+	s.dispatch(o, k, k.b.Repr()[batchHead:])
+	if err := s.commit(k.b); err != nil {
+		return err
+	}
+	s.isLocal(o)
+	return nil
 }
 
 // Release stops all work for the tenant; leased items are given back. What was
@@ -261,6 +282,17 @@ func (s *Store) Release(t tenant.ID) error {
 func (s *Store) release(g *tlog) error {
 	s.mu.Lock()
 	g.closing, g.quiet = true, make(chan struct{})
+	if g.rest {
+		g.rest = false
+		close(g.resume)
+	}
+	if g.out != nil {
+		select {
+		case <-g.out.leaving:
+		default:
+			close(g.out.leaving)
+		}
+	}
 	if g.putting == 0 {
 		close(g.quiet)
 	}
@@ -275,7 +307,12 @@ func (s *Store) release(g *tlog) error {
 	if !s.queue.add(&ending{stop: g, tell: func(err error) { done <- err }}) {
 		return errClosed
 	}
-	return <-done
+	if err := <-done; err != nil {
+		return err
+	}
+	s.giveUp(g)
+	s.hold.giveBack(g.tenant)
+	return nil
 }
 
 // writeRelease keeps the starts that will be in doubt: those whose settlement is

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"container/heap"
+	"context"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -25,15 +26,16 @@ const (
 
 // entry is an item in memory.
 type entry struct {
-	at      dueAt // its due key, where the record on disk is
-	due     int64 // when it may be taken; later than at.due for one in doubt
-	lane    *lane
-	msg     *message // nil until taken, for items found by a scan
-	item    *Item    // nil until msg is known
-	slot    int      // in lane.ready
-	phase   phase
-	inDoubt bool
-	started *startFile
+	at       dueAt // its due key, where the record on disk is
+	due      int64 // when it may be taken; later than at.due for one in doubt
+	lane     *lane
+	msg      *message // nil until taken, for items found by a scan
+	item     *Item    // nil until msg is known
+	slot     int      // in lane.ready
+	phase    phase
+	inDoubt  bool
+	started  *startFile
+	starting bool // its start has a number and is not written yet
 }
 
 // message is a message some of whose items are in memory.
@@ -143,13 +145,19 @@ type tlog struct {
 	entries map[shareKey]*entry
 	msgs    map[ID]*message
 	lanes   map[Lane]*lane
-	putting int           // puts under way
-	closing bool          // being released: no new puts
-	quiet   chan struct{} // closed when closing and none is under way
-	open    atomic.Bool   // the fence of this epoch is on disk
-	opening sync.Mutex    // one openEpoch at a time
-	fences  []uint64      // of earlier epochs, to go with it
-	ends    uint64        // ended items of messages with several, to notice one while reading
+	putting int                   // puts under way
+	closing bool                  // being released: no new puts
+	quiet   chan struct{}         // closed when closing and none is under way
+	open    atomic.Bool           // the fence of this epoch is on disk
+	opening sync.Mutex            // one openEpoch at a time
+	fences  []uint64              // of earlier epochs, to go with it
+	out     *stream               // nil without peers
+	flying  map[*putting]struct{} // numbered, and perhaps not visible yet
+	endWalk context.CancelFunc    // of the walk under way, if any; the ship's lock guards it
+	rest    bool                  // nothing is taken or put: see Quiesce
+	resume  chan struct{}         // closed when rest ends
+	noDots  bool                  // nothing is started either
+	ends    uint64                // ended items of messages with several, to notice one while reading
 }
 
 // index is everything kept in memory. It knows nothing of the disk. The
@@ -157,6 +165,7 @@ type tlog struct {
 type index struct {
 	logs     map[tenant.ID]*tlog
 	past     map[tenant.ID]*tlog // the last one released; only its numbers are used
+	copying  map[tenant.ID]bool  // a copy of it is being taken in or erased
 	heap     laneHeap
 	cached   int64 // cost of messages that hold their bytes
 	ready    int   // entries in ready heaps
@@ -177,11 +186,11 @@ func (x *index) laneOf(g *tlog, key Lane) *lane {
 // of it is left.
 func (x *index) place(g *tlog, l *lane) {
 	switch {
-	case l.announced, l.due() == never:
+	case l.announced, l.due() == never, g.rest:
 		if l.slot >= 0 {
 			heap.Remove(&x.heap, l.slot)
 		}
-		if !l.announced && l.held == 0 && !l.scanning {
+		if !l.announced && l.held == 0 && !l.scanning && l.due() == never {
 			delete(g.lanes, l.key)
 		}
 	case l.slot >= 0:

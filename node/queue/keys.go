@@ -19,7 +19,13 @@ const (
 	tabTalk    byte = 0x58 // tenant epoch seq n rev                      -> the SMTP dialogue
 	tabDay     byte = 0x60 // tenant epoch day                            -> first seq of that day
 	tabFence   byte = 0x68 // tenant epoch                                -> adopted here
+	tabBar     byte = 0x6a // tenant                                      -> lowest epoch whose records are let in
+	tabHeld    byte = 0x6c // tenant                                      -> position of a log kept for another node
+	tabSync    byte = 0x6e // tenant                                      -> how far that log is like the owner's
 	tabChunk   byte = 0x70 // file name (16 octets)                       -> the message it belongs to
+
+	tabReturned    byte = 0x72 // tenant epoch       -> handed over to a later owner
+	tabTransaction byte = 0x78 // tenant transaction -> epoch seq
 )
 
 // shareKey names an item within one tenant's log.
@@ -146,13 +152,17 @@ func spendKey(b []byte, t tenant.ID, epoch uint64, a tenant.AccountID, w tenant.
 	return be64(append(b, byte(w.Kind)), uint64(w.Start))
 }
 
+const spendKeyLen = 1 + 8 + 8 + 8 + 1 + 8
+
 func parseSpendKey(k []byte) (epoch uint64, a tenant.AccountID, w tenant.Window, ok bool) {
-	if len(k) != 1+8+8+8+1+8 {
+	if len(k) != spendKeyLen {
 		return 0, 0, w, false
 	}
 	return binary.BigEndian.Uint64(k[9:]), tenant.AccountID(binary.BigEndian.Uint64(k[17:])),
 		tenant.Window{Kind: tenant.WindowKind(k[25]), Start: int64(binary.BigEndian.Uint64(k[26:]))}, true
 }
+
+const dayKeyLen = 1 + 8 + 8 + 4
 
 func dayKey(b []byte, t tenant.ID, epoch uint64, day uint32) []byte {
 	return be32(be64(tenantPrefix(b, tabDay, t), epoch), day)

@@ -14,6 +14,13 @@ type metrics struct {
 	background prometheus.Counter
 	misuse     prometheus.Counter
 	corrupt    prometheus.Counter
+
+	mirrorRecords prometheus.Counter
+	mirrorOctets  prometheus.Counter
+	mirrorLost    prometheus.Counter
+	mirrorGaps    prometheus.Counter
+	withdrawn     prometheus.Counter
+	peerErrors    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -38,6 +45,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		corrupt: f.NewCounter(prometheus.CounterOpts{
 			Name: "postern_queue_corrupt_records_total", Help: "Records that failed their checksum; their messages are left alone."}),
 	}
+	m.mirror(f, s)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_queue_free_bytes", Help: "Free octets on the queue's disk.",
 	}, func() float64 { return float64(s.disk.free.Load()) })
@@ -64,4 +72,49 @@ func (s *Store) cached() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.index.cached
+}
+
+// mirror adds what is measured of second copies.
+func (m *metrics) mirror(f promauto.Factory, s *Store) {
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m.mirrorRecords = counter("postern_mirror_records_total", "Log records sent to holders of second copies.")
+	m.mirrorOctets = counter("postern_mirror_bytes_total", "Octets of log records sent to holders.")
+	m.mirrorLost = counter("postern_mirror_connections_lost_total", "Connections to holders that failed or ended.")
+	m.mirrorGaps = counter("postern_mirror_gaps_total", "Times a log came here with records missing; always 0.")
+	m.withdrawn = counter("postern_mirror_withdrawn_total", "Messages taken back because their second copy was not confirmed in time.")
+	m.peerErrors = counter("postern_mirror_peer_errors_total", "Connections of other stores that ended with an error.")
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_mirror_behind_seconds", Help: "Age of the oldest record without its holder's word, of all tenants owned here.",
+	}, func() float64 {
+		var most time.Duration
+		for _, st := range s.Mirrors() {
+			most = max(most, st.Behind)
+		}
+		return most.Seconds()
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_mirror_broken", Help: "Tenants owned here whose holder cannot be reached, or refuses.",
+	}, func() float64 {
+		n := 0
+		for _, st := range s.Mirrors() {
+			if st.Broken > 0 {
+				n++
+			}
+		}
+		return float64(n)
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_mirror_unsent_bytes", Help: "Octets of records kept until their holder has them.",
+	}, func() float64 { return float64(s.unsent()) })
+}
+
+func (s *Store) unsent() int64 {
+	if s.ship == nil {
+		return 0
+	}
+	s.ship.mu.Lock()
+	defer s.ship.mu.Unlock()
+	return s.ship.octets
 }

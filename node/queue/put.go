@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -120,24 +122,98 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 	}
 	w.buf = w.buf.prepend(&w.s.pool, prefix)
 	p := &putting{head: h, buf: w.buf, spend: spend}
-	b := w.s.db.NewBatchWithSize(len(w.buf.bytes()) + 1024)
-	defer b.Close()
-	if err := w.s.openEpoch(w.log); err != nil {
+	if err := w.s.readyPut(ctx, w.log, p); err != nil {
 		return ID{}, err
 	}
-	if err := w.s.beginPut(w.log, p); err != nil {
+	k := keep(w.s.db.NewBatchWithSize(len(w.buf.bytes()) + 1024))
+	defer k.release()
+	if err := w.s.enterPut(ctx, w.log, p); err != nil {
 		return ID{}, err
 	}
-	defer w.s.leavePut(w.log)
-	p.write(b)
+	defer w.s.leavePut(w.log, p)
+	p.write(k.b)
 	// From here the file belongs to the message: an error leaves open whether
 	// the batch is on disk.
 	w.chunk = nil
-	if err := w.s.commit(b); err != nil {
+	w.s.dispatch(p.out, k, k.b.Repr()[batchHead:])
+	if err := w.s.commit(k.b); err != nil {
 		return ID{}, err
+	}
+	w.s.isLocal(p.out)
+	if err := w.s.await(ctx, p.out, true); err != nil {
+		return ID{}, errors.Join(err, w.s.withdraw(w.log, p, err))
 	}
 	w.s.endPut(w.log, p)
 	return p.id, nil
+}
+
+// batchHead is what stands before the operations in a batch of pebble.
+const batchHead = 12
+
+// readyPut brings everything that must be elsewhere before the message gets its
+// place in the log.
+func (s *Store) readyPut(ctx context.Context, g *tlog, p *putting) error {
+	if err := s.openEpoch(g); err != nil {
+		return err
+	}
+	if s.ship == nil {
+		return nil
+	}
+	if err := s.awaitRoom(ctx, g); err != nil {
+		return err
+	}
+	if p.head.place != bodyChunk {
+		return nil
+	}
+	node := s.ship.nodeOf(g)
+	if node == "" { // none yet, or none wanted: the stream sees to the file
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.word)
+	defer cancel()
+	if err := s.sendChunk(ctx, node, g.tenant, p.head.chunk); err != nil {
+		s.cfg.Log.Warn("chunk not sent", "tenant", g.tenant, "node", node, "err", err)
+		return fmt.Errorf("%w: %w", ErrNoCopy, err)
+	}
+	p.chunkAt = node
+	return nil
+}
+
+// enterPut is beginPut for mail from outside, which waits while the tenant is
+// being handed over.
+func (s *Store) enterPut(ctx context.Context, g *tlog, p *putting) error {
+	for {
+		s.mu.Lock()
+		rest, resume := g.rest, g.resume
+		s.mu.Unlock()
+		if !rest {
+			err := s.beginPut(g, p)
+			if !errors.Is(err, errResting) {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-resume:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.dead:
+			return s.broken()
+		}
+	}
+}
+
+// withdraw takes a message back whose second copy was not confirmed: the client
+// is told 451 and comes again.
+func (s *Store) withdraw(g *tlog, p *putting, why error) error {
+	if errors.Is(why, ErrFailed) {
+		return nil // nothing is written here any more
+	}
+	done := make(chan error, 1)
+	if !s.queue.add(&ending{log: g, back: p, tell: func(err error) { done <- err }}) {
+		return errClosed
+	}
+	return <-done
 }
 
 // Discard drops an unfinished message; harmless after Put.
@@ -163,6 +239,9 @@ type putting struct {
 	day     uint32 // set when this message is the first of a day
 	entries []entry
 	msg     message
+	out     *outgoing
+	span    [2]int // its part of a settlement's batch
+	chunkAt string // node that has the chunk file already
 }
 
 // dayOf numbers days for retention.
@@ -187,10 +266,20 @@ func (s *Store) beginPut(g *tlog, p *putting) error {
 		return ErrStale
 	}
 	if !p.report {
+		if g.rest {
+			return errResting
+		}
 		g.putting++
+		if s.ship != nil {
+			g.flying[p] = struct{}{}
+		}
 	}
-	g.seq++
-	p.id = ID{Tenant: g.tenant, Epoch: g.epoch, Seq: g.seq}
+	var seq uint64
+	seq, p.out = s.next(g, recPut)
+	if p.out != nil && h.place == bodyChunk {
+		p.out.chunk, p.out.chunkAt = &h.chunk, p.chunkAt
+	}
+	p.id = ID{Tenant: g.tenant, Epoch: g.epoch, Seq: seq}
 	if d := dayOf(now); d > g.day {
 		g.day, p.day = d, d
 	}
@@ -213,9 +302,10 @@ func (s *Store) beginPut(g *tlog, p *putting) error {
 }
 
 // leavePut ends what beginPut began, for a Release that waits.
-func (s *Store) leavePut(g *tlog) {
+func (s *Store) leavePut(g *tlog, p *putting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(g.flying, p)
 	if g.putting--; g.putting == 0 && g.closing {
 		close(g.quiet)
 	}
@@ -259,6 +349,24 @@ func (p *putting) write(b *pebble.Batch) {
 	if p.day != 0 {
 		setFramed(b, dayKey(kb[:0], p.id.Tenant, p.id.Epoch, p.day), be64(nil, p.id.Seq), nil)
 	}
+	setTransaction(b, p.id, h.env)
+}
+
+// takeBack writes the opposite of write; only the day mark stays.
+func (p *putting) takeBack(b *pebble.Batch) {
+	var kb [512]byte
+	h := p.head
+	deleteMessage(b, &p.msg)
+	for i := range p.entries {
+		e := &p.entries[i]
+		_ = b.SingleDelete(appendDueTail(append(kb[:0], e.lane.prefix...), e.at), nil)
+	}
+	for _, sp := range p.spend {
+		v := sum{-int64(sp.Amount.Mails), -int64(sp.Amount.Bytes)}
+		_ = b.Merge(spendKey(kb[:0], p.id.Tenant, p.id.Epoch, h.env.Account, sp.Window), v.append(nil), nil)
+	}
+	_ = b.Merge(tenantPrefix(kb[:0], tabCount, p.id.Tenant), sum{-1, -int64(len(h.env.Rcpts))}.append(nil), nil)
+	dropTransaction(b, p.id, h.env)
 }
 
 // setFramed writes a record of two parts straight into the batch.
@@ -315,9 +423,12 @@ type limits struct {
 	ready  int   // items that wait to be taken
 	scan   int   // due keys one scan brings into memory, at least
 	taken  int   // messages in memory beyond which Take gives few at a time
+
+	word   time.Duration // how long a holder's word is waited for
+	unsent int64         // octets of records that are not at their holder yet
 }
 
-var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256, taken: 16_000}
+var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256, taken: 16_000, word: 20 * time.Second, unsent: 64 << 20}
 
 // retire takes an entry out of memory and notes the key it left on disk, if
 // any; when its lane is being scanned, at the end of the scan.

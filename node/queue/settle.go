@@ -31,11 +31,16 @@ type ending struct {
 	x    Settlement
 	log  *tlog
 	e    *entry
-	stop *tlog // release this tenant instead
+	stop *tlog                     // release this tenant instead
+	back *putting                  // or take this message of log back
+	run  func(*pebble.Batch) error // or do this
 	tell func(error)
 
 	// what became of it
 	seq     uint64 // its place in the tenant's log
+	out     *outgoing
+	span    [2]int // its part of the batch
+	parts   [2][]byte
 	err     error
 	next    *dueAt
 	last    bool // the message ended
@@ -76,11 +81,18 @@ func (c *committer) add(op *ending) bool {
 	return true
 }
 
-// take removes the next batch.
+// take removes the next batch. A function has one of its own: it reads what is
+// there, and must see all that was settled before it.
 func (c *committer) take() (ops []*ending, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := min(len(c.ops), settleBatch)
+	for i := range c.ops[:n] {
+		if c.ops[i].run != nil {
+			n = max(i, 1)
+			break
+		}
+	}
 	ops = c.ops[:n:n]
 	c.ops = c.ops[n:]
 	if len(c.ops) > 0 {
@@ -183,23 +195,37 @@ func (s *Store) settleLoop() {
 
 // settleAll commits one batch of endings.
 func (s *Store) settleAll(ops []*ending) {
-	b := s.db.NewBatch()
-	defer b.Close()
+	k := keep(s.db.NewBatch())
+	defer k.release()
+	b := k.b
 	sums := map[*tlog]sum{}
 	for _, op := range ops {
-		if op.stop == nil {
+		from := b.Len()
+		switch {
+		case op.run != nil:
+			op.err = op.run(b)
+		case op.back != nil:
+			op.err = s.writeWithdrawal(b, op)
+		case op.stop == nil:
 			op.err = s.writeEnding(b, op, sums)
 		}
+		op.span = [2]int{from, b.Len()}
 	}
 	for _, op := range ops {
 		if op.stop != nil {
 			op.err = s.writeRelease(b, op.stop, ops)
 		}
 	}
+	tails := map[*tlog][]byte{}
 	var kb [16]byte
 	for g, v := range sums {
+		from := b.Len()
 		_ = b.Merge(tenantPrefix(kb[:0], tabCount, g.tenant), v.append(nil), nil)
+		if s.ship != nil {
+			tails[g] = b.Repr()[from:b.Len()]
+		}
 	}
+	s.sendEndings(k, ops, tails)
 	var err error
 	if !b.Empty() {
 		err = s.commit(b)
@@ -215,6 +241,55 @@ func (s *Store) settleAll(ops []*ending) {
 	}
 }
 
+// sendEndings gives the records of a batch their parts of it. A tenant's sums
+// go with the last of its settlements.
+func (s *Store) sendEndings(k *kept, ops []*ending, tails map[*tlog][]byte) {
+	if s.ship == nil {
+		return
+	}
+	all := k.b.Repr()
+	for i := len(ops) - 1; i >= 0; i-- {
+		op := ops[i]
+		if op.out == nil {
+			continue
+		}
+		own := all[op.span[0]:op.span[1]]
+		if len(op.puts) > 0 && op.err == nil {
+			own = all[op.span[0]:op.puts[0].span[0]]
+		}
+		op.parts = [2][]byte{own, nil}
+		if op.err == nil && op.back == nil {
+			op.parts[1] = tails[op.log]
+			delete(tails, op.log)
+		}
+	}
+	for _, op := range ops { // in order: each may go as soon as it is filled
+		if op.out == nil {
+			continue
+		}
+		s.dispatch(op.out, k, op.parts[0], op.parts[1])
+		for _, p := range op.puts {
+			s.dispatch(p.out, k, all[p.span[0]:p.span[1]])
+		}
+	}
+}
+
+// writeWithdrawal takes a message back whose second copy was not confirmed.
+func (s *Store) writeWithdrawal(b *pebble.Batch, op *ending) error {
+	s.mu.Lock()
+	stale := s.index.logs[op.log.tenant] != op.log
+	if !stale {
+		op.seq, op.out = s.next(op.log, recWithdraw)
+	}
+	s.mu.Unlock()
+	if stale {
+		return ErrStale
+	}
+	op.back.takeBack(b)
+	s.metrics.withdrawn.Inc()
+	return nil
+}
+
 // writeEnding puts what one settlement changes into the batch.
 func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) error {
 	g, e, m := op.log, op.e, op.e.msg
@@ -224,8 +299,7 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	s.mu.Lock()
 	stale := s.index.logs[g.tenant] != g
 	if !stale {
-		g.seq++
-		op.seq = g.seq
+		op.seq, op.out = s.next(g, recSettle)
 	}
 	s.mu.Unlock()
 	if stale {
@@ -269,7 +343,9 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	sums[g] = v
 	writeTrace(b, op, at.rev+1, now)
 	for _, p := range puts {
+		p.span[0] = b.Len()
 		p.write(b)
+		p.span[1] = b.Len()
 	}
 	return nil
 }
@@ -310,13 +386,23 @@ func deleteMessage(b *pebble.Batch, m *message) {
 func (s *Store) forget(ops []*ending) {
 	var files []chunkName
 	var started []*startFile
+	for _, op := range ops {
+		s.isLocal(op.out)
+		for _, p := range op.puts {
+			s.isLocal(p.out)
+		}
+	}
 	s.mu.Lock()
 	for _, op := range ops {
 		if op.stop != nil {
 			started = append(started, s.endRelease(op.stop)...)
 			continue
 		}
-		if op.err != nil {
+		if op.err != nil || op.run != nil {
+			continue
+		}
+		if op.back != nil {
+			files = append(files, s.endWithdrawal(op.log, op.back)...)
 			continue
 		}
 		g, e := op.log, op.e
@@ -355,6 +441,20 @@ func (s *Store) forget(ops []*ending) {
 	for _, n := range files {
 		s.removeChunk(n)
 	}
+}
+
+// endWithdrawal forgets a message that was taken back. The caller holds mu.
+func (s *Store) endWithdrawal(g *tlog, p *putting) (files []chunkName) {
+	if p.head.place == bodyChunk {
+		files = append(files, p.head.chunk)
+	}
+	if s.index.logs[g.tenant] == g {
+		for i := range p.entries {
+			s.retire(g, &p.entries[i], nil)
+			s.index.place(g, p.entries[i].lane)
+		}
+	}
+	return files
 }
 
 // beginReports prepares the notices of a settlement as puts of the same batch.

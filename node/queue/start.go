@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -178,19 +179,36 @@ func (s *Store) Start(it *Item) error {
 		s.mu.Unlock()
 		return ErrStale
 	}
-	g.seq++
-	r := startRecord{id: it.ID, n: it.N, rev: e.at.rev, epoch: g.epoch, logSeq: g.seq}
+	if g.noDots {
+		s.mu.Unlock()
+		return ErrStale
+	}
+	seq, o := s.next(g, recStart)
+	e.starting = true
+	r := startRecord{id: it.ID, n: it.N, rev: e.at.rev, epoch: g.epoch, logSeq: seq}
 	s.mu.Unlock()
+	if o != nil {
+		var b [startSize]byte
+		r.encode(&b)
+		s.dispatch(o, nil, b[:])
+	}
 	f, err := s.starts.write(&r)
+	s.isLocal(o)
+	s.mu.Lock()
+	old := e.started
+	e.starting = false
+	if err == nil {
+		e.started = f
+	}
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	old := e.started
-	e.started = f
-	s.mu.Unlock()
 	if old != nil { // started before and given back
 		s.starts.settled([]*startFile{old})
+	}
+	if err := s.await(context.Background(), o, false); err != nil {
+		return fmt.Errorf("start attempt: %w", err)
 	}
 	return nil
 }

@@ -93,6 +93,9 @@ type Store struct {
 	once   sync.Once
 
 	queue committer
+	ship  *ship   // nil without peers
+	hold  *holder // what is kept for others
+	beat  heartbeat
 
 	observe func(*pebble.Batch) // tests see every batch before it is committed
 }
@@ -107,7 +110,7 @@ func New(cfg Config) (*Store, error) {
 		cfg:    cfg,
 		fs:     cfg.FS,
 		limits: defaultLimits,
-		index:  index{logs: map[tenant.ID]*tlog{}, past: map[tenant.ID]*tlog{}},
+		index:  index{logs: map[tenant.ID]*tlog{}, past: map[tenant.ID]*tlog{}, copying: map[tenant.ID]bool{}},
 		wake:   make(chan struct{}, 1),
 		dead:   make(chan struct{}),
 	}
@@ -116,12 +119,19 @@ func New(cfg Config) (*Store, error) {
 	}
 	s.fs = markerFS{s.fs}
 	s.gate.empty = sync.NewCond(&s.gate.mu)
+	s.hold = newHolder(s)
 	s.metrics = newMetrics(cfg.Registerer, s)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
+	s.beat.done(time.Now())
 	s.queue.init()
 	go s.settleLoop()
+	if cfg.Peers != nil {
+		s.ship = newShip(s)
+		s.ship.all.Go(s.ship.watch)
+		s.ship.all.Go(s.ship.accept)
+	}
 	return s, nil
 }
 
@@ -184,13 +194,21 @@ func (s *Store) commit(b *pebble.Batch) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		s.fail(err)
 	}
-	s.metrics.commit.Observe(time.Since(began).Seconds())
-	return s.broken()
+	ended := time.Now()
+	s.metrics.commit.Observe(ended.Sub(began).Seconds())
+	if err := s.broken(); err != nil {
+		return err
+	}
+	s.beat.done(ended)
+	return nil
 }
 
 // Close ends the store after outstanding writes are durable. Later calls give
 // ErrFailed.
 func (s *Store) Close() error {
+	if s.ship != nil {
+		s.ship.close()
+	}
 	s.queue.close()
 	<-s.queue.done
 	if !s.gate.close() {

@@ -1,0 +1,124 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"postern/tenant"
+)
+
+// errResting says that the tenant is being handed over.
+var errResting = errors.New("tenant is being handed over")
+
+// Quiesce stops Take and Put for a tenant, waits until ctx ends for attempts
+// under way, and until the mirror has everything. It returns the last sequence
+// and the sequences of messages whose dot still has no reply. Resume, Release
+// or the end of the process end it.
+func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting []uint64, err error) {
+	if err := s.broken(); err != nil {
+		return 0, nil, err
+	}
+	s.mu.Lock()
+	g := s.index.logs[t]
+	if g == nil {
+		s.mu.Unlock()
+		return 0, nil, ErrStale
+	}
+	if !g.rest {
+		g.rest, g.resume = true, make(chan struct{})
+		for _, l := range g.lanes {
+			s.index.place(g, l)
+		}
+	}
+	s.mu.Unlock()
+	if err := s.untilQuiet(ctx, g, func() bool { return g.putting == 0 && g.leased() == 0 }); err != nil {
+		return 0, nil, err
+	}
+	s.mu.Lock()
+	if s.index.logs[t] != g || !g.rest {
+		s.mu.Unlock()
+		return 0, nil, ErrStale
+	}
+	if g.putting > 0 { // their clients still wait for an answer
+		s.mu.Unlock()
+		return 0, nil, errors.Join(ctx.Err(), errResting)
+	}
+	g.noDots = true
+	for _, e := range g.entries {
+		if e.phase == phaseLeased && (e.started != nil || e.starting) {
+			waiting = append(waiting, e.at.seq)
+		}
+	}
+	last = g.seq
+	s.mu.Unlock()
+	slices.Sort(waiting)
+	return last, slices.Compact(waiting), s.untilCopied(ctx, g)
+}
+
+// leased counts the items that callers of Take hold, or settled just now. The
+// caller holds the store's lock.
+func (g *tlog) leased() (n int) {
+	for _, e := range g.entries {
+		if e.phase == phaseLeased || e.phase == phaseSettled {
+			n++
+		}
+	}
+	return n
+}
+
+// untilQuiet waits until the condition holds, or ctx ends; that is no error.
+func (s *Store) untilQuiet(ctx context.Context, g *tlog, quiet func() bool) error {
+	for {
+		s.mu.Lock()
+		done := quiet() || s.index.logs[g.tenant] != g
+		s.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-pause(ctx):
+			if ctx.Err() != nil {
+				return nil
+			}
+		case <-s.dead:
+			return s.broken()
+		}
+	}
+}
+
+// untilCopied waits until the holder has everything durably.
+func (s *Store) untilCopied(ctx context.Context, g *tlog) error {
+	if s.ship == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.ship.mu.Lock()
+	var o *outgoing
+	if n := len(g.out.recs); n > 0 {
+		o = g.out.recs[n-1]
+	}
+	s.ship.mu.Unlock()
+	s.mu.Unlock()
+	return s.wait(ctx, o)
+}
+
+// Resume takes a Quiesce back.
+func (s *Store) Resume(t tenant.ID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.index.logs[t]
+	if g == nil {
+		return ErrStale
+	}
+	if !g.rest {
+		return nil
+	}
+	g.rest, g.noDots = false, false
+	close(g.resume)
+	for _, l := range g.lanes {
+		s.index.place(g, l)
+	}
+	s.poke()
+	return nil
+}

@@ -1,0 +1,66 @@
+package queue
+
+import (
+	"encoding/binary"
+
+	"postern/tenant"
+)
+
+// Parts of a return. The numbers are on the wire.
+const (
+	returnCopies   byte = 1 // whole messages
+	returnOutcomes byte = 2 // states and outcomes of messages the owner has
+	returnSums     byte = 3 // what was spent
+)
+
+// returnPart is one part of what is handed over; each is answered when it is
+// durable at the owner and its holder.
+type returnPart struct {
+	what   byte
+	tenant tenant.ID
+	ends   []tenant.End
+	copies []messageCopy
+	sums   []sumRow
+}
+
+func (q *returnPart) encode() []byte {
+	b := be64(append(newRecord(nil), q.what), uint64(q.tenant))
+	b = binary.AppendUvarint(b, uint64(len(q.ends)))
+	for _, e := range q.ends {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, e.Epoch), e.Last)
+	}
+	b = appendCopies(b, q.copies)
+	return seal(appendSums(b, q.sums))
+}
+
+func decodeReturn(b []byte) (*returnPart, error) {
+	r, err := unsealPage(b)
+	if err != nil {
+		return nil, err
+	}
+	q := &returnPart{what: r.byte()}
+	if t := r.bytes(8); t != nil {
+		q.tenant = tenant.ID(binary.BigEndian.Uint64(t))
+	}
+	n := r.count()
+	for i := 0; i < n && !r.bad; i++ {
+		q.ends = append(q.ends, tenant.End{Epoch: r.uint(), Last: r.uint()})
+	}
+	q.copies = readCopies(r, ID{Tenant: q.tenant})
+	prefix := tenantPrefix(nil, tabSpend, q.tenant)
+	q.sums = readSums(r, prefix, prefix, after(prefix))
+	if q.what < returnCopies || q.what > returnSums {
+		r.fail()
+	}
+	return q, r.done("return")
+}
+
+// beyond reports whether a message is behind the end of its epoch's log.
+func beyond(ends []tenant.End, id ID) bool {
+	for _, e := range ends {
+		if e.Epoch == id.Epoch {
+			return id.Seq > e.Last
+		}
+	}
+	return false
+}

@@ -1,0 +1,150 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"postern/tenant"
+)
+
+// An inventory says what a store has of a part of a tenant's log: the ids with
+// a digest of their items' states, or the states themselves.
+
+const (
+	inventoryLimit  = 4 * stepMessages
+	inventoryOctets = 4 * stepOctets
+)
+
+// inventoryAsk asks for the messages of [from, to).
+type inventoryAsk struct {
+	from, to ID
+	states   bool
+}
+
+func (q *inventoryAsk) encode() []byte {
+	b := be64(newRecord(nil), uint64(q.from.Tenant))
+	b = append(appendPlace(appendPlace(b, q.from), q.to), flagOctet(q.states))
+	return seal(b)
+}
+
+func decodeInventoryAsk(b []byte) (q inventoryAsk, err error) {
+	r, err := unsealPage(b)
+	if err != nil {
+		return q, err
+	}
+	if t := r.bytes(8); t != nil {
+		at := ID{Tenant: tenant.ID(binary.BigEndian.Uint64(t))}
+		q.from, q.to, q.states = r.place(at), r.place(at), r.byte() == 1
+	}
+	return q, r.done("question")
+}
+
+// inventory is the answer: what lives in [from, next).
+type inventory struct {
+	next   ID
+	list   []messageCopy
+	digest []uint64 // without states
+}
+
+func (v *inventory) encode(states bool) []byte {
+	b := appendPlace(newRecord(nil), v.next)
+	if states {
+		return seal(appendCopies(b, v.list))
+	}
+	b = binary.AppendUvarint(b, uint64(len(v.list)))
+	for i := range v.list {
+		b = be64(appendPlace(b, v.list[i].id), digest(v.list[i].items))
+	}
+	return seal(b)
+}
+
+func decodeInventory(q *inventoryAsk, b []byte) (*inventory, error) {
+	r, err := unsealPage(b)
+	if err != nil {
+		return nil, err
+	}
+	v := &inventory{next: r.place(q.from)}
+	if q.states {
+		v.list = readCopies(r, q.from)
+	} else {
+		n := r.count()
+		for i := 0; i < n && !r.bad; i++ {
+			v.list = append(v.list, messageCopy{id: r.place(q.from)})
+			if d := r.bytes(8); d != nil {
+				v.digest = append(v.digest, binary.BigEndian.Uint64(d))
+			}
+		}
+	}
+	if err := r.done("inventory"); err != nil {
+		return nil, err
+	}
+	last := q.from
+	for i := range v.list {
+		id := v.list[i].id
+		if compareIDs(id, last) < 0 || i > 0 && id == last || compareIDs(id, v.next) >= 0 {
+			return nil, fmt.Errorf("read inventory: %w: order", errCorrupt)
+		}
+		last = id
+	}
+	if compareIDs(v.next, q.to) > 0 || compareIDs(v.next, q.from) <= 0 {
+		return nil, fmt.Errorf("read inventory: %w: end", errCorrupt)
+	}
+	return v, nil
+}
+
+// inventoryOf takes stock of a part of a tenant's log here.
+func (s *Store) inventoryOf(q *inventoryAsk) (*inventory, error) {
+	list, next, err := s.statesIn(q.from, q.to, inventoryLimit, inventoryOctets)
+	return &inventory{next: next, list: list}, err
+}
+
+// answerInventory answers one question after the other.
+func (s *Store) answerInventory(_ context.Context, c *call) error {
+	for {
+		b, err := c.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		q, err := decodeInventoryAsk(b)
+		if err != nil {
+			return err
+		}
+		v := &inventory{next: q.to}
+		if compareIDs(q.from, q.to) < 0 {
+			if v, err = s.inventoryOf(&q); err != nil {
+				return err
+			}
+		}
+		if err := c.send(v.encode(q.states)); err != nil {
+			return err
+		}
+	}
+}
+
+// askInventory puts one question over a call that is open.
+func askInventory(c *call, q *inventoryAsk) (*inventory, error) {
+	if err := c.send(q.encode()); err != nil {
+		return nil, err
+	}
+	b, err := c.next()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for inventory: %w", err)
+	}
+	return decodeInventory(q, b)
+}
+
+// copyVerbs adds the calls about copies.
+func (s *Store) copyVerbs(m map[byte]verbFunc) {
+	m[verbInventory] = s.answerInventory
+	m[verbFetch] = s.answerFetch
+	m[verbReturn] = s.answerReturn
+}

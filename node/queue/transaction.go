@@ -1,0 +1,110 @@
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"postern/tenant"
+)
+
+// A node that streamed a message to the owner and lost the answer asks what
+// became of it by the transaction's id. Its first six octets are the time in
+// Unix milliseconds, so that the old ones are one range.
+
+// keepTransactions is how long an ingress may ask for a transaction.
+const keepTransactions = 2 * time.Hour
+
+func transactionKey(b []byte, t tenant.ID, id [16]byte) []byte {
+	return append(tenantPrefix(b, tabTransaction, t), id[:]...)
+}
+
+// setTransaction notes with a message which transaction it was.
+func setTransaction(b *pebble.Batch, id ID, e *Envelope) {
+	if e.Transaction != [16]byte{} {
+		var v [16]byte
+		binary.BigEndian.PutUint64(v[:], id.Epoch)
+		binary.BigEndian.PutUint64(v[8:], id.Seq)
+		setFramed(b, transactionKey(nil, id.Tenant, e.Transaction), v[:], nil)
+	}
+}
+
+// dropTransaction takes the note of a withdrawn message back.
+func dropTransaction(b *pebble.Batch, id ID, e *Envelope) {
+	if e.Transaction != [16]byte{} {
+		_ = b.SingleDelete(transactionKey(nil, id.Tenant, e.Transaction), nil)
+	}
+}
+
+// addTransaction is setTransaction for a message that came as a copy: the note
+// may be here already, or too old.
+func (w *intake) addTransaction(id ID, e *Envelope) error {
+	ms := binary.BigEndian.Uint64(e.Transaction[:8]) >> 16
+	if ms < uint64(max(w.s.cfg.Now().Add(-keepTransactions).UnixMilli(), 0)) {
+		return nil
+	}
+	if _, err := w.s.Find(id.Tenant, e.Transaction); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	setTransaction(w.b, id, e)
+	return nil
+}
+
+// Find tells which message a transaction became, of those put within the last
+// hour at least; ErrNotFound when it became none.
+func (s *Store) Find(t tenant.ID, transaction [16]byte) (ID, error) {
+	if err := s.broken(); err != nil {
+		return ID{}, err
+	}
+	id := ID{Tenant: t}
+	err := s.get(transactionKey(nil, t, transaction), func(p []byte) error {
+		if len(p) != 16 {
+			return errCorrupt
+		}
+		id.Epoch, id.Seq = binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])
+		return nil
+	})
+	if err != nil {
+		return ID{}, err
+	}
+	return id, nil
+}
+
+// expireTransactions drops the old notes of every tenant, hopping from one
+// tenant to the next.
+func (s *Store) expireTransactions() error {
+	var cut [16]byte
+	ms := uint64(max(s.cfg.Now().Add(-keepTransactions).UnixMilli(), 0))
+	binary.BigEndian.PutUint64(cut[:], ms<<16)
+	ts, err := s.tenantsOf(tabTransaction)
+	if err != nil {
+		return err
+	}
+	for _, t := range ts {
+		if err := s.dropRange(tenantPrefix(nil, tabTransaction, t), transactionKey(nil, t, cut)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tenantsOf lists the tenants that have keys in a table: a seek for each.
+func (s *Store) tenantsOf(tab byte) (ts []tenant.ID, err error) {
+	it, err := s.newIter([]byte{tab}, []byte{tab + 1})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		k := bytes.Clone(it.Key())
+		if len(k) < 9 {
+			return nil, errCorrupt
+		}
+		ts = append(ts, tenant.ID(binary.BigEndian.Uint64(k[1:])))
+		ok = it.SeekGE(after(k[:9]))
+	}
+	return ts, it.Error()
+}
