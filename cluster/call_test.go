@@ -113,10 +113,12 @@ func TestCallGivenUp(t *testing.T) {
 	r := newTribe(t)
 	a, text := r.found("a")
 	b := r.join("b", text)
-	ended := make(chan error, 1)
+	ended, release := make(chan error, 1), make(chan struct{})
+	defer close(release)
 	b.port.handle("wait", func(ctx context.Context, _ string, _ []byte) ([]byte, error) {
 		<-ctx.Done()
 		ended <- ctx.Err()
+		<-release // or the answer might still come in time
 		return []byte("late"), nil
 	})
 	b.port.handle("echo", func(_ context.Context, _ string, req []byte) ([]byte, error) { return req, nil })

@@ -40,9 +40,23 @@ func openPKI(dir string) pkiDir { return pkiDir{privateFS{vfs.Default}, dir} }
 
 func (d pkiDir) path(name string) string { return d.fs.PathJoin(d.dir, name) }
 
-// make makes the directory and gives it its mode.
+// make makes the directory, durably with all its parents, and gives it its
+// mode.
 func (d pkiDir) make() error {
-	if err := makeDir(d.fs, d.dir); err != nil {
+	missing := 0 // parents that do not exist yet
+	parent := d.fs.PathDir(d.dir)
+	for p := parent; p != d.fs.PathDir(p); p = d.fs.PathDir(p) {
+		if _, err := d.fs.Stat(p); err == nil {
+			break
+		}
+		missing++
+	}
+	err := makeDir(d.fs, d.dir)
+	for ; err == nil && missing > 0; missing-- {
+		parent = d.fs.PathDir(parent)
+		err = syncDir(d.fs, parent)
+	}
+	if err != nil {
 		return fmt.Errorf("make directory of certificates: %w", err)
 	}
 	return nil

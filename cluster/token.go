@@ -89,7 +89,7 @@ func parseToken(s string) (token, error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(rest)
 	if err != nil {
-		return t, fmt.Errorf("read join token: %w: %w", ErrToken, err)
+		return t, fmt.Errorf("read join token: it was not copied whole: %w: %w", ErrToken, err)
 	}
 	const fixed = 32 + secretSize + 1
 	if len(b) < fixed+4 || binary.LittleEndian.Uint32(b[len(b)-4:]) != crc32.Checksum(b[:len(b)-4], castagnoli) {
