@@ -161,7 +161,9 @@ func (s *Store) dispatch(o *outgoing, from *kept, parts ...[]byte) {
 	p := s.ship
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	copy(o.parts[:], parts)
+	if o.err == nil { // else it is a step of a walk that ended since it was numbered
+		copy(o.parts[:], parts)
+	}
 	if from != nil {
 		from.refs.Add(1)
 		o.from = from
@@ -319,6 +321,9 @@ func (s *Store) appendRecord(g *tlog, kind recKind, payload func(seq uint64) []b
 	}
 	seq, o := s.next(g, kind)
 	b := payload(seq)
+	if b == nil {
+		o.kind = recOps // the number stays unused
+	}
 	s.mu.Unlock()
 	s.dispatch(o, nil, b)
 	s.isLocal(o)

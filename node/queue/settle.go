@@ -448,6 +448,7 @@ func (s *Store) endWithdrawal(g *tlog, p *putting) (files []chunkName) {
 	if p.head.place == bodyChunk {
 		files = append(files, p.head.chunk)
 	}
+	delete(g.flying, p) // with what it spent
 	if s.index.logs[g.tenant] == g {
 		for i := range p.entries {
 			s.retire(g, &p.entries[i], nil)

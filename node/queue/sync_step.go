@@ -176,7 +176,9 @@ func (s *Store) applySync(b *pebble.Batch, t tenant.ID, payload []byte) (files [
 		s.cfg.Log.Warn("copies left out of a step", "tenant", t, "messages", len(w.absent), "first", w.absent[0].String())
 		x.done = false
 	}
-	w.finish()
+	if x.counts == nil {
+		w.finish()
+	}
 	for _, m := range x.marks {
 		if err := w.addMark(m); err != nil {
 			return nil, err
@@ -187,8 +189,30 @@ func (s *Store) applySync(b *pebble.Batch, t tenant.ID, payload []byte) (files [
 			return nil, err
 		}
 	}
+	if x.counts != nil {
+		if err := w.setCounts(*x.counts); err != nil {
+			return nil, err
+		}
+	}
 	setSyncState(b, t, &x.syncState)
 	return w.files, nil
+}
+
+// setCounts makes the tenant's counts what the owner says. Until then they are
+// off by what ended at the owner and was not here yet.
+func (w *intake) setCounts(v sum) error {
+	key := tenantPrefix(nil, tabCount, w.t)
+	have, _, err := w.s.sumsIn(w.s.db, key, after(key), 1)
+	if err != nil {
+		return err
+	}
+	if len(have) > 0 {
+		v = sum{v.a - have[0].v.a, v.b - have[0].v.b}
+	}
+	if v != (sum{}) {
+		_ = w.b.Merge(key, v.append(nil), nil)
+	}
+	return nil
 }
 
 // addMark notes the day of an older epoch that is not known here.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -133,12 +132,11 @@ func (w *walk) messages(ctx context.Context) error {
 			return err
 		}
 		x := &syncStep{from: from}
-		x.pos = p.to
 		if err := w.step(ctx, x, p); err != nil {
 			return err
 		}
 		seen += len(p.ids)
-		from = p.to
+		from = x.pos
 	}
 	return nil
 }
@@ -248,53 +246,65 @@ func (w *walk) step(ctx context.Context, x *syncStep, p *plan) error {
 	}
 	done := make(chan error, 1)
 	var o *outgoing
+	over := false
 	w.s.inCommitter(func(*pebble.Batch) (err error) {
 		if p != nil {
-			if x.copies, err = w.moment(x.from, p); err != nil {
+			if x.copies, x.pos, err = w.moment(x.from, p); err != nil {
 				return err
 			}
 		}
-		o, err = w.s.appendRecord(w.g, recSync, func(seq uint64) []byte {
-			if !w.current() {
+		out, aerr := w.s.appendRecord(w.g, recSync, func(seq uint64) []byte {
+			if over = !w.current(); over {
 				return nil
 			}
-			if x.sums && err == nil {
+			if x.sums || x.done {
 				err = w.sums(x, seq)
+			}
+			if err != nil {
+				return nil
 			}
 			return x.encode()
 		})
-		return err
+		o = out
+		return errors.Join(err, aerr)
 	}, func(err error) { done <- err })
 	if err := <-done; err != nil {
 		return err
+	}
+	if over {
+		return errWalkOver
 	}
 	return w.s.wait(ctx, o)
 }
 
 // moment is what lives in the range now, said as shortly as the holder's
 // inventory allows. The committer runs it: no item ends meanwhile.
-func (w *walk) moment(from ID, p *plan) ([]messageCopy, error) {
-	list, next, err := w.s.statesIn(from, p.to, 1<<20, maxPage)
-	if err != nil {
-		return nil, err
-	}
-	if next != p.to {
-		return nil, fmt.Errorf("walk log: step too big")
+//
+// A message that came into the range since the plan was made, returned by an
+// earlier owner, ends the step before it.
+func (w *walk) moment(from ID, p *plan) (list []messageCopy, to ID, err error) {
+	if list, to, err = w.s.statesIn(from, p.to, inventoryLimit, inventoryOctets); err != nil {
+		return nil, to, err
 	}
 	w.started(list)
+	size := 0
 	for i := range list {
 		c := &list[i]
+		if _, known := p.there[c.id]; !known && p.content[c.id] == nil || size > maxPage/2 {
+			return list[:i], c.id, nil
+		}
 		if have, known := p.there[c.id]; known && have == digest(c.items) {
 			*c = messageCopy{id: c.id, same: true}
 		} else if full := p.content[c.id]; full != nil {
 			c.message, c.body, c.rows = full.message, full.body, full.rows
 		} else if known {
 			if err := w.s.readRows(c, tabOutcome); err != nil {
-				return nil, err
+				return nil, to, err
 			}
 		}
+		size += c.octets()
 	}
-	return list, nil
+	return list, to, nil
 }
 
 // started adds the doubts that only memory knows: of attempts under way.
@@ -336,16 +346,21 @@ func (w *walk) rest(ctx context.Context) error {
 	return w.step(ctx, x, nil)
 }
 
-// sums reads a page of what was spent as it is at a sequence: what is visible
-// and what is numbered before it but not visible yet. The caller holds the
-// store's lock, so no put gets a number meanwhile.
+// sums reads a page of what was spent, or with the last step what waits, as it
+// is at a sequence: what is visible and what is numbered before it but not
+// visible yet. The caller holds the store's lock, so no put gets a number
+// meanwhile.
 func (w *walk) sums(x *syncStep, seq uint64) error {
 	snap, err := w.s.snapshot()
 	if err != nil {
 		return err
 	}
 	defer w.s.closeSnapshot(snap)
-	x.spent, x.spentTo, err = w.s.sumsIn(snap, x.spentFrom, x.spentTo, sumsPage)
+	if x.sums {
+		x.spent, x.spentTo, err = w.s.sumsIn(snap, x.spentFrom, x.spentTo, sumsPage)
+	} else {
+		x.counts, err = w.counted(snap)
+	}
 	if err != nil {
 		return err
 	}
@@ -357,6 +372,11 @@ func (w *walk) sums(x *syncStep, seq uint64) error {
 		if seen || p.id.Seq >= seq {
 			continue
 		}
+		if x.counts != nil {
+			x.counts.a++
+			x.counts.b += int64(len(p.head.env.Rcpts))
+			continue
+		}
 		for _, sp := range p.spend {
 			k := spendKey(nil, p.id.Tenant, p.id.Epoch, p.head.env.Account, sp.Window)
 			if bytes.Compare(k, x.spentFrom) >= 0 && bytes.Compare(k, x.spentTo) < 0 {
@@ -365,4 +385,13 @@ func (w *walk) sums(x *syncStep, seq uint64) error {
 		}
 	}
 	return nil
+}
+
+func (w *walk) counted(r pebble.Reader) (*sum, error) {
+	key := tenantPrefix(nil, tabCount, w.g.tenant)
+	rows, _, err := w.s.sumsIn(r, key, after(key), 1)
+	if err != nil || len(rows) == 0 {
+		return &sum{}, err
+	}
+	return &rows[0].v, nil
 }
