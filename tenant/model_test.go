@@ -36,7 +36,7 @@ type world struct {
 	late     []Command // on its way, not applied yet
 	owner    owner
 	log      map[key]Amount // spent, durable
-	cap      map[key]Amount // epoch 0: the most that may be spent in the window
+	cap      map[key]Amount // epoch 0: the most that may be spent in a window
 	accounts []AccountID
 }
 
@@ -99,7 +99,7 @@ func amounts(t *rapid.T, label string) Amount {
 func (w *world) wants(t *rapid.T) TakeGrant {
 	op := TakeGrant{Node: w.owner.node}
 	for _, a := range w.accounts {
-		for _, win := range []Window{WindowAt(Month, w.now), WindowAt(Month, w.now.AddDate(0, -1, 0))} {
+		for _, win := range append(w.s.WindowsOf(a, w.now), WindowAt(Month, w.now.AddDate(0, -1, 0)), WindowAt(Minute, w.now.Add(-time.Minute))) {
 			if rapid.Bool().Draw(t, "wanted") {
 				k := key{a, win, w.owner.epoch}
 				op.Wants = append(op.Wants, Want{Account: a, Window: win, Epoch: w.owner.epoch, Spent: w.log[k], Need: amounts(t, "need")})
@@ -122,14 +122,29 @@ func (w *world) propose(t *rapid.T, cmd Command) {
 	}
 }
 
-// spend accepts one message if what the owner was given covers it.
+// spend accepts one message if what the owner was given covers it in every
+// window.
 func (w *world) spend(t *rapid.T, a AccountID, need Amount) bool {
-	k := key{a, WindowAt(Month, w.now), w.owner.epoch}
-	if !w.owner.given[k].Covers(w.log[k].Plus(need)) {
-		return false
+	wins := w.s.WindowsOf(a, w.now)
+	for _, win := range wins {
+		k := key{a, win, w.owner.epoch}
+		if !w.owner.given[k].Covers(w.log[k].Plus(need)) {
+			return false
+		}
 	}
-	w.log[k] = w.log[k].Plus(need)
+	for _, win := range wins {
+		k := key{a, win, w.owner.epoch}
+		w.log[k] = w.log[k].Plus(need)
+	}
 	return true
+}
+
+// lose takes the owner down: the other node owns, if it is up, and has not read
+// the log yet. What it may ask for before that must not oversell.
+func (w *world) lose(t *rapid.T) {
+	w.must(t, NodesDown{Nodes: []NodeID{w.owner.node}})
+	tn := w.s.Tenant(1)
+	w.owner = owner{node: tn.Owner, epoch: tn.Epoch, given: make(map[key]Amount)}
 }
 
 // start is the next epoch: a new process, on either node, that has read the log.
@@ -138,6 +153,10 @@ func (w *world) start(t *rapid.T, node NodeID) {
 	op := Own{Tenant: 1, Node: node, Expect: epoch}
 	for k, amount := range w.log {
 		op.Spent = append(op.Spent, Spent{Account: k.account, Window: k.window, Epoch: k.epoch, Amount: amount})
+	}
+	w.must(t, NodesUp{Nodes: []NodeID{1, 2}})
+	if op.Expect = w.s.Tenant(1).Epoch; op.Expect != epoch {
+		epoch = op.Expect // its own return moved it
 	}
 	if _, err := w.apply(t, w.command(op)); err != nil {
 		t.Fatal(err)
@@ -162,22 +181,34 @@ func (w *world) total(a AccountID, win Window) Amount {
 	return sum
 }
 
-// limit changes a plan. What was given before stays spendable.
-func (w *world) limit(t *rapid.T, a AccountID, plan Plan) {
-	win := WindowAt(Month, w.s.Now())
-	bound := w.s.UsageOf(a, win)
-	if g := w.s.Grant(a, win); g != nil {
-		bound = bound.Plus(g.Given)
+// limit changes a plan, or the caution limits. What was given before stays
+// spendable.
+func (w *world) limit(t *rapid.T, op SetAccount) {
+	kinds := []WindowKind{Month, Minute, Hour, HalfDay, Day}
+	bounds := make(map[Window]Amount)
+	for _, k := range kinds {
+		win := WindowAt(k, w.s.Now())
+		bounds[win] = w.s.UsageOf(op.Account, win)
+		if g := w.s.Grant(op.Account, win); g != nil {
+			bounds[win] = bounds[win].Plus(g.Given)
+		}
 	}
-	w.must(t, SetAccount{Account: a, Plan: &plan})
-	limit := w.s.Limit(a, Month)
+	w.must(t, op)
+	for win, bound := range bounds {
+		w.cap[key{account: op.Account, window: win}] = bound.Max(w.most(op.Account, win.Kind))
+	}
+}
+
+// most is the limit with nothing for infinity.
+func (w *world) most(a AccountID, k WindowKind) Amount {
+	limit := w.s.Limit(a, k)
 	if limit.Mails == 0 {
 		limit.Mails = ^uint64(0)
 	}
 	if limit.Bytes == 0 {
 		limit.Bytes = ^uint64(0)
 	}
-	w.cap[key{account: a, window: win}] = bound.Max(limit)
+	return limit
 }
 
 func (w *world) check(t *rapid.T) {
@@ -194,28 +225,23 @@ func (w *world) bound(a AccountID, win Window) Amount {
 		return b
 	}
 	// Not changed in this window: the first limit, or the one set in an earlier window.
-	limit := w.s.Limit(a, Month)
-	if limit.Mails == 0 {
-		limit.Mails = ^uint64(0)
-	}
-	if limit.Bytes == 0 {
-		limit.Bytes = ^uint64(0)
-	}
-	return limit
+	return w.most(a, win.Kind)
 }
 
 // pass moves the clock; a new window starts under the limit of that moment.
 func (w *world) pass(t *rapid.T, d time.Duration) {
 	for _, a := range w.accounts {
-		k := key{account: a, window: WindowAt(Month, w.now)}
-		w.cap[k] = w.bound(a, k.window)
+		for _, kind := range []WindowKind{Month, Minute, Hour, HalfDay, Day} {
+			k := key{account: a, window: WindowAt(kind, w.now)}
+			w.cap[k] = w.bound(a, k.window)
+		}
 	}
 	w.now = w.now.Add(d)
 	w.must(t, Pause{Tenant: 1})
 }
 
 // TestSpentStaysWithinLimit lets the owner crash and move, the network lose,
-// repeat and delay, limits change and windows roll: no account ever spends more
+// repeat and delay, nodes go down, limits change and windows roll: no account ever spends more
 // than its limit, no spending is lost or counted twice, and in the end every bit
 // of the limit can be spent.
 func TestSpentStaysWithinLimit(t *testing.T) {
@@ -247,13 +273,27 @@ func TestSpentStaysWithinLimit(t *testing.T) {
 				}
 			},
 			"limit": func(t *rapid.T) {
-				w.limit(t, account.Draw(t, "account"), Plan{
+				w.limit(t, SetAccount{Account: account.Draw(t, "account"), Plan: &Plan{
 					MailsPerMonth: rapid.SampledFrom([]uint64{0, 5, 50, 100}).Draw(t, "mails"),
 					BytesPerMonth: rapid.SampledFrom([]uint64{0, 50, 500, 1000}).Draw(t, "bytes"),
-				})
+				}})
+			},
+			"caution": func(t *rapid.T) {
+				var limits []CautionLimit
+				for _, k := range []WindowKind{Minute, Hour, HalfDay, Day} {
+					if rapid.Bool().Draw(t, "limited") {
+						limits = append(limits, CautionLimit{Kind: k, Limit: Amount{Mails: rapid.SampledFrom([]uint64{3, 10, 20}).Draw(t, "mails")}})
+					}
+				}
+				w.limit(t, SetAccount{Account: account.Draw(t, "account"), Limits: &limits})
+			},
+			"lose": w.lose,
+			"lose both": func(t *rapid.T) {
+				w.lose(t)
+				w.lose(t)
 			},
 			"pass": func(t *rapid.T) {
-				w.pass(t, rapid.SampledFrom([]time.Duration{time.Second, time.Hour, 13 * time.Hour, 31 * 24 * time.Hour}).Draw(t, "time"))
+				w.pass(t, rapid.SampledFrom([]time.Duration{time.Second, 20 * time.Second, time.Minute, time.Hour, 13 * time.Hour, 31 * 24 * time.Hour}).Draw(t, "time"))
 			},
 			"hold": func(t *rapid.T) {
 				w.must(t, Hold{Account: account.Draw(t, "account"), Reason: rapid.SampledFrom([]string{"", "x"}).Draw(t, "reason")})
@@ -268,8 +308,7 @@ func (w *world) drain(t *rapid.T) {
 	w.start(t, w.owner.node)
 	for _, a := range w.accounts {
 		w.must(t, Hold{Account: a})
-		plan := Plan{MailsPerMonth: 120, BytesPerMonth: 2000}
-		w.limit(t, a, plan)
+		w.limit(t, SetAccount{Account: a, Plan: &Plan{MailsPerMonth: 120, BytesPerMonth: 2000}, Limits: &[]CautionLimit{}})
 		win := WindowAt(Month, w.now)
 		// Mails without octets, then octets without mails: both run out exactly.
 		for _, need := range []Amount{{Mails: 1}, {Bytes: 1}} {

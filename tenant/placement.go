@@ -1,6 +1,9 @@
 package tenant
 
-import "net/netip"
+import (
+	"cmp"
+	"net/netip"
+)
 
 // load is how many tenants are at home on each node, and how many of those of a
 // node have their backup on another: what the loss of the one brings to the
@@ -116,7 +119,7 @@ func (s *State) offers(n *Node) Place {
 
 // chooseBackup finds the best backup of a home, or the zero place.
 func (s *State) chooseBackup(l *load, home Place) Place {
-	type merit struct{ near, after, backups int }
+	type merit struct{ near, over, first, second int }
 	var (
 		best  Place
 		least merit
@@ -126,16 +129,18 @@ func (s *State) chooseBackup(l *load, home Place) Place {
 		if p == (Place{}) || n.ID == home.Node || !n.Usable() || l.after(home.Node, n.ID) >= NodeTenants {
 			continue
 		}
-		m := merit{near: 1, after: l.after(home.Node, n.ID), backups: l.backups[n.ID]}
+		after, backups := l.after(home.Node, n.ID), l.backups[n.ID]
+		m := merit{near: 1, first: backups, second: after}
 		// Up to its fair share of the home's tenants a node on other /24s comes
-		// first; beyond, room counts more.
-		if !s.near(home, p) && l.pairs[[2]NodeID{home.Node, n.ID}] < NodeTenants/max(l.nodes, 1) {
+		// first, then who is backup of few; beyond it, room counts.
+		if pair := after - l.homes[n.ID]; pair >= NodeTenants/max(l.nodes, 1) {
+			m.over, m.first, m.second = 1, after, pair
+		} else if !s.near(home, p) {
 			m.near = 0
 		}
-		better := m.near < least.near || m.near == least.near &&
-			(m.after < least.after || m.after == least.after && m.backups <= least.backups)
 		// The last of equals: homes go to the first, so the last ones keep room.
-		if best == (Place{}) || better {
+		if best == (Place{}) || cmp.Or(cmp.Compare(m.near, least.near), cmp.Compare(m.over, least.over),
+			cmp.Compare(m.first, least.first), cmp.Compare(m.second, least.second)) <= 0 {
 			best, least = p, m
 		}
 	}

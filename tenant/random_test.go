@@ -103,6 +103,9 @@ func randomWindow(c *choices, at time.Time) Window {
 	if c.one(20) {
 		w = WindowAt(Day, at)
 	}
+	if c.one(4) {
+		w = WindowAt(pick(c, Minute, Hour, HalfDay, Day), at.Add(time.Duration(c.n(3)-1)*time.Hour))
+	}
 	return w
 }
 
@@ -128,7 +131,9 @@ func randomNetworks(c *choices) []netip.Prefix {
 func randomOp(c *choices, s *State, at time.Time) Op {
 	t, a, n := ID(c.n(7)), AccountID(c.n(8)), NodeID(c.n(4))
 	name := fmt.Sprintf("%s%d", pick(c, "n", "t", "A-", "x."), c.n(24))
-	switch c.n(24) {
+	switch c.n(32) {
+	case 24, 25, 26, 27, 28, 29, 30, 31:
+		return randomClusterOp(c, s, at, name)
 	case 0:
 		return AddNode{Name: name}
 	case 1, 2:
@@ -161,6 +166,10 @@ func randomOp(c *choices, s *State, at time.Time) Op {
 			cl, ref, h := Class(c.n(3)), "c@a.test", [32]byte{2}
 			op.Class, op.Reference, op.Secret = &cl, &ref, &h
 		}
+		if c.one(3) {
+			ls, gap := randomLimits(c), pick(c, 0, time.Second, -1, 100*time.Hour)
+			op.Limits, op.Gap = &ls, &gap
+		}
 		return op
 	case 12:
 		if c.one(2) {
@@ -179,6 +188,10 @@ func randomOp(c *choices, s *State, at time.Time) Op {
 			}
 			op.Spent = append(op.Spent, Spent{Account: a, Window: randomWindow(c, at), Epoch: epochFor(c, s, a, uint64(c.n(3))), Amount: randomAmount(c)})
 		}
+		if c.one(2) {
+			op.Read, op.Mirror = c.one(2), NodeID(c.n(5))
+			op.Ends = append(op.Ends, End{Epoch: minus(op.Expect, uint64(c.n(3))), Node: NodeID(c.n(4)), Last: uint64(c.n(9))})
+		}
 		return op
 	case 18, 19, 20, 21:
 		op := TakeGrant{Node: n}
@@ -191,6 +204,76 @@ func randomOp(c *choices, s *State, at time.Time) Op {
 		return Pause{Tenant: t, Reason: randomText(c)}
 	default:
 		return Hold{Tenant: t, Account: a, Reason: randomText(c)}
+	}
+}
+
+func randomLimits(c *choices) []CautionLimit {
+	var ls []CautionLimit
+	for range c.n(4) {
+		ls = append(ls, CautionLimit{Kind: WindowKind(c.n(7)), Limit: Amount{Mails: pick(c, 0, 1, 20, maxPlan+1), Bytes: pick(c, 0, uint64(100))}})
+	}
+	return ls
+}
+
+// randomClusterOp makes the operations of several nodes.
+func randomClusterOp(c *choices, s *State, at time.Time, name string) Op {
+	t, n := ID(c.n(7)), NodeID(c.n(5))
+	nodes := func() (ids []NodeID) {
+		for range 1 + c.n(2) {
+			ids = append(ids, NodeID(c.n(5)))
+		}
+		return ids
+	}
+	changes := func() (list []MirrorChange) {
+		for range 1 + c.n(4) {
+			m := MirrorChange{Tenant: ID(c.n(7)), Node: NodeID(c.n(5)), First: uint64(c.n(3))}
+			m.Epoch = epochOf(c, s, m.Tenant)
+			if x := s.Tenant(m.Tenant); x != nil && !c.one(5) {
+				m.Generation = x.Generation
+			}
+			list = append(list, m)
+		}
+		return list
+	}
+	token := [32]byte{byte(1 + c.n(4))}
+	switch c.n(20) {
+	case 0:
+		return SetAuthority{Authority{Cluster: [16]byte{1}, Cert: pick(c, []byte("c"), nil), SealedKey: []byte("k"), SealedGossip: []byte("g")}}
+	case 1, 2:
+		return AddToken{JoinToken{Hash: token, Expires: at.Add(pick(c, time.Hour, 100*24*time.Hour, -time.Hour)), Witness: c.one(3), Node: pick(c, "", "", "one", "X")}}
+	case 3:
+		return RemoveToken{token}
+	case 4, 5, 6:
+		return Join{Name: pick(c, name, "one", "two"), Peer: pick(c, "127.0.0.1:7", "n.test:65535", "[::1]:1", "n.test", ":1"), Key: [32]byte{byte(c.n(6))}, Witness: c.one(3), Version: uint32(c.n(3)), Token: token}
+	case 7:
+		op := SetNode{Node: n}
+		if c.one(2) {
+			drain := c.one(2)
+			op.Draining = &drain
+		}
+		if c.one(3) {
+			peer, key, v := pick(c, "127.0.0.1:9", "x"), [32]byte{byte(c.n(5))}, uint32(c.n(3))
+			op.Peer, op.Key, op.Version = &peer, &key, &v
+		}
+		return op
+	case 8:
+		return RemoveNode{Node: n, Lost: c.one(2)}
+	case 9, 10:
+		return NodesDown{nodes()}
+	case 11, 12, 13:
+		return NodesUp{nodes()}
+	case 14, 15:
+		return SetMirrors{changes()}
+	case 16:
+		return CloseMirrors{changes()}
+	case 17:
+		return Handover{Tenant: t, Expect: epochOf(c, s, t), To: n}
+	case 18:
+		return Release{Tenant: t, Expect: epochOf(c, s, t), Last: uint64(c.n(9)), Waiting: pick(c, nil, []uint64{1, 3}, []uint64{3, 1})}
+	default:
+		r := Report{Tenant: t, Epoch: epochOf(c, s, t) + uint64(c.n(3))}
+		r.Spent = append(r.Spent, Spent{Account: AccountID(c.n(8)), Window: randomWindow(c, at), Epoch: uint64(c.n(9)), Amount: randomAmount(c)})
+		return Reported{Node: n, Tenants: []Report{r}}
 	}
 }
 
@@ -238,6 +321,9 @@ func runRandom(t *testing.T, b []byte, most, cut int) {
 			}
 		}
 		s = next
+		if i%50 == 49 && len(b) > 0 && b[0]%3 == 0 {
+			checkReincarnated(t, s)
+		}
 		digests = append(digests, s.Digest())
 		if i == cut {
 			kept, keptBytes = s, s.Encode()
@@ -264,6 +350,24 @@ func runRandom(t *testing.T, b []byte, most, cut int) {
 	}
 	if !bytes.Equal(r.Encode(), s.Encode()) {
 		t.Fatal("the replay ends with other bytes")
+	}
+}
+
+// checkReincarnated proves that a restored state is sound, and leaves s alone.
+func checkReincarnated(t *testing.T, s *State) {
+	t.Helper()
+	was := s.Encode()
+	r := Reincarnate(s, "one")
+	if err := sound(r); err != nil {
+		t.Fatalf("restored: %v", err)
+	}
+	if !bytes.Equal(s.Encode(), was) {
+		t.Fatal("restoring changed the state it began from")
+	}
+	for tn := range r.Tenants() {
+		if tn.Epoch <= s.Tenant(tn.ID).Epoch || tn.Paused == "" || tn.Owner != s.Tenant(tn.ID).Owner {
+			t.Fatalf("restored tenant %+v", tn)
+		}
 	}
 }
 
