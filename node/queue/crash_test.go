@@ -42,7 +42,15 @@ func (o *onceKeys) see(b *pebble.Batch) {
 		if !ok {
 			return
 		}
+		if k[0] == tabBar || k[0] == tabHeld || k[0] == tabSync { // replaced, and never single-deleted
+			if kind == pebble.InternalKeyKindSingleDelete {
+				o.t.Errorf("key %x single-deleted", k)
+			}
+			continue
+		}
 		switch kind {
+		case pebble.InternalKeyKindDelete: // it may come again: what lies below stays hidden
+			delete(o.live, string(k))
 		case pebble.InternalKeyKindSet:
 			if _, again := o.live[string(k)]; again {
 				o.t.Errorf("key %x set twice", k)

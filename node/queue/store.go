@@ -39,6 +39,8 @@ type Config struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Peers      *Peers // nil: no second copies
+
+	prepare func(*Store) // tests change the store before anything runs
 }
 
 func (c *Config) fill() error {
@@ -126,6 +128,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	s.beat.done(time.Now())
 	s.queue.init()
+	if cfg.prepare != nil {
+		cfg.prepare(s)
+	}
 	go s.settleLoop()
 	if cfg.Peers != nil {
 		s.ship = newShip(s)
