@@ -61,6 +61,8 @@ type Config struct {
 
 	Queue struct {
 		FreeFloor uint64 `yaml:"free_floor"` // bytes [1 GB or 5 % of the disk, the smaller]
+		// Grace is how much later than the rest mail in doubt is tried again [60s].
+		Grace time.Duration `yaml:"grace"`
 	} `yaml:"queue"`
 
 	Log struct {
@@ -82,6 +84,7 @@ func DefaultConfig() Config {
 		Resolvers: []string{"127.0.0.1:53"},
 	}
 	c.Delivery.Port = 25
+	c.Queue.Grace = time.Minute
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }

@@ -49,6 +49,9 @@ func (c *Config) judge(at lines) []Finding {
 			j.bad(fmt.Sprintf("delivery.retry[%d]", i), "write a time from 1s to 168h", "%s is no wait", d)
 		}
 	}
+	if g := c.Queue.Grace; g < time.Second || g > 24*time.Hour {
+		j.bad("queue.grace", "write a time from 1s to 24h", "%s is no wait", g)
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		j.bad("log.level", "write debug, info, warn or error", "%q is no level", c.Log.Level)
 	}

@@ -48,7 +48,7 @@ func TestSampleParses(t *testing.T) {
 	}
 	_, at, _ := parseConfig(text)
 	for _, key := range []string{"name", "dir", "hostname", "bootstrap", "submission", "submission_tls", "tls.cert", "tls.key", "admin", "admin_tls", "metrics",
-		"operator_token_file", "secret_key_file", "resolvers", "delivery.port", "delivery.allow_loopback", "queue.free_floor", "log.level", "log.format"} {
+		"operator_token_file", "secret_key_file", "resolvers", "delivery.port", "delivery.allow_loopback", "queue.free_floor", "queue.grace", "log.level", "log.format"} {
 		if at[key] == 0 {
 			t.Errorf("the sample does not show %s", key)
 		}
@@ -103,6 +103,7 @@ func TestFileFaults(t *testing.T) {
 		{"peer without port", "hostname: a.b\npeer:\n  gossip: ':8473'\n", []string{"3 peer.gossip: there is no peer port"}},
 		{"peer everywhere", "hostname: a.b\npeer: {listen: ':8472', advertise: '0.0.0.0:8472'}\n", []string{"2 peer.advertise: "}},
 		{"peer port 0", "hostname: a.b\npeer: {listen: ':0', advertise: '192.0.2.1:0'}\n", []string{"2 peer.advertise: "}},
+		{"grace", "hostname: a.b\nqueue: {grace: 1ms}\n", []string{"2 queue.grace: "}},
 		{"no resolver", "hostname: a.b\nresolvers: []\n", []string{"2 resolvers: "}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -186,7 +186,7 @@ func (c *Config) mayForm() error {
 // stopped refuses while the node's process has its stores open.
 func (c *Config) stopped() error {
 	for _, store := range []string{"raft", "queue"} {
-		name := filepath.Join(c.Dir, store, "LOCK")
+		name := filepath.Join(c.Dir, store, "log", "LOCK")
 		if _, err := os.Stat(name); err != nil {
 			continue // never opened
 		}

@@ -71,6 +71,21 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// widen adds a node that is the backup of acme, and one that is nothing yet.
+func (w *world) widen(t testing.TB) {
+	t.Helper()
+	do := func(op tenant.Op) {
+		if _, _, err := w.Propose(context.Background(), tenant.RequestID{}, op); err != nil {
+			t.Fatalf("%T: %v", op, err)
+		}
+	}
+	do(tenant.AddNode{Name: "two"})
+	do(tenant.AddNode{Name: "spare"})
+	two, acme := tenant.Place{Node: w.st.NodeByName("two").ID}, w.st.TenantByName("acme")
+	do(tenant.AddSource{Node: two.Node, Addr: netip.MustParseAddr("198.51.100.10"), EHLO: "out-two.relay.test", Shared: true})
+	do(tenant.SetPlace{Tenant: acme.ID, Home: acme.Home, Backup: two})
+}
+
 func (w *world) State() *tenant.State {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -194,7 +209,8 @@ func (w *world) config() Config {
 			sum := sha256.Sum256(pem)
 			return Sealed{Bytes: sum[:], Record: "v=DKIM1; p=" + selector, Warnings: []string{"weak"}}, nil
 		},
-		Messages: w, Mail: w, Gatherer: reg}
+		JoinToken: func(*tenant.State) (string, [32]byte, error) { return "postern-token", [32]byte{7}, nil },
+		Messages:  w, Mail: w, Gatherer: reg}
 }
 
 func newServer(t testing.TB, w *world) *Server {

@@ -26,6 +26,7 @@ const maxAnswer = 64 << 20
 type Client struct {
 	base  string
 	token string
+	from  string // node that asks in a caller's name; "" is the caller itself
 	http  *http.Client
 }
 
@@ -146,6 +147,9 @@ func (c *Client) once(ctx context.Context, verb, path, key string, body []byte, 
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
+	if c.from != "" {
+		req.Header.Set(headerPassedOn, c.from)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		var ue *url.Error
@@ -155,7 +159,12 @@ func (c *Client) once(ctx context.Context, verb, path, key string, body []byte, 
 		return &Unreachable{Base: c.base, Err: err}
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	raw, isFile := out.(*[]byte)
+	most := int64(maxAnswer)
+	if isFile {
+		most = MaxBackup
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
 		return &Unreachable{Base: c.base, Err: err}
 	}
@@ -163,6 +172,10 @@ func (c *Client) once(ctx context.Context, verb, path, key string, body []byte, 
 		return decodeProblem(resp.StatusCode, answer)
 	}
 	if out == nil || len(answer) == 0 {
+		return nil
+	}
+	if isFile {
+		*raw = answer
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {

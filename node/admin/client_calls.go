@@ -187,3 +187,68 @@ func (c *Client) Purge(ctx context.Context, m Match) (Done, error) {
 func (c *Client) Cancel(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, path("queue", id), nil, nil)
 }
+
+// Cluster says who leads and whether the node that is asked may act.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	return ask[Cluster](ctx, c, http.MethodGet, path("cluster"), nil)
+}
+
+// Node shows one node.
+func (c *Client) Node(ctx context.Context, name string) (Node, error) {
+	return ask[Node](ctx, c, http.MethodGet, path("nodes", name), nil)
+}
+
+// RemoveNode takes a node out of the cluster for good.
+func (c *Client) RemoveNode(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, path("nodes", name), nil, nil)
+}
+
+// DrainNode hands a node's tenants over to others; with on false it may have
+// tenants again.
+func (c *Client) DrainNode(ctx context.Context, name string, on bool) (Node, error) {
+	verb := http.MethodPut
+	if !on {
+		verb = http.MethodDelete
+	}
+	return ask[Node](ctx, c, verb, path("nodes", name, "drain"), nil)
+}
+
+// MakeJoinToken makes a token that lets nodes join, shown once.
+func (c *Client) MakeJoinToken(ctx context.Context, n NewJoinToken) (JoinToken, error) {
+	return ask[JoinToken](ctx, c, http.MethodPost, path("join-tokens"), n)
+}
+
+// MoveTenant hands a tenant over to a node; an empty name takes that back.
+func (c *Client) MoveTenant(ctx context.Context, name, to string) (Tenant, error) {
+	if to == "" {
+		return ask[Tenant](ctx, c, http.MethodDelete, path("tenants", name, "move"), nil)
+	}
+	return ask[Tenant](ctx, c, http.MethodPut, path("tenants", name, "move"), Move{To: to})
+}
+
+// Loss says what the loss of a node would move; nothing moves.
+func (c *Client) Loss(ctx context.Context, node string) (Forecast, error) {
+	return ask[Forecast](ctx, c, http.MethodGet, path("plan")+List{}.query("loss", node), nil)
+}
+
+// Drain says what a drain would move.
+func (c *Client) Drain(ctx context.Context, node string) (Forecast, error) {
+	return ask[Forecast](ctx, c, http.MethodGet, path("plan")+List{}.query("drain", node), nil)
+}
+
+// Listing says what a listing of a source would move.
+func (c *Client) Listing(ctx context.Context, addr string) (Forecast, error) {
+	return ask[Forecast](ctx, c, http.MethodGet, path("plan")+List{}.query("listing", addr), nil)
+}
+
+// Capacity says how many tenants the cluster carries.
+func (c *Client) Capacity(ctx context.Context) (Capacity, error) {
+	return ask[Capacity](ctx, c, http.MethodGet, path("capacity"), nil)
+}
+
+// Backup gives the cluster's whole state as a file's content.
+func (c *Client) Backup(ctx context.Context) ([]byte, error) {
+	var b []byte
+	err := c.do(ctx, http.MethodGet, path("backup"), nil, &b)
+	return b, err
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -57,8 +58,66 @@ type Config struct {
 	Messages Messages
 	Mail     Mail
 
+	// Cluster tells what this node knows of the others; nil: a cluster of one.
+	Cluster func() ClusterStatus
+	// Mirrors tells how the second copies of the tenants owned here stand; nil:
+	// there are none.
+	Mirrors func() map[tenant.ID]MirrorStatus
+	// Adopted says whether this node has taken over the tenant's queue, which the
+	// state says it owns; nil: it has.
+	Adopted func(tenant.ID) bool
+	// Read returns a state that has everything committed before the call; nil:
+	// State has.
+	Read func(ctx context.Context) (*tenant.State, error)
+	// JoinToken makes a token for nodes of st's cluster, and the hash that the
+	// state keeps of it; nil refuses tokens.
+	JoinToken func(st *tenant.State) (token string, hash [32]byte, err error)
+	// DialNode opens a connection to another node's API over the peer port; nil:
+	// there is no other.
+	DialNode func(ctx context.Context, node string) (net.Conn, error)
+	// PeerListener, when set, is where other nodes ask this API. Who may connect
+	// there is the peer port's to say; each request still needs its caller's token.
+	PeerListener net.Listener
+
 	Gatherer prometheus.Gatherer
 	Log      *slog.Logger
+}
+
+// ClusterStatus is what this node knows of the cluster right now.
+type ClusterStatus struct {
+	Leader string // "" when none is known
+	Term   uint64
+	// Lease is until when this node may act; zero: it may not.
+	Lease time.Time
+	// Current is when this node's state last had all that was committed; zero:
+	// not known to have been so yet.
+	Current time.Time
+	Nodes   []NodeCondition
+	// Mismatches counts reports of a state that differs at the same index.
+	Mismatches uint64
+	// Skew is how far this node's clock is from the median of the nodes'; 0 when
+	// it is near or unknown.
+	Skew time.Duration
+}
+
+// NodeCondition is one node as this one sees it.
+type NodeCondition struct {
+	Name    string
+	Voter   bool
+	Alive   bool          // by gossip or an open connection: a hint
+	RTT     time.Duration // 0: unknown
+	Applied uint64        // the leader knows; 0: unknown
+	Lapsed  bool          // the leader knows that its lease has run out
+}
+
+// MirrorStatus is the second copy of one tenant's log.
+type MirrorStatus struct {
+	Generation uint64
+	Node       string        // "": one copy
+	Behind     time.Duration // how long the oldest record without the holder's word waits
+	Broken     time.Duration // how long the holder cannot be reached
+	Synced     bool          // everything older is there, too
+	Left       int           // messages still to be compared or copied
 }
 
 // Sealed is an encrypted DKIM key with what the operator must know of it.

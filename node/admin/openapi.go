@@ -54,6 +54,14 @@ type out[T any] struct{ Body T }
 
 func reply[T any](v T) *out[T] { return &out[T]{Body: v} }
 
+// answered is reply for what may have failed.
+func answered[T any](v T, err error) (*out[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return reply(v), nil
+}
+
 // none is an answer without a body.
 type none struct{}
 

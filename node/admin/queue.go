@@ -34,21 +34,7 @@ func (s *Server) queueReads() {
 				return nil, err
 			}
 			f.Limit, f.After = i.Limit, i.After
-			ms, err := s.cfg.Messages.List(ctx, f)
-			if errors.Is(err, ErrNotFound) {
-				return nil, badField("query.after", "take the next of the page before", "is no message id")
-			}
-			if err != nil {
-				return nil, s.fail(ctx, "list queue", err)
-			}
-			page := Page[Message]{Items: make([]Message, 0, len(ms))}
-			for _, m := range ms {
-				// The filter has done this already; a list that leaks is worth a second look.
-				if who.may(tenant.ID(m.TenantID)) {
-					page.Items = append(page.Items, m)
-				}
-			}
-			page.Next, err = s.queueNext(ctx, f, ms)
+			page, err := s.listQueue(ctx, who, f, Match{Tenant: i.Tenant, Account: i.Account, Domain: i.Domain})
 			if err != nil {
 				return nil, err
 			}
@@ -57,6 +43,11 @@ func (s *Server) queueReads() {
 	register(s, in{verb: http.MethodGet, path: "/v1/queue/{id}", id: "get-message", tag: "queue", access: tenantToo,
 		does: "Show one waiting message"},
 		func(ctx context.Context, who caller, i *ofMessage) (*out[Message], error) {
+			if at, err := s.ownerOf(who, i.ID); err != nil {
+				return nil, err
+			} else if at != nil {
+				return answered(passed(at.Message(ctx, i.ID)))
+			}
 			m, err := s.message(ctx, who, i.ID)
 			if err != nil {
 				return nil, err
@@ -66,6 +57,11 @@ func (s *Server) queueReads() {
 	register(s, in{verb: http.MethodGet, path: "/v1/trace/{id}", id: "get-trace", tag: "queue", access: tenantToo,
 		does: "Show everything known of a message: outcomes, attempts, SMTP dialogues"},
 		func(ctx context.Context, who caller, i *ofMessage) (*out[Trace], error) {
+			if at, err := s.ownerOf(who, i.ID); err != nil {
+				return nil, err
+			} else if at != nil {
+				return answered(passed(at.Trace(ctx, i.ID)))
+			}
 			t, err := s.cfg.Messages.Trace(ctx, i.ID)
 			if errors.Is(err, ErrNotFound) || (err == nil && !who.may(tenant.ID(t.TenantID))) {
 				return nil, absent("message", i.ID)
@@ -82,9 +78,10 @@ func (s *Server) queueChanges() {
 	acts := []struct {
 		name, does string
 		do         func(context.Context, Filter) (int, error)
+		there      func(*Client, context.Context, Match) (Done, error)
 	}{
-		{"flush", "Make matching messages due now", s.cfg.Mail.Flush},
-		{"purge", "End matching messages without notices", s.cfg.Mail.Purge},
+		{"flush", "Make matching messages due now", s.cfg.Mail.Flush, (*Client).Flush},
+		{"purge", "End matching messages without notices", s.cfg.Mail.Purge, (*Client).Purge},
 	}
 	for _, x := range acts {
 		register(s, in{verb: http.MethodPost, path: "/v1/queue/" + x.name, id: x.name + "-queue", tag: "queue", access: tenantToo, does: x.does},
@@ -93,16 +90,22 @@ func (s *Server) queueChanges() {
 				if err != nil {
 					return nil, err
 				}
-				n, err := x.do(ctx, f)
+				done, err := s.actOnQueue(ctx, who, f, i.Body, x.do, x.there)
 				if err != nil {
 					return nil, s.fail(ctx, x.name+" queue", err)
 				}
-				return reply(Done{Count: n}), nil
+				return reply(done), nil
 			})
 	}
 	register(s, in{verb: http.MethodDelete, path: "/v1/queue/{id}", id: "cancel-message", tag: "queue", access: tenantToo,
 		status: http.StatusNoContent, does: "End one message without notices"},
 		func(ctx context.Context, who caller, i *ofMessage) (*none, error) {
+			if at, err := s.ownerOf(who, i.ID); err != nil {
+				return nil, err
+			} else if at != nil {
+				_, err := passed(none{}, at.Cancel(ctx, i.ID))
+				return nil, err
+			}
 			if _, err := s.message(ctx, who, i.ID); err != nil {
 				return nil, err
 			}
@@ -115,26 +118,6 @@ func (s *Server) queueChanges() {
 			}
 			return nil, nil
 		})
-}
-
-// queueNext says where the page after ms starts. A page can be short because
-// messages ended while it was made, so that alone is no end.
-func (s *Server) queueNext(ctx context.Context, f Filter, ms []Message) (string, error) {
-	if len(ms) == 0 {
-		return "", nil
-	}
-	f.After = ms[len(ms)-1].ID
-	if len(ms) < f.Limit {
-		f.Limit = 1
-		more, err := s.cfg.Messages.List(ctx, f)
-		if err != nil {
-			return "", s.fail(ctx, "list queue", err)
-		}
-		if len(more) == 0 {
-			return "", nil
-		}
-	}
-	return f.After, nil
 }
 
 // message shows a waiting message to who may see it.

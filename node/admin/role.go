@@ -33,6 +33,8 @@ const (
 type caller struct {
 	operator bool
 	tenant   tenant.ID
+	token    string // what it showed, for asking other nodes in its name
+	passedOn bool   // another node asks in its name: it is not passed on again
 }
 
 // may reports whether the caller may see what belongs to t.
@@ -65,7 +67,7 @@ func (s *Server) identify(header string) (caller, bool) {
 	}
 	h := TokenHash(token)
 	if subtle.ConstantTimeCompare(h[:], s.cfg.OperatorToken[:]) == 1 {
-		return caller{operator: true}, true
+		return caller{operator: true, token: token}, true
 	}
 	var found tenant.ID
 	for t := range s.cfg.State().Tenants() {
@@ -73,7 +75,7 @@ func (s *Server) identify(header string) (caller, bool) {
 			found = t.ID
 		}
 	}
-	return caller{tenant: found}, found != 0
+	return caller{tenant: found, token: token}, found != 0
 }
 
 // guard lets a request through when its token's role is among those of the
@@ -90,6 +92,8 @@ func (s *Server) guard(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, problem(http.StatusForbidden, "ask the operator", "this is for the operator's token only"))
 		return
 	}
+	who.passedOn = ctx.Header(headerPassedOn) != ""
+	s.tellAge(ctx)
 	next(huma.WithValue(ctx, callerKey{}, who))
 }
 

@@ -33,6 +33,8 @@ type Server struct {
 	log *slog.Logger
 	mux *http.ServeMux
 	api huma.API
+	// peers is nil in a cluster of one.
+	peers *peers
 }
 
 // New checks cfg and lays out the routes.
@@ -44,10 +46,15 @@ func New(cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.DialNode != nil {
+		s.peers = newPeers(cfg.Node, cfg.DialNode)
+	}
 	s.api = humago.New(s.mux, s.openAPI())
 	s.api.UseMiddleware(s.guard)
 	s.statusRoutes()
 	s.nodeRoutes()
+	s.clusterRoutes()
+	s.planRoutes()
 	s.sourceRoutes()
 	s.tenantRoutes()
 	s.stopRoutes()
@@ -89,7 +96,7 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 // Close gives back listeners that Run was never asked to serve.
 func (s *Server) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{s.cfg.Listener, s.cfg.MetricsListener} {
+	for _, l := range []net.Listener{s.cfg.Listener, s.cfg.MetricsListener, s.cfg.PeerListener} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}
@@ -117,8 +124,13 @@ func (s *Server) Run(ctx context.Context) error {
 		mux.Handle("GET /metrics", s.metrics())
 		g.Go(func() error { return s.serve(ctx, ml, mux) })
 	}
+	if s.cfg.PeerListener != nil {
+		g.Go(func() error { return s.serve(ctx, netutil.LimitListener(s.cfg.PeerListener, maxConns), s) })
+	}
 	g.Go(func() error { return s.serve(ctx, l, s) })
-	return g.Wait()
+	err = g.Wait()
+	s.peers.close()
+	return err
 }
 
 func listen(ctx context.Context, addr string, given net.Listener) (net.Listener, error) {

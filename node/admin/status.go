@@ -84,10 +84,11 @@ func mendStop(t *tenant.Tenant) string {
 }
 
 func (s *Server) reasons() []Reason {
-	if s.cfg.Ready == nil {
-		return nil
+	var all []Reason
+	if s.cfg.Ready != nil {
+		all = s.cfg.Ready()
 	}
-	return s.cfg.Ready()
+	return append(all, s.clusterReasons()...)
 }
 
 func stops(reasons []Reason) bool {

@@ -28,25 +28,29 @@ func (s *Server) tenantReads() {
 	type list struct{ Paged }
 	register(s, in{verb: http.MethodGet, path: "/v1/tenants", id: "list-tenants", tag: "tenant", access: tenantToo,
 		does: "List the tenants"},
-		func(_ context.Context, who caller, i *list) (*out[Page[Tenant]], error) {
-			st, counts := s.cfg.State(), s.cfg.Messages.Counts()
+		func(ctx context.Context, who caller, i *list) (*out[Page[Tenant]], error) {
+			st := s.cfg.State()
+			counts, missing := s.allCounts(ctx, st, who)
 			var all []Tenant
 			for t := range st.Tenants() {
 				if who.may(t.ID) {
 					all = append(all, viewTenant(st, t, counts))
 				}
 			}
-			return reply(cut(all, i.Paged, func(t Tenant) string { return t.Name }, byText)), nil
+			page := cut(all, i.Paged, func(t Tenant) string { return t.Name }, byText)
+			page.Missing = missing
+			return reply(page), nil
 		})
 	register(s, in{verb: http.MethodGet, path: "/v1/tenants/{tenant}", id: "get-tenant", tag: "tenant", access: tenantToo,
 		does: "Show one tenant"},
-		func(_ context.Context, who caller, i *OfTenant) (*out[Tenant], error) {
+		func(ctx context.Context, who caller, i *OfTenant) (*out[Tenant], error) {
 			st := s.cfg.State()
 			t, err := findTenant(st, who, i.Tenant)
 			if err != nil {
 				return nil, err
 			}
-			return reply(viewTenant(st, t, s.cfg.Messages.Counts())), nil
+			counts, _ := s.countsOf(ctx, st, who, t)
+			return reply(viewTenant(st, t, counts)), nil
 		})
 }
 
@@ -58,7 +62,7 @@ func (s *Server) tenantChanges() {
 	register(s, in{verb: http.MethodPost, path: "/v1/tenants", id: "add-tenant", tag: "tenant", status: http.StatusCreated,
 		does: "Register a tenant; its home node owns it"},
 		func(ctx context.Context, _ caller, i *add) (*out[Tenant], error) {
-			home, backup, err := places(s.cfg.State(), i.Body.Home, i.Body.Backup)
+			home, backup, err := s.choosePlaces(s.cfg.State(), i.Body.Home, i.Body.Backup)
 			if err != nil {
 				return nil, err
 			}
@@ -77,7 +81,12 @@ func (s *Server) tenantChanges() {
 				return nil, err
 			}
 			// Nobody would deliver or bounce what it leaves behind.
-			if n := s.cfg.Messages.Counts()[t.ID].Messages; n > 0 {
+			counts, missing := s.countsOf(ctx, s.cfg.State(), who, t)
+			if len(missing) > 0 {
+				return nil, problem(http.StatusServiceUnavailable, "try again when it runs, or a backup has taken over",
+					"node %s owns tenant %q and does not say whether mail waits", missing[0], t.Name)
+			}
+			if n := counts[t.ID].Messages; n > 0 {
 				return nil, problem(http.StatusConflict,
 					"remove its accounts and let the mail expire, or end it: postern queue purge --tenant "+t.Name,
 					"tenant %q has %d messages in the queue", t.Name, n)
@@ -163,7 +172,7 @@ func (s *Server) shownTenant(st *tenant.State, id tenant.ID, name string) (*out[
 	if t == nil {
 		return nil, absent("tenant", name)
 	}
-	return reply(viewTenant(st, t, s.cfg.Messages.Counts())), nil
+	return reply(viewTenant(st, t, s.counts(st))), nil
 }
 
 func places(st *tenant.State, home Place, backup *Place) (h, b tenant.Place, err error) {
@@ -174,7 +183,7 @@ func places(st *tenant.State, home Place, backup *Place) (h, b tenant.Place, err
 	return h, b, err
 }
 
-func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]Counts) Tenant {
+func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers) Tenant {
 	v := Tenant{ID: uint64(t.ID), Name: t.Name, Hostname: t.Hostname, Home: viewPlace(st, t.Home), Owner: nodeName(st, t.Owner),
 		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, HasToken: t.Token != [32]byte{}}
 	if (t.Backup != tenant.Place{}) {
@@ -193,8 +202,17 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]Counts)
 	for range st.DomainsOf(t.ID) {
 		v.Domains++
 	}
+	v.To = nodeName(st, t.To)
+	v.NotArmed = notArmed(st, t)
+	if n := len(t.Copies); n > 0 {
+		c := t.Copies[n-1]
+		v.Mirror = &Mirror{Node: nodeName(st, c.Node), Generation: c.Generation}
+	}
 	if c, ok := counts[t.ID]; ok {
-		v.Queued, v.InDoubt = &c.Queued, &c.InDoubt
+		v.Queued, v.Messages, v.InDoubt = &c.Queued, &c.Messages, &c.InDoubt
+		if c.mirror != nil {
+			v.Mirror = c.mirror
+		}
 	}
 	return v
 }

@@ -1,10 +1,14 @@
 package admin
 
+import "time"
+
 // Page is one stretch of a list. Next, when not empty, is what to pass as
 // "after" to read on.
 type Page[T any] struct {
 	Items []T    `json:"items" nullable:"false"`
 	Next  string `json:"next,omitempty" doc:"Pass as after to read on; absent on the last page"`
+	// Missing are nodes whose part is not in this page.
+	Missing []string `json:"missing,omitempty" doc:"Nodes that gave no answer: what they own is missing here"`
 }
 
 // Status answers "is this node fine, and if not, what do I do".
@@ -37,6 +41,16 @@ type Node struct {
 	Self    bool   `json:"self" doc:"It is the node that was asked"`
 	Sources int    `json:"sources"`
 	Tenants int    `json:"tenants" doc:"Owned now; twenty at most"`
+	Peer    string `json:"peer,omitempty" doc:"Where other nodes reach it"`
+	Role    string `json:"role" enum:"leader,voter,joining,unknown" doc:"In deciding; unknown when nobody could be asked"`
+	State   string `json:"state" enum:"up,silent,down,draining,to join" doc:"silent: no sign of life, but not declared down"`
+	Witness bool   `json:"witness" doc:"It decides and may hold copies, but has no sources and owns nothing"`
+	Version uint32 `json:"version" doc:"Newest command version its program knows"`
+	// Down is since when it has no lease.
+	Down  *time.Time `json:"down,omitempty"`
+	RTTMS *float64   `json:"rtt_ms,omitempty" doc:"Round trip from the leader, or from the node that was asked"`
+	Lag   *uint64    `json:"lag,omitempty" doc:"Log entries it has not applied yet; the leader knows"`
+	Lease string     `json:"lease" enum:"held,none,unknown" doc:"The leader knows"`
 }
 
 // NewNode registers a node.

@@ -80,7 +80,8 @@ type Match struct {
 
 // Done counts what an action touched.
 type Done struct {
-	Count int `json:"count"`
+	Count   int      `json:"count"`
+	Missing []string `json:"missing,omitempty" doc:"Nodes that gave no answer: what they own is as before"`
 }
 
 // Counts are a tenant's numbers at the node that owns it.

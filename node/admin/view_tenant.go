@@ -17,15 +17,31 @@ type Tenant struct {
 	HasToken bool   `json:"has_token"`
 	Accounts int    `json:"accounts"`
 	Domains  int    `json:"domains"`
-	Queued   *int   `json:"queued,omitempty" doc:"Recipients without an outcome; absent when another node owns the tenant"`
+	Queued   *int   `json:"queued,omitempty" doc:"Recipients without an outcome; absent while its owner gives no answer"`
+	Messages *int   `json:"messages,omitempty" doc:"Messages kept; absent as queued"`
 	InDoubt  *int   `json:"in_doubt,omitempty" doc:"Attempts begun before a crash whose result is unknown"`
+	To       string `json:"to,omitempty" doc:"Node it is being handed over to"`
+	// NotArmed says why the backup would not work right now.
+	NotArmed []string `json:"not_armed,omitempty" doc:"Why its backup would not work right now; absent when it would"`
+	Mirror   *Mirror  `json:"mirror,omitempty" doc:"The second copy of its queue; absent when there never was one"`
+}
+
+// Mirror is the second copy of a tenant's queue.
+type Mirror struct {
+	Node       string  `json:"node" doc:"Holder of the copy; empty: nobody, there is one copy"`
+	Generation uint64  `json:"generation"`
+	Synced     bool    `json:"synced" doc:"Older messages are there, too"`
+	Left       int     `json:"left" doc:"Messages still to be compared or copied"`
+	BehindMS   float64 `json:"behind_ms" doc:"How long the oldest record without the holder's word waits"`
+	BrokenMS   float64 `json:"broken_ms" doc:"How long the holder cannot be reached"`
+	Known      bool    `json:"known" doc:"The owner answered: the numbers are of now"`
 }
 
 // NewTenant registers a tenant.
 type NewTenant struct {
 	Name     string `json:"name" minLength:"1" maxLength:"63"`
 	Hostname string `json:"hostname" minLength:"1" maxLength:"253"`
-	Home     Place  `json:"home"`
+	Home     Place  `json:"home,omitzero" doc:"Absent: the nodes with most room are chosen for home and backup"`
 	Backup   *Place `json:"backup,omitempty"`
 }
 

@@ -1,0 +1,260 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"postern/tenant"
+)
+
+// Bounds of a join token's life.
+const (
+	tokenHours    = 24
+	maxTokenHours = 24 * 30
+)
+
+func (s *Server) clusterRoutes() {
+	register(s, in{verb: http.MethodGet, path: "/v1/cluster", id: "get-cluster", tag: "node",
+		does: "Say who leads, whether this node may act, and how many tenants would survive a loss"},
+		func(ctx context.Context, _ caller, _ *struct{}) (*out[Cluster], error) {
+			return reply(s.viewCluster(s.cfg.State())), nil
+		})
+	type make struct {
+		Keyed
+		Body NewJoinToken
+	}
+	register(s, in{verb: http.MethodPost, path: "/v1/join-tokens", id: "make-join-token", tag: "node", status: http.StatusCreated,
+		does: "Make a token that lets nodes join; shown once"},
+		func(ctx context.Context, _ caller, i *make) (*out[JoinToken], error) {
+			return s.makeJoinToken(ctx, i.Keyed, i.Body)
+		})
+	s.nodeChanges()
+	s.handoverRoutes()
+	s.backupRoutes()
+}
+
+func (s *Server) makeJoinToken(ctx context.Context, k Keyed, b NewJoinToken) (*out[JoinToken], error) {
+	if s.cfg.JoinToken == nil {
+		return nil, problem(http.StatusConflict, "set peer in its configuration, then postern init", "this node is a cluster of one without a peer port")
+	}
+	if b.Node != "" && !tenant.ValidName(b.Node) {
+		return nil, badField("body.node", "write a-z, 0-9 and hyphens, 63 at most", "%q is no node name", clip(b.Node))
+	}
+	if b.Hours == 0 {
+		b.Hours = tokenHours
+	}
+	st, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, hash, err := s.cfg.JoinToken(st)
+	if err != nil {
+		return nil, s.fail(ctx, "make join token", err)
+	}
+	until := time.Now().Add(time.Duration(b.Hours) * time.Hour).UTC().Truncate(time.Second)
+	if _, _, err := s.propose(ctx, k, tenant.AddToken{Token: tenant.JoinToken{Hash: hash, Expires: until, Witness: b.Witness, Node: b.Node}}); err != nil {
+		return nil, err
+	}
+	return reply(JoinToken{Token: text, Expires: until, Witness: b.Witness, Node: b.Node}), nil
+}
+
+// ToNode is a change of one node.
+type ToNode struct {
+	Node string `path:"node" minLength:"1" maxLength:"63"`
+	Keyed
+}
+
+func (s *Server) nodeChanges() {
+	drain := func(does string) func(context.Context, caller, *ToNode) (*out[Node], error) {
+		return func(ctx context.Context, _ caller, i *ToNode) (*out[Node], error) {
+			n, err := findNode(s.cfg.State(), i.Node)
+			if err != nil {
+				return nil, err
+			}
+			on := does == "drain"
+			_, st, err := s.propose(ctx, i.Keyed, tenant.SetNode{Node: n.ID, Draining: &on})
+			if err != nil {
+				return nil, err
+			}
+			return s.shownNode(st, i.Node)
+		}
+	}
+	register(s, in{verb: http.MethodPut, path: "/v1/nodes/{node}/drain", id: "drain-node", tag: "node",
+		does: "Hand all tenants of a node over to others, and give it no more"}, drain("drain"))
+	register(s, in{verb: http.MethodDelete, path: "/v1/nodes/{node}/drain", id: "undrain-node", tag: "node",
+		does: "Let a drained node have tenants again"}, drain("undrain"))
+	register(s, in{verb: http.MethodDelete, path: "/v1/nodes/{node}", id: "remove-node", tag: "node", status: http.StatusNoContent,
+		does: "Take a node out of the cluster for good"},
+		func(ctx context.Context, _ caller, i *ToNode) (*none, error) {
+			n, err := findNode(s.cfg.State(), i.Node)
+			if err != nil {
+				return nil, err
+			}
+			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveNode{Node: n.ID})
+			return nil, err
+		})
+}
+
+// handoverRoutes ask an owner to hand a tenant over in good order.
+func (s *Server) handoverRoutes() {
+	type move struct {
+		ToTenant
+		Body Move
+	}
+	register(s, in{verb: http.MethodPut, path: "/v1/tenants/{tenant}/move", id: "move-tenant", tag: "tenant",
+		does: "Hand a tenant over to a node that is one of its places, with its queue"},
+		func(ctx context.Context, who caller, i *move) (*out[Tenant], error) {
+			st := s.cfg.State()
+			t, err := findTenant(st, who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			n, err := findNode(st, i.Body.To)
+			if err != nil {
+				return nil, err
+			}
+			return s.changeTenant(ctx, i.Keyed, t, tenant.Handover{Tenant: t.ID, Expect: t.Epoch, To: n.ID})
+		})
+	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}/move", id: "unmove-tenant", tag: "tenant",
+		does: "Take back a move that has not happened yet"},
+		func(ctx context.Context, who caller, i *ToTenant) (*out[Tenant], error) {
+			t, err := findTenant(s.cfg.State(), who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			return s.changeTenant(ctx, i.Keyed, t, tenant.Handover{Tenant: t.ID, Expect: t.Epoch})
+		})
+}
+
+// viewCluster answers "is the cluster fine".
+func (s *Server) viewCluster(st *tenant.State) Cluster {
+	v := Cluster{Node: s.cfg.Node, Index: st.Index(), MayAct: true}
+	for t := range st.Tenants() {
+		v.Tenants++
+		if t.Home.Node != 0 && len(notArmed(st, t)) > 0 {
+			v.NotArmed++
+		}
+		if n := len(t.Copies); n == 0 || t.Copies[n-1].Node == 0 {
+			v.OneCopy++
+		}
+	}
+	for n := range st.Nodes() {
+		v.Nodes++
+		if !n.Down.IsZero() {
+			v.Down++
+		}
+	}
+	if s.cfg.Cluster == nil {
+		v.Leader, v.Alone = s.cfg.Node, true
+		return v
+	}
+	c := s.cfg.Cluster()
+	v.Leader, v.Term, v.Mismatches = c.Leader, c.Term, c.Mismatches
+	left := time.Until(c.Lease)
+	v.MayAct = left > 0
+	v.LeaseMS, v.SkewMS = max(millis(left), 0), millis(c.Skew)
+	if !c.Current.IsZero() {
+		age := millis(max(time.Since(c.Current), 0))
+		v.AgeMS = &age
+	}
+	return v
+}
+
+// clusterReasons are what of the cluster stops this node or needs care.
+func (s *Server) clusterReasons() []Reason {
+	if s.cfg.Cluster == nil {
+		return nil
+	}
+	st, c := s.cfg.State(), s.cfg.Cluster()
+	var all []Reason
+	add := func(stops bool, mend, format string, args ...any) {
+		all = append(all, Reason{Text: fmt.Sprintf(format, args...), Mend: mend, Stops: stops})
+	}
+	switch {
+	case c.Leader == "":
+		add(true, "start nodes until most of them run; if most are lost for good: postern recover --help", "the cluster has no leader: fewer than half of its nodes see each other")
+	case !c.Lease.After(time.Now()):
+		add(true, "wait some seconds; if it lasts, look at the network to "+c.Leader+" and at this node's disk", "this node has no lease from %s", c.Leader)
+	}
+	for n := range st.Nodes() {
+		switch {
+		case !n.Down.IsZero():
+			add(false, "start it; if it is lost: postern node replace "+n.Name, "node %s is down since %s", n.Name, n.Down.UTC().Format("15:04:05 UTC"))
+		case n.Key == [32]byte{} && n.Peer != "":
+			add(false, "on it: postern join --again", "node %s has to join again", n.Name)
+		case n.Draining:
+			add(false, "postern node undrain "+n.Name, "node %s is being drained", n.Name)
+		}
+	}
+	if c.Mismatches > 0 {
+		add(false, "keep the nodes' logs and directories, and report it", "nodes disagree about the state (%d reports)", c.Mismatches)
+	}
+	if c.Skew.Abs() > maxSkew {
+		add(false, "let it follow a time server", "this node's clock is %s off", c.Skew.Round(100*time.Millisecond))
+	}
+	return append(all, s.copyReasons(st)...)
+}
+
+// maxSkew is how far a clock may be off without a word (design: within 2 s).
+const maxSkew = 2 * time.Second
+
+// copyReasons tell of second copies that are missing and of backups that would
+// not work. One line a kind: the list verbs name them all.
+func (s *Server) copyReasons(st *tenant.State) []Reason {
+	var broken, one, unarmed named
+	for id, m := range s.mirrors() {
+		t := st.Tenant(id)
+		switch {
+		case t == nil:
+		case m.Node == "":
+			one.add(t.Name)
+		case m.Broken > 2*time.Second:
+			broken.add(t.Name)
+		}
+	}
+	for t := range st.Tenants() {
+		if len(notArmed(st, t)) > 0 && s.owns(st, t) {
+			unarmed.add(t.Name)
+		}
+	}
+	var all []Reason
+	if broken.n > 0 {
+		all = append(all, Reason{Text: "the second copy of " + broken.String() + " cannot be reached", Mend: "postern node list shows which node"})
+	}
+	if one.n > 0 {
+		all = append(all, Reason{Text: "mail of " + one.String() + " lies on this node alone", Mend: "start another node, or add one"})
+	}
+	if unarmed.n > 0 {
+		all = append(all, Reason{Text: "the backup of " + unarmed.String() + " would not work", Mend: "postern tenant show " + unarmed.first})
+	}
+	return all
+}
+
+func (s *Server) mirrors() map[tenant.ID]MirrorStatus {
+	if s.cfg.Mirrors == nil {
+		return nil
+	}
+	return s.cfg.Mirrors()
+}
+
+// named counts names and keeps the least: a sentence, not a list.
+type named struct {
+	first string
+	n     int
+}
+
+func (x *named) add(name string) {
+	if x.n == 0 || name < x.first {
+		x.first = name
+	}
+	x.n++
+}
+
+func (x *named) String() string {
+	if x.n > 1 {
+		return fmt.Sprintf("%s and %d more", x.first, x.n-1)
+	}
+	return x.first
+}
