@@ -28,7 +28,8 @@ import (
 //	noheader REGEXP      nowhere there
 //	hold|lift|drop USER  hold an account, lift that, take it away
 //	newpass USER         give an account a new password
-//	quota MAILS KIND     from now on no more than that; KIND is month or minute
+//	quota MAILS KIND     from now on no more than that; KIND is month, minute, hour, halfday or day
+//	gap DURATION USER    least time between two messages of an account
 //	full                 the queue has no room
 func TestChats(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.chat")
@@ -129,6 +130,13 @@ func (h *chat) world(verb, arg string) {
 		password, secret := NewPassword()
 		h.r.pass[arg] = password
 		h.r.apply(tenant.SetAccount{Account: a.ID, Secret: &secret})
+	case "gap":
+		text, user, _ := strings.Cut(arg, " ")
+		gap, err := time.ParseDuration(text)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.r.apply(tenant.SetAccount{Account: st.AccountByUsername(user).ID, Gap: &gap})
 	case "drop":
 		h.r.apply(tenant.RemoveAccount{Account: a.ID})
 	case "quota":
@@ -138,8 +146,9 @@ func (h *chat) world(verb, arg string) {
 			h.t.Fatal(err)
 		}
 		over := &OverLimit{Window: tenant.Month, Limit: mails, Resets: time.Date(2031, 2, 1, 0, 0, 0, 0, time.UTC)}
-		if kind == "minute" {
-			over.Window, over.Resets = tenant.Minute, time.Now().Add(30*time.Second)
+		if short, ok := map[string]tenant.WindowKind{"minute": tenant.Minute, "hour": tenant.Hour,
+			"halfday": tenant.HalfDay, "day": tenant.Day}[kind]; ok {
+			over.Window, over.Resets = short, time.Now().Add(30*time.Second)
 		}
 		h.r.quota.mu.Lock()
 		h.r.quota.mails, h.r.quota.limit = mails, over

@@ -2,6 +2,8 @@ package submission
 
 import (
 	"fmt"
+	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,6 +107,12 @@ func (t *turn) giveBack() {
 }
 
 func tooSoon(gap, wait time.Duration) *reply {
+	every := gap.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(every, zero) {
+			every = every[:len(every)-2]
+		}
+	}
 	return refuse(450, [3]int{4, 7, 1}, reasonRate,
-		fmt.Sprintf("Rate limit (one message every %v), retry after %d s", gap, int(wait.Seconds())+1))
+		fmt.Sprintf("Rate limit (one message every %s), retry after %d s", every, int(math.Ceil(wait.Seconds()))))
 }

@@ -174,68 +174,83 @@ func TestTally(t *testing.T) {
 }
 
 func TestCommandBudget(t *testing.T) {
-	r := newRig(t, limited(func(l *Limits) { l.Commands = 10 }))
-	c := r.byNet()
-	for range 2 { // a message starts the count anew
-		for range 4 {
-			c.cmd("NOOP", "250")
-		}
-		c.envelope("mail@shop.test", "a@example.test")
-		c.message("DATA", simple, "250")
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t, limited(func(l *Limits) { l.Commands = 10 }))
+			c := r.byNet()
+			for range 2 { // a message starts the count anew
+				for range 4 {
+					c.cmd("NOOP", "250")
+				}
+				c.envelope("mail@shop.test", "a@example.test")
+				c.message("DATA", simple, "250")
+			}
+			for range 10 {
+				c.cmd("NOOP", "250")
+			}
+			c.cmd("NOOP", "421 4.7.0")
+			c.gone()
+		})
 	}
-	for range 10 {
-		c.cmd("NOOP", "250")
-	}
-	c.cmd("NOOP", "421 4.7.0")
-	c.gone()
 }
 
 // Many chunks are no loop, many empty ones are; recipients are bounded by the plan.
 func TestCommandBudgetSparesWork(t *testing.T) {
-	r := newRig(t, limited(func(l *Limits) { l.Commands = 10 }))
-	c := r.byNet()
-	var rcpts []string
-	for i := range 30 {
-		rcpts = append(rcpts, fmt.Sprintf("r%d@example.test", i))
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t, limited(func(l *Limits) { l.Commands = 10 }))
+			c := r.byNet()
+			var rcpts []string
+			for i := range 30 {
+				rcpts = append(rcpts, fmt.Sprintf("r%d@example.test", i))
+			}
+			c.envelope("mail@shop.test", rcpts...)
+			chunk := simple + strings.Repeat("x", smallChunk)
+			for range 30 {
+				c.send(fmt.Sprintf("BDAT %d\r\n%s", len(chunk), chunk))
+				c.expect("250", "chunk")
+			}
+			c.send("BDAT 0 LAST\r\n")
+			c.expect("250 2.0.0 OK: queued", "message")
+			c.envelope("mail@shop.test", "a@example.test")
+			for range 10 {
+				c.send("BDAT 0\r\n")
+				if strings.HasPrefix(c.reply(), "421 4.7.0") {
+					c.gone()
+					return
+				}
+			}
+			t.Error("empty chunks go on for ever")
+		})
 	}
-	c.envelope("mail@shop.test", rcpts...)
-	chunk := simple + strings.Repeat("x", smallChunk)
-	for range 30 {
-		c.send(fmt.Sprintf("BDAT %d\r\n%s", len(chunk), chunk))
-		c.expect("250", "chunk")
-	}
-	c.send("BDAT 0 LAST\r\n")
-	c.expect("250 2.0.0 OK: queued", "message")
-	c.envelope("mail@shop.test", "a@example.test")
-	for range 10 {
-		c.send("BDAT 0\r\n")
-		if strings.HasPrefix(c.reply(), "421 4.7.0") {
-			c.gone()
-			return
-		}
-	}
-	t.Error("empty chunks go on for ever")
 }
 
 // What is too much is read to a point, then the connection ends.
 func TestFarTooLarge(t *testing.T) {
-	r := newRig(t, limited(func(l *Limits) { l.MaxSize = 100_000 }))
-	c := r.byNet()
-	c.envelope("mail@shop.test", "a@example.test")
-	c.message("DATA", simple+strings.Repeat("too long\r\n", 15_000), "552 5.3.4")
-	c.cmd("NOOP", "250")
-	c.cmd("MAIL FROM:<mail@shop.test>", "250")
-	c.send("BDAT 100001 LAST\r\n")
-	c.expect("552 5.3.4", "chunk")
-	c.gone()
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t, limited(func(l *Limits) { l.MaxSize = 100_000 }))
+			c := r.byNet()
+			c.envelope("mail@shop.test", "a@example.test")
+			c.message("DATA", simple+strings.Repeat("too long\r\n", 15_000), "552 5.3.4")
+			c.cmd("NOOP", "250")
+			c.cmd("MAIL FROM:<mail@shop.test>", "250")
+			c.send("BDAT 100001 LAST\r\n")
+			c.expect("552 5.3.4", "chunk")
+			c.gone()
 
-	c = r.byNet()
-	c.envelope("mail@shop.test", "a@example.test")
-	c.cmd("DATA", "354")
-	go func() { _, _ = io.WriteString(c.conn, simple+strings.Repeat("too long\r\n", 100_000)) }()
-	c.expect("552 5.3.4", "message")
-	c.gone()
-	r.quota.settled(t)
+			c = r.byNet()
+			c.envelope("mail@shop.test", "a@example.test")
+			c.cmd("DATA", "354")
+			go func() { _, _ = io.WriteString(c.conn, simple+strings.Repeat("too long\r\n", 100_000)) }()
+			c.expect("552 5.3.4", "message")
+			c.gone()
+			r.quota.settled(t)
+		})
+	}
 }
 
 func TestEarlyTalker(t *testing.T) {
@@ -258,96 +273,116 @@ func TestEarlyTalker(t *testing.T) {
 }
 
 func TestHeaderBounds(t *testing.T) {
-	r := newRig(t, limited(func(l *Limits) { l.HeaderBytes = 50_000 }))
-	c := r.byNet()
-	one := received(tHost, "ESMTP", strings.Repeat("0a", 16), time.Now())
-	for _, m := range []struct{ head, want string }{
-		{"Subject: " + strings.Repeat("x", 60_000) + "\r\n", "554 5.6.0 Header section too large"},
-		{strings.Repeat("X: y\r\n", 8_000), "250"},
-		{strings.Repeat(one, maxOurHops), "250"},
-		{strings.Repeat(one, maxOurHops+1), "554 5.4.6"},
-		{strings.Repeat("Received: from x\r\n", maxHops), "250"},
-		{strings.Repeat("Received: from x\r\n", maxHops+1), "554 5.4.6"},
-		{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds-1), "250"},
-		{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds), "554 5.6.0"},
-		{strings.Repeat("x", maxNameSize+1) + ": y\r\n", "554 5.6.0"},
-		{"From: " + strings.Repeat("x", 9_000) + " <mail@shop.test>\r\n", "554 5.6.0"},
-	} {
-		c.envelope("mail@shop.test", "a@example.test")
-		c.message("DATA", m.head+"From: mail@shop.test\r\n\r\nx", m.want)
-	}
-	k := r.kept()
-	if n := strings.Count(k[1].raw, one); n != maxOurHops {
-		t.Errorf("%d of our earlier lines kept", n)
-	}
-	if strings.Contains(k[2].raw, "from x") {
-		t.Errorf("foreign trace kept: %.300s", k[2].raw)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t, limited(func(l *Limits) { l.HeaderBytes = 50_000 }))
+			c := r.byNet()
+			one := received(tHost, "ESMTP", strings.Repeat("0a", 16), time.Now())
+			for _, m := range []struct{ head, want string }{
+				{"Subject: " + strings.Repeat("x", 60_000) + "\r\n", "554 5.6.0 Header section too large"},
+				{strings.Repeat("X: y\r\n", 8_000), "250"},
+				{strings.Repeat(one, maxOurHops), "250"},
+				{strings.Repeat(one, maxOurHops+1), "554 5.4.6"},
+				{strings.Repeat("Received: from x\r\n", maxHops), "250"},
+				{strings.Repeat("Received: from x\r\n", maxHops+1), "554 5.4.6"},
+				{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds-1), "250"},
+				{"Subject: x\r\n" + strings.Repeat(" y\r\n", maxFolds), "554 5.6.0"},
+				{strings.Repeat("x", maxNameSize+1) + ": y\r\n", "554 5.6.0"},
+				{"From: " + strings.Repeat("x", 9_000) + " <mail@shop.test>\r\n", "554 5.6.0"},
+			} {
+				c.envelope("mail@shop.test", "a@example.test")
+				c.message("DATA", m.head+"From: mail@shop.test\r\n\r\nx", m.want)
+			}
+			k := r.kept()
+			if n := strings.Count(k[1].raw, one); n != maxOurHops {
+				t.Errorf("%d of our earlier lines kept", n)
+			}
+			if strings.Contains(k[2].raw, "from x") {
+				t.Errorf("foreign trace kept: %.300s", k[2].raw)
+			}
+		})
 	}
 }
 
 // TestStoreErrors: what fails behind us is 451 without a word of why, the
 // session lives on, and nothing stays reserved.
 func TestStoreErrors(t *testing.T) {
-	secret := errors.New("disk /dev/sda1 on fire")
-	for _, step := range []string{"new", "write", "put"} {
-		t.Run(step, func(t *testing.T) {
-			r := newRig(t)
-			c := r.byNet()
-			c.envelope("mail@shop.test", "a@example.test")
-			r.notes.inject(step, secret)
-			c.cmd("DATA", "354")
-			c.send(simple + strings.Repeat("more text\r\n", 50_000) + ".\r\n")
-			got := c.expect("451 4.3.0 Not stored, try again (", "message")
-			if strings.Contains(got, "sda1") {
-				t.Errorf("said %q", got)
-			}
-			id := got[strings.Index(got, "(")+1 : len(got)-1]
-			if log := r.logs.String(); !strings.Contains(log, id) || !strings.Contains(log, "sda1") {
-				t.Errorf("log does not explain %s", id)
-			}
-			r.quota.settled(t)
-			r.notes.fail.Delete(step)
-			c.envelope("mail@shop.test", "a@example.test")
-			c.message("DATA", simple, "250")
-			r.quota.settled(t)
-			if n := len(r.kept()); n != 1 || r.quota.spent.Mails < 1 {
-				t.Errorf("%d kept, %+v spent", n, r.quota.spent)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			secret := errors.New("disk /dev/sda1 on fire")
+			for _, step := range []string{"new", "write", "put"} {
+				t.Run(step, func(t *testing.T) {
+					r := way.rig(t)
+					c := r.byNet()
+					c.envelope("mail@shop.test", "a@example.test")
+					r.notes.inject(step, secret)
+					c.cmd("DATA", "354")
+					c.send(simple + strings.Repeat("more text\r\n", 50_000) + ".\r\n")
+					got := c.expect("451 4.3.0 Not stored, try again (", "message")
+					if strings.Contains(got, "sda1") {
+						t.Errorf("said %q", got)
+					}
+					id := got[strings.Index(got, "(")+1 : len(got)-1]
+					if log := r.logs.String(); !strings.Contains(log, id) || !strings.Contains(log, "sda1") {
+						t.Errorf("log does not explain %s", id)
+					}
+					r.quota.settled(t)
+					r.notes.fail.Delete(step)
+					c.envelope("mail@shop.test", "a@example.test")
+					c.message("DATA", simple, "250")
+					r.quota.settled(t)
+					if n := len(r.kept()); n != 1 || r.quota.spent.Mails < 1 {
+						t.Errorf("%d kept, %+v spent", n, r.quota.spent)
+					}
+				})
 			}
 		})
 	}
 }
 
 func TestFullQueueInTheMidst(t *testing.T) {
-	r := newRig(t)
-	c := r.byNet()
-	c.envelope("mail@shop.test", "a@example.test")
-	r.notes.inject("put", errFullQueue)
-	c.message("DATA", simple, "452 4.3.1")
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t)
+			c := r.byNet()
+			c.envelope("mail@shop.test", "a@example.test")
+			r.notes.inject("put", errFullQueue)
+			c.message("DATA", simple, "452 4.3.1")
+		})
+	}
 }
 
 // TestClientLeaves: a connection that breaks anywhere leaves nothing behind.
 func TestClientLeaves(t *testing.T) {
-	r := newRig(t)
-	for _, said := range []string{
-		"MAIL FROM:<mail@shop.test>\r\n",
-		"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nDATA\r\n",
-		"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 50\r\nFrom: mail@shop.test\r\n\r\n",
-		"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 4\r\nFromBDAT 9",
-		"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 4\r\nFromRSET\r\n",
-	} {
-		c := r.byNet()
-		c.send(said)
-		c.expect("250 2.1.0", said)
-		c.conn.Close()
-	}
-	r.quota.settled(t)
-	eventually(t, "connections gone", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return len(r.srv.wires) == 0
-	})
-	if n := len(r.kept()); n != 0 {
-		t.Errorf("%d kept", n)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t)
+			for _, said := range []string{
+				"MAIL FROM:<mail@shop.test>\r\n",
+				"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nDATA\r\n",
+				"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 50\r\nFrom: mail@shop.test\r\n\r\n",
+				"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 4\r\nFromBDAT 9",
+				"MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\nBDAT 4\r\nFromRSET\r\n",
+			} {
+				c := r.byNet()
+				c.send(said)
+				c.expect("250 2.1.0", said)
+				c.conn.Close()
+			}
+			r.quota.settled(t)
+			eventually(t, "connections gone", func() bool {
+				r.srv.mu.Lock()
+				defer r.srv.mu.Unlock()
+				return len(r.srv.wires) == 0
+			})
+			if n := len(r.kept()); n != 0 {
+				t.Errorf("%d kept", n)
+			}
+		})
 	}
 }
 
@@ -414,7 +449,12 @@ func TestNotReady(t *testing.T) {
 
 // TestLargeMessage takes 90 MB in and holds little of it.
 func TestLargeMessage(t *testing.T) {
-	r := newRig(t)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) { testLargeMessage(t, way.rig(t)) })
+	}
+}
+
+func testLargeMessage(t *testing.T, r *rig) {
 	c := r.byNet()
 	line := bytes.Repeat([]byte("x"), 998)
 	block := bytes.Repeat(append(line, crlf...), 64)

@@ -192,11 +192,26 @@ func overLimit(at stage, o *OverLimit, now time.Time) *reply {
 		return refuse(550, [3]int{5, 7, 1}, reasonQuota, text)
 	}
 	wait := max(int(o.Resets.Sub(now).Seconds())+1, 1)
-	text := fmt.Sprintf("Rate limit (%d %s), retry after %d s", o.Limit, unit, wait)
+	text := fmt.Sprintf("Rate limit (%d %s%s), retry after %d s", o.Limit, unit, each(o.Window), wait)
 	if at == stageRcpt {
 		return refuse(452, [3]int{4, 5, 3}, reasonRate, text)
 	}
 	return refuse(450, [3]int{4, 7, 1}, reasonRate, text)
+}
+
+// each names a short window behind a number.
+func each(k tenant.WindowKind) string {
+	switch k {
+	case tenant.Minute:
+		return " a minute"
+	case tenant.Hour:
+		return " an hour"
+	case tenant.HalfDay:
+		return " in 12 hours"
+	case tenant.Day:
+		return " a day"
+	}
+	return ""
 }
 
 // senderRejected names the address, which was checked to be printable.

@@ -58,6 +58,7 @@ type rig struct {
 	close   func()       // server and queue
 	lead    *rig         // has the state; itself but in a cluster
 	node    tenant.NodeID
+	mirror  sync.Map             // the lead's: transactions that were kept anywhere
 	amu     sync.Mutex           // guards adopted
 	adopted map[tenant.ID]uint64 // in a cluster: the epochs under which this node may answer
 
@@ -112,7 +113,7 @@ func (r *rig) start(opts ...rigOption) *rig {
 		t.Fatal(err)
 	}
 	r.srv.waits.poll = 5 * time.Millisecond
-	r.notes = &noting{store: r.srv.store}
+	r.notes = &noting{store: r.srv.store, mirror: &r.lead.mirror}
 	r.srv.store = r.notes
 	plain, implicit := listen(t), listen(t)
 	r.addr, r.addrS = plain.Addr().String(), implicit.Addr().String()
@@ -227,10 +228,12 @@ func (r *rig) kept() (out []keptMessage) {
 // noting is the real queue, with a note of what it took.
 type noting struct {
 	store
-	mu    sync.Mutex
-	list  []keptMessage
-	quiet atomic.Bool // note nothing
-	fail  sync.Map    // injected errors by step
+	mu     sync.Mutex
+	list   []keptMessage
+	quiet  atomic.Bool   // note nothing
+	fail   sync.Map      // injected errors by step
+	mirror *sync.Map     // what a node that adopts would find, by transaction
+	hold   chan struct{} // a Put waits for its end, when there is one
 }
 
 type notingMessage struct {
@@ -238,10 +241,33 @@ type notingMessage struct {
 	n *noting
 }
 
+func (n *noting) holding() chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hold
+}
+
+// holdPuts keeps Puts waiting until the returned function is called.
+func (n *noting) holdPuts() (release func()) {
+	c := make(chan struct{})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hold = c
+	return sync.OnceFunc(func() {
+		n.mu.Lock()
+		n.hold = nil
+		n.mu.Unlock()
+		close(c)
+	})
+}
+
 // Find asks the queue, unless a test says otherwise.
 func (n *noting) Find(t tenant.ID, transaction [16]byte) (queue.ID, error) {
 	if err := n.failed("find"); err != nil {
 		return queue.ID{}, err
+	}
+	if id, ok := n.mirror.Load(transaction); ok {
+		return id.(queue.ID), nil
 	}
 	return n.store.Find(t, transaction)
 }
@@ -286,7 +312,16 @@ func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelop
 	if err := m.n.failed("put"); err != nil {
 		return queue.ID{}, err
 	}
+	if hold := m.n.holding(); hold != nil {
+		<-hold
+	}
+	if err := m.n.failed("late put"); err != nil {
+		return queue.ID{}, err
+	}
 	id, err := m.message.Put(ctx, prefix, e, spend)
+	if err == nil && e.Transaction != [16]byte{} {
+		m.n.mirror.Store(e.Transaction, id)
+	}
 	if err == nil && !m.n.quiet.Load() {
 		m.n.mu.Lock()
 		m.n.list = append(m.n.list, keptMessage{id: id, env: e})

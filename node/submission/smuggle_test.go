@@ -36,50 +36,60 @@ var smuggles = []struct {
 const inner = "MAIL FROM:<evil@shop.test>\r\nRCPT TO:<victim@example.test>\r\nDATA\r\nFrom: evil@shop.test\r\n\r\nsmuggled"
 
 func TestSmuggling(t *testing.T) {
-	r := newRig(t)
-	for _, how := range []string{"clear", "tls"} {
-		for _, verb := range []string{"DATA", "BDAT", "BDAT in pieces"} {
-			for _, m := range smuggles {
-				t.Run(fmt.Sprintf("%s/%s/%q", how, verb, m.seq), func(t *testing.T) {
-					before := len(r.kept())
-					c := r.sender(how)
-					c.envelope("mail@shop.test", "a@example.test")
-					text := "From: mail@shop.test\r\n\r\nouter" + m.seq + inner
-					c.message(verb, text, m.want)
-					c.cmd("QUIT", "221")
-					c.gone()
-					added := r.kept()[before:]
-					if want := map[bool]int{true: 1, false: 0}[m.want == "250"]; len(added) != want {
-						t.Fatalf("%d messages kept, want %d", len(added), want)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t)
+			for _, how := range []string{"clear", "tls"} {
+				for _, verb := range []string{"DATA", "BDAT", "BDAT in pieces"} {
+					for _, m := range smuggles {
+						t.Run(fmt.Sprintf("%s/%s/%q", how, verb, m.seq), func(t *testing.T) {
+							before := len(r.kept())
+							c := r.sender(how)
+							c.envelope("mail@shop.test", "a@example.test")
+							text := "From: mail@shop.test\r\n\r\nouter" + m.seq + inner
+							c.message(verb, text, m.want)
+							c.cmd("QUIT", "221")
+							c.gone()
+							added := r.kept()[before:]
+							if want := map[bool]int{true: 1, false: 0}[m.want == "250"]; len(added) != want {
+								t.Fatalf("%d messages kept, want %d", len(added), want)
+							}
+							for _, k := range added {
+								if !clean(k.raw) {
+									t.Errorf("bare CR, LF or NUL in %q", k.raw)
+								}
+								if !strings.Contains(k.body(), "MAIL FROM:<evil@shop.test>") {
+									t.Errorf("text is missing: %q", k.body())
+								}
+							}
+						})
 					}
-					for _, k := range added {
-						if !clean(k.raw) {
-							t.Errorf("bare CR, LF or NUL in %q", k.raw)
-						}
-						if !strings.Contains(k.body(), "MAIL FROM:<evil@shop.test>") {
-							t.Errorf("text is missing: %q", k.body())
-						}
-					}
-				})
+				}
 			}
-		}
+		})
 	}
 }
 
 // A CR in front of the end does not hide it: the library's own reader waits for
 // ever there, and takes what comes next for text.
 func TestEndBehindCR(t *testing.T) {
-	r := newRig(t)
-	for _, how := range []string{"clear", "tls"} {
-		c := r.sender(how)
-		c.envelope("mail@shop.test", "a@example.test")
-		c.cmd("DATA", "354")
-		c.send("From: mail@shop.test\r\n\r\nx\r\r\n.\r\nQUIT\r\n")
-		c.expect("550 5.6.0", "message")
-		c.expect("221", "QUIT")
-	}
-	if n := len(r.kept()); n != 0 {
-		t.Errorf("%d kept", n)
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := way.rig(t)
+			for _, how := range []string{"clear", "tls"} {
+				c := r.sender(how)
+				c.envelope("mail@shop.test", "a@example.test")
+				c.cmd("DATA", "354")
+				c.send("From: mail@shop.test\r\n\r\nx\r\r\n.\r\nQUIT\r\n")
+				c.expect("550 5.6.0", "message")
+				c.expect("221", "QUIT")
+			}
+			if n := len(r.kept()); n != 0 {
+				t.Errorf("%d kept", n)
+			}
+		})
 	}
 }
 
