@@ -18,7 +18,7 @@ import (
 // An epoch below one adopted before is ErrStale, and so is one in which an
 // earlier process wrote something: sequences start at 1 in each epoch. One that
 // was adopted and not used may be adopted again.
-func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
+func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
@@ -40,6 +40,11 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			s.hold.giveBack(t)
+		}
+	}()
 	again := past != nil && past.epoch == epoch
 	if past != nil && epoch < past.epoch || !again && len(fences) > 0 && fences[len(fences)-1] >= epoch {
 		return nil, ErrStale
@@ -58,8 +63,7 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
 	if s.ship != nil {
 		g.out = newStream(g.seq)
 	}
-	spent, err := s.spentBelow(t, epoch)
-	if err != nil {
+	if spent, err = s.spentBelow(t, epoch); err != nil {
 		return nil, err
 	}
 	if err := s.loadCounts(g); err != nil {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -62,11 +61,4 @@ func (s *Store) keepAlive() {
 	if s.broken() == nil {
 		s.beat.done(time.Now())
 	}
-}
-
-// pause ends after a moment, or with ctx.
-func pause(ctx context.Context) <-chan struct{} {
-	c, cancel := context.WithTimeout(ctx, 2*time.Millisecond)
-	context.AfterFunc(c, cancel)
-	return c.Done()
 }

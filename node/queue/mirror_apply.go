@@ -21,7 +21,7 @@ func (h *holder) fill(g *group, c *holding, rs []*arrival) error {
 		ok := l != nil && g.at[l] != nil && l.lets(c, r)
 		h.mu.Unlock()
 		if !ok {
-			c.refuse(r, verdictStale)
+			c.refuse(r, h.why(l, r))
 			continue
 		}
 		if g.refuse[l] != 0 {
@@ -48,11 +48,19 @@ func (h *holder) fill(g *group, c *holding, rs []*arrival) error {
 			continue
 		}
 		p.last = r.seq
-		if g.b.Empty() { // nothing but a start: its number counts all the same
-			setFramed(g.b, tenantPrefix(nil, tabHeld, l.tenant), p.append(nil), nil)
-		}
 	}
 	return nil
+}
+
+// why tells what is wrong with a record that is not let in.
+func (h *holder) why(l *heldLog, r *record) verdict {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if l != nil && (r.epoch < l.bar || r.epoch <= l.own ||
+		l.known && (r.epoch < l.pos.epoch || r.epoch == l.pos.epoch && r.generation < l.pos.generation)) {
+		return verdictStale
+	}
+	return verdictAgain
 }
 
 var errGap = errors.New("records are missing")

@@ -270,7 +270,11 @@ type endedStart struct {
 
 // apply makes the records that arrived durable, in one batch.
 func (h *holder) apply(c *holding, rs []*arrival) error {
-	g := &group{b: h.s.db.NewBatch(), at: map[*heldLog]*position{}, refuse: map[*heldLog]verdict{}}
+	octets := 4 << 10
+	for _, a := range rs {
+		octets += len(a.rec.payload)
+	}
+	g := &group{b: h.s.db.NewBatchWithSize(octets), at: map[*heldLog]*position{}, refuse: map[*heldLog]verdict{}}
 	defer g.b.Close()
 	h.mu.Lock()
 	for _, a := range rs {
@@ -283,13 +287,15 @@ func (h *holder) apply(c *holding, rs []*arrival) error {
 	}
 	h.mu.Unlock()
 	err := h.fill(g, c, rs)
-	if err == nil && !g.b.Empty() {
+	if err == nil {
 		for l, p := range g.at {
 			if p.last != l.pos.last {
 				setFramed(g.b, tenantPrefix(nil, tabHeld, l.tenant), p.append(nil), nil)
 			}
 		}
-		err = h.s.commit(g.b)
+		if !g.b.Empty() {
+			err = h.s.commit(g.b)
+		}
 	}
 	h.mu.Lock()
 	if err == nil {

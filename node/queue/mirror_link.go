@@ -300,6 +300,7 @@ const (
 	verdictStale                    // a later owner or generation was here
 	verdictBusy                     // not now
 	verdictChunk                    // a chunk file is missing: send it and go on
+	verdictAgain                    // the log is not open on this connection any more
 )
 
 const atLen = 3*8 + 1 + 8
@@ -332,7 +333,7 @@ func (l *link) at(a atFrame) {
 		return
 	}
 	st := g.out
-	walk := false
+	walk, again := false, false
 	switch a.verdict {
 	case verdictFresh, verdictKnown, verdictWhole:
 		if st.state != streamAsked {
@@ -352,12 +353,17 @@ func (l *link) at(a atFrame) {
 		p.trim(st)
 		st.state, st.next = streamLive, a.last+1
 		st.reason, st.brokenAt = nil, time.Time{}
+		again = a.verdict != verdictFresh
 		if a.verdict == verdictWhole {
 			st.synced, st.left, st.walk = true, 0, st.generation
 		} else if a.verdict == verdictFresh || st.walk != st.generation {
 			st.synced, st.walk, walk = false, st.generation, true
 		}
 		l.mark(g)
+	case verdictAgain: // said of all that was under way; asked again once
+		if st.state == streamLive {
+			l.reopen(g)
+		}
 	case verdictChunk:
 		for _, o := range st.recs {
 			o.chunkAt = ""
@@ -374,6 +380,9 @@ func (l *link) at(a atFrame) {
 	}
 	p.announce()
 	p.mu.Unlock()
+	if again {
+		l.s.startAgain(g)
+	}
 	if walk {
 		l.s.beginWalk(g, a.generation)
 	}
@@ -392,6 +401,7 @@ var errBusy = errors.New("the holder is busy with the log")
 // reopen asks the holder again where it is. The caller holds the ship's lock.
 func (l *link) reopen(g *tlog) {
 	g.out.state = streamOpening
+	g.out.session++
 	l.mark(g)
 }
 

@@ -146,3 +146,10 @@ func until(t testing.TB, what string, ok func() bool) {
 func synced(s *Store, id tenant.ID) func() bool {
 	return func() bool { m := s.Mirrors()[id]; return m.Synced && m.Behind == 0 && m.Broken == 0 }
 }
+
+// pause ends after a moment, or with ctx.
+func pause(ctx context.Context) <-chan struct{} {
+	c, cancel := context.WithTimeout(ctx, 2*time.Millisecond)
+	context.AfterFunc(c, cancel)
+	return c.Done()
+}

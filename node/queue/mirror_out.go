@@ -254,6 +254,8 @@ func (s *Store) awaitRoom(ctx context.Context, g *tlog) error {
 			return fmt.Errorf("%w: too much is on its way", ErrNoCopy)
 		case <-g.out.leaving:
 			return ErrStale
+		case <-s.ship.ctx.Done():
+			return errClosed
 		case <-s.dead:
 			return s.broken()
 		}
@@ -289,6 +291,8 @@ func (s *Store) await(ctx context.Context, o *outgoing, durably bool) error {
 			return ErrNoCopy
 		case <-o.g.out.leaving:
 			return ErrStale
+		case <-s.ship.ctx.Done():
+			return errClosed
 		case <-s.dead:
 			return s.broken()
 		}

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"postern/tenant"
 )
+
+// quietEvery is how often Quiesce looks: it is rare, and every settlement may be
+// the one it waits for.
+const quietEvery = 2 * time.Millisecond
 
 // errResting says that the tenant is being handed over.
 var errResting = errors.New("tenant is being handed over")
@@ -69,6 +74,8 @@ func (g *tlog) leased() (n int) {
 
 // untilQuiet waits until the condition holds, or ctx ends; that is no error.
 func (s *Store) untilQuiet(ctx context.Context, g *tlog, quiet func() bool) error {
+	tick := time.NewTimer(quietEvery)
+	defer tick.Stop()
 	for {
 		s.mu.Lock()
 		done := quiet() || s.index.logs[g.tenant] != g
@@ -76,11 +83,11 @@ func (s *Store) untilQuiet(ctx context.Context, g *tlog, quiet func() bool) erro
 		if done {
 			return nil
 		}
+		tick.Reset(quietEvery)
 		select {
-		case <-pause(ctx):
-			if ctx.Err() != nil {
-				return nil
-			}
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
 		case <-s.dead:
 			return s.broken()
 		}

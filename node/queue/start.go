@@ -213,6 +213,27 @@ func (s *Store) Start(it *Item) error {
 	return nil
 }
 
+// startAgain says once more what is under way: a holder whose power was cut has
+// forgotten starts it had received.
+func (s *Store) startAgain(g *tlog) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.index.logs[g.tenant] != g {
+		return
+	}
+	for _, e := range g.entries {
+		if e.started == nil || e.phase != phaseLeased {
+			continue
+		}
+		seq, o := s.next(g, recStart)
+		r := startRecord{id: e.msg.id, n: e.at.n, rev: e.at.rev, epoch: g.epoch, logSeq: seq}
+		var b [startSize]byte
+		r.encode(&b)
+		s.dispatch(o, nil, b[:])
+		s.isLocal(o)
+	}
+}
+
 // leased finds the entry of an item that a caller of Take holds.
 func (x *index) leased(it *Item) (*tlog, *entry) {
 	g := x.logs[it.ID.Tenant]

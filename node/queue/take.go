@@ -88,6 +88,12 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 		return nil, false, nil
 	}
 	ln := g.lanes[l]
+	if g.rest { // Resume brings the lane back to Wait
+		ln.announced = false
+		s.index.place(g, ln)
+		s.mu.Unlock()
+		return nil, false, nil
+	}
 	if s.index.messages > s.limits.taken {
 		max = min(max, takenMore)
 	}
