@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"postern/node/queue"
 	"postern/node/submission"
 	"postern/tenant"
@@ -40,6 +42,7 @@ type grants struct {
 	propose func(context.Context, tenant.Op) ([]tenant.Event, error)
 	node    func() tenant.NodeID
 	now     func() time.Time
+	waits   prometheus.Counter // reservations that waited for a renewal
 	kick    chan struct{}
 
 	mu     sync.Mutex // guards what follows
@@ -69,6 +72,10 @@ type purse struct {
 func newGrants(state func() *tenant.State, node func() tenant.NodeID, propose func(context.Context, tenant.Op) ([]tenant.Event, error), now func() time.Time) *grants {
 	return &grants{
 		state: state, node: node, propose: propose, now: now,
+		waits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "postern_grant_waits_total",
+			Help: "Reservations of quota that waited for a grant's renewal.",
+		}),
 		kick:   make(chan struct{}, 1),
 		purses: map[purseKey]*purse{},
 	}
@@ -200,6 +207,7 @@ func (g *grants) take(ctx context.Context, k purseKey, t tenant.ID, epoch uint64
 		default:
 		}
 		if late == nil {
+			g.waits.Inc()
 			timer := time.NewTimer(grantTimeout)
 			defer timer.Stop()
 			late = timer.C

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ type Options struct {
 	// Grace is how much later than the rest in-doubt mail is due after a crash
 	// [60 s].
 	Grace time.Duration
+	// HomeAfter is how long a home must have been up before its tenants go back
+	// to it [10 min].
+	HomeAfter time.Duration
 }
 
 // Node is one running appliance.
@@ -42,10 +46,17 @@ type Node struct {
 	queue   *queue.Store
 	grants  *grants
 	owned   *owned
-	intake  *submission.Server
-	sender  *delivery.Sender
-	admin   *admin.Server
-	ports   []submission.Listener
+
+	mirrors    *mirrors
+	handover   *handover
+	returns    *returns
+	controller *controller
+
+	intake *submission.Server
+	sender *delivery.Sender
+	admin  *admin.Server
+	ports  []submission.Listener
+	seal   *sealer
 }
 
 // New opens the node's stores and ports and prepares its parts; Run starts
@@ -88,16 +99,30 @@ func (n *Node) close() error {
 }
 
 func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
+	if n.seal, err = openSealer(n.cfg.SecretKeyFile); err != nil {
+		return err
+	}
+	peering, err := n.peering()
+	if err != nil {
+		return err
+	}
+	bootstrap, err := n.cfg.mayBootstrap()
+	if err != nil {
+		return err
+	}
 	n.cluster, err = cluster.New(cluster.Config{
-		Dir: filepath.Join(n.cfg.Dir, "raft"), FS: opt.FS, Name: n.cfg.Name, Bootstrap: n.cfg.Bootstrap,
-		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
+		Dir: filepath.Join(n.cfg.Dir, "raft"), FS: opt.FS, Name: n.cfg.Name, Bootstrap: bootstrap,
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peering: peering,
 	})
 	if err != nil {
+		if peering != nil {
+			_ = peering.Listener.Close()
+		}
 		return fmt.Errorf("open cluster state: %w", err)
 	}
 	n.queue, err = queue.New(queue.Config{
 		Dir: filepath.Join(n.cfg.Dir, "queue"), FS: opt.FS, FreeFloor: n.cfg.Queue.FreeFloor, Grace: opt.Grace,
-		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg,
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peers: n.storePeers(),
 	})
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
@@ -107,11 +132,17 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 
 func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.grants = newGrants(n.cluster.State, n.id, n.propose, time.Now)
-	n.owned = newOwned(n.cfg.Name, n.cluster, n.queue, n.grants, opt.Log)
-	seal, err := openSealer(n.cfg.SecretKeyFile)
-	if err != nil {
-		return err
+	if err := reg.Register(n.grants.waits); err != nil {
+		return fmt.Errorf("register quota metrics: %w", err)
 	}
+	n.owned = newOwned(n.cfg.Name, n.peered(), n.cluster, n.queue, n.grants, opt.Log)
+	if n.peered() {
+		n.owned.formed = n.cfg.bootstrapped
+	}
+	n.mirrors = &mirrors{owned: n.owned, better: map[tenant.ID]candidate{}}
+	n.handover = &handover{owned: n.owned}
+	n.returns = &returns{owned: n.owned, done: map[tenant.ID]uint64{}}
+	n.controller = &controller{cluster: n.cluster, log: opt.Log, home: cmp.Or(opt.HomeAfter, homeAfter)}
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -127,8 +158,9 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	}
 	sub := submission.Config{
 		Hostname: n.cfg.Hostname, State: n.cluster.State, Node: n.id, Queue: n.queue, Quota: n.grants,
-		MayAnswer: n.mayAnswer, Ready: n.mayGreet, Signer: seal.signer(n.cluster.State),
-		Log: opt.Log, Registerer: reg,
+		MayAnswer: n.owned.MayAct, Ready: n.mayGreet, Signer: n.seal.signer(n.cluster.State),
+		Peers: n.submissionPeers(),
+		Log:   opt.Log, Registerer: reg,
 	}
 	if n.cfg.TLS.Cert != "" {
 		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
@@ -172,17 +204,8 @@ func (n *Node) propose(ctx context.Context, op tenant.Op) ([]tenant.Event, error
 	return events, err
 }
 
-// answerWait is how long a client waits for the node's right to say 250.
-const answerWait = 20 * time.Second
-
-func (n *Node) mayAnswer(ctx context.Context, t tenant.ID, epoch uint64) error {
-	if n.owned.epoch(t) == epoch { // the usual case needs no timer
-		return n.cluster.MayAct(ctx, t, epoch)
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerWait)
-	defer cancel()
-	return n.owned.MayAct(ctx, t, epoch)
-}
+// leaseWait is how long a client, or a dot, waits for the node's right to act.
+const leaseWait = 20 * time.Second
 
 var errStarting = errors.New("node is starting")
 
@@ -193,7 +216,9 @@ func (n *Node) mayGreet() error {
 	default:
 		return errStarting
 	}
-	if !n.owned.Settled() {
+	// Of several nodes another may own the client's tenant, and a session waits
+	// at MAIL for an owner that is taking over.
+	if !n.peered() && !n.owned.Settled() {
 		return errStarting
 	}
 	return nil

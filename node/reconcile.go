@@ -8,13 +8,19 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"postern/cluster"
 	"postern/node/queue"
 	"postern/tenant"
 )
 
-// reconcileRetry is how long a failed step waits for the next try.
-const reconcileRetry = time.Second
+const (
+	// reconcileRetry is how long a failed step waits for the next try.
+	reconcileRetry = 500 * time.Millisecond
+	// adoptAtOnce is how many tenants are taken over at a time.
+	adoptAtOnce = 8
+)
 
 // owned makes what runs here equal to what the state says this node owns.
 //
@@ -24,19 +30,21 @@ const reconcileRetry = time.Second
 // memory, and no spending is counted twice or lost by a crash.
 type owned struct {
 	name    string
+	peered  bool // there is a peer port: others may hold copies
 	cluster *cluster.Cluster
 	queue   *queue.Store
 	grants  *grants
 	log     *slog.Logger
+	formed  func() error // told once, when the cluster has formed
 
 	mu      sync.Mutex // guards what follows
 	epochs  map[tenant.ID]uint64
 	changed chan struct{} // closed when epochs changes
 }
 
-func newOwned(name string, c *cluster.Cluster, q *queue.Store, g *grants, log *slog.Logger) *owned {
+func newOwned(name string, peered bool, c *cluster.Cluster, q *queue.Store, g *grants, log *slog.Logger) *owned {
 	return &owned{
-		name: name, cluster: c, queue: q, grants: g, log: log,
+		name: name, peered: peered, cluster: c, queue: q, grants: g, log: log,
 		epochs: map[tenant.ID]uint64{}, changed: make(chan struct{}),
 	}
 }
@@ -47,6 +55,11 @@ func (o *owned) Run(ctx context.Context) error {
 	case <-o.cluster.Ready():
 	case <-ctx.Done():
 		return nil
+	}
+	if o.formed != nil {
+		if err := o.formed(); err != nil {
+			return fmt.Errorf("note that the cluster has formed: %w", err)
+		}
 	}
 	for ctx.Err() == nil {
 		st := o.cluster.State()
@@ -69,6 +82,9 @@ func (o *owned) Run(ctx context.Context) error {
 func (o *owned) step(ctx context.Context, st *tenant.State) error {
 	me := st.NodeByName(o.name)
 	if me == nil {
+		if o.peered {
+			return nil // joining registers it
+		}
 		_, _, err := o.cluster.Propose(ctx, tenant.RequestID{}, tenant.AddNode{Name: o.name})
 		if err != nil {
 			return fmt.Errorf("register node: %w", err)
@@ -76,60 +92,56 @@ func (o *owned) step(ctx context.Context, st *tenant.State) error {
 		return nil // the new state wakes us
 	}
 	for id, epoch := range o.snapshot() {
-		if t := st.Tenant(id); t == nil || t.Owner != me.ID || t.Epoch != epoch {
-			if err := o.release(id, epoch); err != nil {
+		t := st.Tenant(id)
+		if t == nil || t.Owner != me.ID || t.Epoch != epoch || readable(t, o.usable(st)) {
+			if err := o.release(t, id, epoch); err != nil {
 				return err
 			}
 		}
 	}
-	var errs []error
+	var (
+		g    errgroup.Group
+		mu   sync.Mutex // guards errs
+		errs []error
+	)
+	g.SetLimit(adoptAtOnce)
 	for t := range st.Tenants() {
-		if t.Owner == me.ID && o.epoch(t.ID) == 0 {
-			if err := o.adopt(ctx, t, me.ID); err != nil {
+		if t.Owner != me.ID || o.epoch(t.ID) != 0 {
+			continue
+		}
+		g.Go(func() error {
+			if err := o.adopt(ctx, st, t, me.ID); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
 				errs = append(errs, err)
 			}
-		}
+			return nil
+		})
 	}
+	_ = g.Wait()
 	return errors.Join(errs...)
 }
 
-// adopt takes a tenant over under its next epoch. A crash between its steps is
-// harmless: the epoch is not used before the commit, and the state folds in
-// the spending of one epoch only once.
-func (o *owned) adopt(ctx context.Context, t *tenant.Tenant, me tenant.NodeID) error {
-	epoch := t.Epoch + 1
-	spent, err := o.queue.Adopt(t.ID, epoch)
-	if err != nil {
-		return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
+func (o *owned) release(t *tenant.Tenant, id tenant.ID, epoch uint64) error {
+	name := "removed"
+	if t != nil {
+		name = t.Name
 	}
-	_, _, err = o.cluster.Propose(ctx, tenant.RequestID{}, tenant.Own{
-		Tenant: t.ID, Node: me, Expect: t.Epoch, Spent: spent,
-	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("own tenant %s: %w", t.Name, err), o.queue.Release(t.ID))
-	}
-	if err := o.queue.Forget(t.ID, epoch); err != nil {
-		return fmt.Errorf("forget committed spending of tenant %s: %w", t.Name, err)
-	}
-	o.grants.drop(t.ID, epoch)
-	o.set(t.ID, epoch)
-	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch)
-	return nil
-}
-
-func (o *owned) release(id tenant.ID, epoch uint64) error {
 	o.set(id, 0)
 	o.grants.drop(id, epoch+1)
 	if err := o.queue.Release(id); err != nil {
-		return fmt.Errorf("release tenant %d: %w", id, err)
+		return fmt.Errorf("release tenant %s: %w", name, err)
 	}
-	o.log.Info("tenant released", "tenant", id, "epoch", epoch)
+	o.log.Info("tenant released", "tenant", name, "id", id, "epoch", epoch)
 	return nil
 }
 
 // MayAct is the node's answer to "may I say 250, may I send the dot": the
 // cluster lets it, and this process has adopted the tenant under that epoch.
+// It waits for adoption and lease up to leaseWait.
 func (o *owned) MayAct(ctx context.Context, t tenant.ID, epoch uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
 	for {
 		o.mu.Lock()
 		have, changed := o.epochs[t], o.changed

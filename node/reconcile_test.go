@@ -47,7 +47,7 @@ func reconciled(t *testing.T) (*owned, *tenant.Tenant, tenant.AccountID) {
 	propose(tenant.AddTenant{Name: "shoes", Hostname: "shoes.relay.test", Home: tenant.Place{Node: node}})
 	propose(tenant.AddAccount{Tenant: c.State().TenantByName("shoes").ID, Username: "news@shoes.test", Plan: tenant.Plan{MailsPerMonth: 10}})
 	g := newGrants(c.State, func() tenant.NodeID { return node }, nil, time.Now)
-	return newOwned("n1", c, q, g, log), c.State().TenantByName("shoes"), c.State().AccountByUsername("news@shoes.test").ID
+	return newOwned("n1", false, c, q, g, log), c.State().TenantByName("shoes"), c.State().AccountByUsername("news@shoes.test").ID
 }
 
 // When the answer to Own is lost, the next step must find out what became of

@@ -81,23 +81,52 @@ func (s *sealer) Seal(domain, selector string, key crypto.Signer) ([]byte, error
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
-	b := make([]byte, 1+s.aead.NonceSize(), 1+s.aead.NonceSize()+len(der)+s.aead.Overhead())
+	return s.seal(der, sealedFor(domain, selector)), nil
+}
+
+func (s *sealer) seal(plain, bound []byte) []byte {
+	b := make([]byte, 1+s.aead.NonceSize(), 1+s.aead.NonceSize()+len(plain)+s.aead.Overhead())
 	b[0] = sealVersion
 	_, _ = rand.Read(b[1:]) // never fails (crypto/rand)
-	return s.aead.Seal(b, b[1:], der, sealedFor(domain, selector)), nil
+	return s.aead.Seal(b, b[1:], plain, bound)
+}
+
+func (s *sealer) open(sealed, bound []byte) ([]byte, error) {
+	n := 1 + s.aead.NonceSize()
+	if len(sealed) < n || sealed[0] != sealVersion {
+		return nil, errSealed
+	}
+	plain, err := s.aead.Open(nil, sealed[1:n], sealed[n:], bound)
+	if err != nil {
+		return nil, errSealed
+	}
+	return plain, nil
+}
+
+// sealBytes and openBytes keep the cluster's own keys, bound to a name.
+func (s *sealer) sealBytes(name string, plain []byte) ([]byte, error) {
+	return s.seal(plain, boundTo(name)), nil
+}
+
+func (s *sealer) openBytes(name string, sealed []byte) ([]byte, error) {
+	plain, err := s.open(sealed, boundTo(name))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return plain, nil
+}
+
+func boundTo(name string) []byte {
+	return append(append([]byte("postern cluster\x00"), sealVersion, 0), name...)
 }
 
 var errSealed = errors.New("sealed key does not open with this node's secret key")
 
 // Open decrypts what Seal made for the same domain and selector.
 func (s *sealer) Open(domain, selector string, sealed []byte) (crypto.Signer, error) {
-	n := 1 + s.aead.NonceSize()
-	if len(sealed) < n || sealed[0] != sealVersion {
-		return nil, fmt.Errorf("open key of %s: %w", domain, errSealed)
-	}
-	der, err := s.aead.Open(nil, sealed[1:n], sealed[n:], sealedFor(domain, selector))
+	der, err := s.open(sealed, sealedFor(domain, selector))
 	if err != nil {
-		return nil, fmt.Errorf("open key of %s: %w", domain, errSealed)
+		return nil, fmt.Errorf("open key of %s: %w", domain, err)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {

@@ -29,11 +29,7 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 	if err != nil {
 		return fmt.Errorf("open operator token %s: %w", n.cfg.OperatorTokenFile, err)
 	}
-	seal, err := openSealer(n.cfg.SecretKeyFile)
-	if err != nil {
-		return err
-	}
-	v := &views{node: n, seal: seal}
+	v := &views{node: n, seal: n.seal}
 	if err := reg.Register(newQueueGauges(v)); err != nil {
 		return fmt.Errorf("register queue metrics: %w", err)
 	}
@@ -41,6 +37,11 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
 		Messages: v, Mail: v, Gatherer: reg, Log: opt.Log,
+		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
+	}
+	if n.peered() {
+		cfg.Cluster, cfg.Mirrors, cfg.Read, cfg.JoinToken = v.cluster, v.mirrors, v.read, cluster.NewToken
+		cfg.DialNode, cfg.PeerListener = n.dialer(cluster.ProtoAdmin), n.cluster.Listen(cluster.ProtoAdmin)
 	}
 	if n.cfg.AdminTLS {
 		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)

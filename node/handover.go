@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"postern/tenant"
+)
+
+// quiesceWait is how long attempts under way get to end before a tenant is
+// handed over all the same; what is without a reply then is named.
+const quiesceWait = 20 * time.Second
+
+// handover gives tenants to the nodes the state asks for, once those have the
+// whole log: attempts end, the log's end is committed, and nothing is sent
+// here after that.
+type handover struct{ owned *owned }
+
+// Run watches until ctx ends.
+func (h *handover) Run(ctx context.Context) error {
+	tick := time.NewTicker(mirrorsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		st := h.owned.cluster.State()
+		for t := range st.Tenants() {
+			if !h.ready(st, t) {
+				continue
+			}
+			if err := h.release(ctx, t); err != nil && ctx.Err() == nil {
+				h.owned.log.Error("handover failed, going on as owner", "tenant", t.Name, "err", err)
+			}
+		}
+	}
+}
+
+// ready says whether the target holds the only copy, complete.
+func (h *handover) ready(st *tenant.State, t *tenant.Tenant) bool {
+	me := st.NodeByName(h.owned.name)
+	if t.To == 0 || me == nil || t.Owner != me.ID || h.owned.epoch(t.ID) != t.Epoch || t.Mirror() != t.To || len(t.Copies) != 1 {
+		return false
+	}
+	stand, ok := h.owned.queue.Mirrors()[t.ID]
+	return ok && stand.Synced && stand.Generation == t.Generation && stand.Broken == 0
+}
+
+func (h *handover) release(ctx context.Context, t *tenant.Tenant) error {
+	o := h.owned
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, quiesceWait+leaseWait)
+	defer cancel()
+	quiet, stop := context.WithTimeout(ctx, quiesceWait)
+	last, waiting, err := o.queue.Quiesce(quiet, t.ID)
+	stop()
+	if err == nil {
+		_, _, err = o.cluster.Propose(ctx, tenant.RequestID{}, tenant.Release{Tenant: t.ID, Expect: t.Epoch, Last: last, Waiting: waiting})
+	}
+	if err != nil {
+		if e := o.queue.Resume(t.ID); e != nil {
+			o.log.Error("resume after a failed handover", "tenant", t.Name, "err", e)
+		}
+		return fmt.Errorf("hand over tenant %s: %w", t.Name, err)
+	}
+	o.log.Info("tenant handed over", "tenant", t.Name, "epoch", t.Epoch, "last", last, "waiting", len(waiting), "took", time.Since(began))
+	return nil
+}

@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"postern/tenant"
+)
+
+const (
+	mirrorsEvery = 250 * time.Millisecond
+	// brokenFor is how long a holder may be out of reach, or silent, before a
+	// stand-in is named.
+	brokenFor = 1500 * time.Millisecond
+	// settledFor is how long a better holder must have been usable before the
+	// copy goes back to it.
+	settledFor = 10 * time.Second
+)
+
+// mirrors keeps a second copy of every tenant this node owns: it names a
+// stand-in when the holder cannot be reached, goes back to the prepared node,
+// and closes older generations once the newest copy is complete.
+type mirrors struct {
+	owned  *owned
+	better map[tenant.ID]candidate // since when another holder would be better
+}
+
+type candidate struct {
+	node  tenant.NodeID
+	since time.Time
+}
+
+// Run watches until ctx ends.
+func (m *mirrors) Run(ctx context.Context) error {
+	tick := time.NewTicker(mirrorsEvery)
+	defer tick.Stop()
+	for {
+		st := m.owned.cluster.State()
+		changed, watch := m.owned.queue.MirrorsChanged(), m.owned.cluster.Watch(st.Index())
+		if err := m.step(ctx, st); err != nil && ctx.Err() == nil {
+			m.owned.log.Error("mirrors not set, trying again", "err", err)
+			changed, watch = nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-changed:
+		case <-watch:
+		}
+	}
+}
+
+func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
+	o := m.owned
+	me := st.NodeByName(o.name)
+	if me == nil {
+		return nil
+	}
+	stands := o.queue.Mirrors()
+	usable := o.usable(st)
+	now := time.Now()
+	var set, done []tenant.MirrorChange
+	for id, epoch := range o.snapshot() {
+		t := st.Tenant(id)
+		stand, ok := stands[id]
+		if t == nil || t.Owner != me.ID || t.Epoch != epoch || !ok {
+			continue
+		}
+		if t.Generation > stand.Generation {
+			if err := o.follow(st, id); err != nil {
+				return err
+			}
+			continue
+		}
+		want := m.want(st, t, usable, now, stand.Broken > brokenFor || stand.Behind > 2*brokenFor, stand.Synced)
+		change := tenant.MirrorChange{Tenant: id, Epoch: epoch, Generation: t.Generation}
+		switch {
+		case want != t.Mirror():
+			change.Node, change.First = want, o.queue.NextFirst(id)
+			set = append(set, change)
+		case stand.Synced && len(t.Copies) > 1 && !unread(t):
+			done = append(done, change)
+		}
+	}
+	if len(set) > 0 {
+		if _, _, err := o.cluster.Propose(ctx, tenant.RequestID{}, tenant.SetMirrors{Changes: set}); err != nil {
+			return fmt.Errorf("name holders of copies: %w", err)
+		}
+	}
+	if len(done) > 0 {
+		if _, _, err := o.cluster.Propose(ctx, tenant.RequestID{}, tenant.CloseMirrors{Changes: done}); err != nil {
+			return fmt.Errorf("close complete copies: %w", err)
+		}
+	}
+	return nil
+}
+
+// want is the node that should hold the copy. The present holder stays unless
+// it is broken, or a better one has been usable for a while and nothing is
+// being copied.
+func (m *mirrors) want(st *tenant.State, t *tenant.Tenant, usable func(tenant.NodeID) bool, now time.Time, broken, synced bool) tenant.NodeID {
+	cur := t.Mirror()
+	best := tenant.MirrorFor(st, t, func(id tenant.NodeID) bool { return usable(id) && !(broken && id == cur) })
+	if t.To != 0 && usable(t.To) && !(broken && t.To == cur) {
+		best = t.To // the tenant is being handed over to it
+	}
+	switch {
+	case best == 0, best == cur:
+		delete(m.better, t.ID)
+		return cur
+	case cur == 0, broken, !usable(cur):
+		delete(m.better, t.ID)
+		return best
+	case !synced || len(t.Copies) > 1:
+		return cur
+	case best == t.To:
+		return best
+	}
+	if c := m.better[t.ID]; c.node != best {
+		m.better[t.ID] = candidate{best, now}
+		return cur
+	} else if now.Sub(c.since) < settledFor {
+		return cur
+	}
+	delete(m.better, t.ID)
+	return best
+}
+
+// unread reports whether an older owner's copy has not been taken in.
+func unread(t *tenant.Tenant) bool {
+	return len(t.Copies) > 0 && t.Copies[0].Epoch < t.Epoch
+}
+
+// follow makes the store send the tenant's log where the state says.
+func (o *owned) follow(st *tenant.State, id tenant.ID) error {
+	t := st.Tenant(id)
+	if t == nil {
+		return nil
+	}
+	name := ""
+	if holder := t.Mirror(); holder != 0 {
+		name = nodeName(st, holder)
+	} else if !alone(st) {
+		return nil // nobody can be reached: nothing is accepted with one copy
+	}
+	if err := o.queue.Mirror(id, t.Epoch, t.Generation, name); err != nil {
+		return fmt.Errorf("mirror tenant %s to %q: %w", t.Name, name, err)
+	}
+	return nil
+}
+
+// alone says whether the cluster has one node, which keeps one copy.
+func alone(st *tenant.State) bool {
+	n := 0
+	for range st.Nodes() {
+		n++
+	}
+	return n == 1
+}
