@@ -92,7 +92,24 @@ func (f *fetching) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if !f.merge && f.there.whole() {
+		return f.equal()
+	}
 	return nil
+}
+
+// equal says durably that the copy here is whole.
+func (f *fetching) equal() error {
+	b := f.s.db.NewBatch()
+	defer b.Close()
+	w := &intake{s: f.s, b: b, t: f.t}
+	if err := w.setCounts(f.there.counts); err != nil {
+		return err
+	}
+	st := f.here.sync
+	st.done, st.summed = true, true
+	setSyncState(b, f.t, &st)
+	return f.s.commit(b)
 }
 
 // page takes in the next range.
@@ -217,8 +234,20 @@ func (s *Store) createChunk(name chunkName) (*chunkWriter, error) {
 	return c, nil
 }
 
-// sums takes in what was spent, of each sum the greater one, and the day marks.
+// sums takes in what was spent, and the day marks, in one batch. Of each sum the
+// greater is right. But a copy whose walk has just begun has of its epoch only
+// what came live since: that and what the one before it has make the sum. What
+// came to both counts twice then, which errs on the safe side.
 func (f *fetching) sums() error {
+	newer := f.there
+	if f.here.newer(f.there) {
+		newer = f.here
+	}
+	st := f.here.sync
+	add := f.merge && !newer.summed() && (st.addedEpoch != f.there.epoch || st.addedGeneration != f.there.generation)
+	b := f.s.db.NewBatch()
+	defer b.Close()
+	w := &intake{s: f.s, b: b, t: f.t}
 	prefix := tenantPrefix(nil, tabSpend, f.t)
 	end := after(prefix)
 	for from := prefix; !bytes.Equal(from, end); {
@@ -234,47 +263,44 @@ func (f *fetching) sums() error {
 		if err := r.done("sums"); err != nil {
 			return err
 		}
-		if err := f.commitSums(rows); err != nil {
-			return err
+		for _, x := range rows {
+			if e, _, _, _ := parseSpendKey(x.key); add && e == newer.epoch {
+				_ = b.Merge(x.key, x.v.append(nil), nil)
+			} else if err := w.raiseSum(x); err != nil {
+				return err
+			}
 		}
 		from = next
-	}
-	return nil
-}
-
-func (f *fetching) commitSums(rows []sumRow) error {
-	b := f.s.db.NewBatch()
-	defer b.Close()
-	w := &intake{s: f.s, b: b, t: f.t}
-	if err := w.raiseSums(rows); err != nil {
-		return err
 	}
 	for _, m := range f.there.marks {
 		if err := w.addMark(m); err != nil {
 			return err
 		}
 	}
-	f.there.marks = nil
+	if add {
+		st.addedEpoch, st.addedGeneration = f.there.epoch, f.there.generation
+		st.summed = st.summed || newer == f.here && f.there.summed()
+		setSyncState(b, f.t, &st)
+		f.here.sync = st
+	}
 	if b.Empty() {
 		return nil
 	}
 	return f.s.commit(b)
 }
 
-// raiseSums lets no sum be less than its row.
-func (w *intake) raiseSums(rows []sumRow) error {
-	for _, r := range rows {
-		have, _, err := w.s.sumsIn(w.s.db, r.key, append(bytes.Clone(r.key), 0), 1)
-		if err != nil {
-			return err
-		}
-		d := r.v
-		if len(have) > 0 {
-			d = sum{max(r.v.a-have[0].v.a, 0), max(r.v.b-have[0].v.b, 0)}
-		}
-		if d != (sum{}) || len(have) == 0 {
-			_ = w.b.Merge(r.key, d.append(nil), nil)
-		}
+// raiseSum lets no sum be less than its row.
+func (w *intake) raiseSum(r sumRow) error {
+	have, _, err := w.s.sumsIn(w.s.db, r.key, append(bytes.Clone(r.key), 0), 1)
+	if err != nil {
+		return err
+	}
+	d := r.v
+	if len(have) > 0 {
+		d = sum{max(r.v.a-have[0].v.a, 0), max(r.v.b-have[0].v.b, 0)}
+	}
+	if d != (sum{}) {
+		_ = w.b.Merge(r.key, d.append(nil), nil)
 	}
 	return nil
 }

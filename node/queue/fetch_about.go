@@ -25,6 +25,10 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, fmt.Errorf("read position: %w", err)
 	}
+	k := tenantPrefix(nil, tabCount, t)
+	if err := s.eachSum(k, after(k), func(_ []byte, v sum) { a.counts = v }); err != nil {
+		return nil, err
+	}
 	own, err := s.fences(t)
 	if err != nil {
 		return nil, err

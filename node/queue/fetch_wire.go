@@ -82,12 +82,23 @@ type about struct {
 	epoch, generation uint64    // the newest it has records of
 	written           bool      // it wrote that epoch itself
 	sync              syncState // of a copy
+	counts            sum
 	marks             []dayMark
 }
 
 // covers reports whether the copy is as its owner's was at id.
 func (a *about) covers(id ID) bool {
 	return a.written || a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.covers(id)
+}
+
+// whole reports whether the copy is as its owner's was all over.
+func (a *about) whole() bool {
+	return a.written || a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.done
+}
+
+// summed reports whether its sums are whole.
+func (a *about) summed() bool {
+	return a.written || a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.summed
 }
 
 // newer reports whether a has seen more of the log's life than o.
@@ -104,6 +115,7 @@ func (a *about) newer(o *about) bool {
 func (a *about) encode() []byte {
 	b := binary.AppendUvarint(binary.AppendUvarint(newRecord(nil), a.epoch), a.generation)
 	b = a.sync.append(append(b, flagOctet(a.written)))
+	b = binary.AppendVarint(binary.AppendVarint(b, a.counts.a), a.counts.b)
 	return seal(appendMarks(b, a.marks))
 }
 
@@ -113,6 +125,7 @@ func decodeAbout(t tenant.ID, b []byte) (*about, error) {
 		return nil, err
 	}
 	a := &about{epoch: r.uint(), generation: r.uint(), written: r.byte() == 1, sync: r.syncState(ID{Tenant: t})}
+	a.counts = sum{r.int(), r.int()}
 	a.marks = readMarks(r, t)
 	return a, r.done("answer")
 }

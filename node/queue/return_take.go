@@ -336,7 +336,12 @@ func (s *Store) takeSums(g *tlog, rows []sumRow) error {
 	}
 	_, err := s.writeOps(context.Background(), g, func(b *pebble.Batch) (*chunkName, error) {
 		w := &intake{s: s, b: b, t: g.tenant}
-		return nil, w.raiseSums(rows)
+		for _, r := range rows {
+			if err := w.raiseSum(r); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
 	}, false)
 	return err
 }

@@ -31,6 +31,9 @@ type syncState struct {
 	first             uint64 // sequence of epoch from which on it gets all live
 	pos               ID     // up to here it was made equal
 	done              bool   // all of it is
+	summed            bool   // its sums are the owner's; before, of epoch they are only what came live
+	// The sums of the copy that was fetched last are in the sums here.
+	addedEpoch, addedGeneration uint64
 }
 
 // covers reports whether the copy is equal to the owner's at id.
@@ -42,11 +45,13 @@ func (st *syncState) covers(id ID) bool {
 func (st *syncState) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, st.epoch), st.generation)
 	b = appendPlace(binary.AppendUvarint(b, st.first), st.pos)
-	return append(b, flagOctet(st.done))
+	b = append(b, flagOctet(st.done), flagOctet(st.summed))
+	return binary.AppendUvarint(binary.AppendUvarint(b, st.addedEpoch), st.addedGeneration)
 }
 
 func (r *reader) syncState(t ID) syncState {
-	return syncState{epoch: r.uint(), generation: r.uint(), first: r.uint(), pos: r.place(t), done: r.byte() == 1}
+	return syncState{epoch: r.uint(), generation: r.uint(), first: r.uint(), pos: r.place(t), done: r.byte() == 1,
+		summed: r.byte() == 1, addedEpoch: r.uint(), addedGeneration: r.uint()}
 }
 
 func (x *syncStep) encode() []byte {

@@ -23,6 +23,7 @@ type walk struct {
 	call       *call
 	chunks     int // big bodies sent in this round
 	begun      bool
+	summed     bool
 }
 
 const (
@@ -106,14 +107,22 @@ func (w *walk) finished() {
 
 // all walks until a round has sent no big body: those are seen to have come
 // through only in the next one.
+//
+// What was spent goes first: until it is there, nobody but the owner knows the
+// sum.
 func (w *walk) all(ctx context.Context) error {
+	if err := w.spending(ctx); err != nil {
+		return err
+	}
 	for range walkRounds {
 		w.chunks = 0
 		if err := w.messages(ctx); err != nil {
 			return err
 		}
 		if w.chunks == 0 {
-			return w.rest(ctx)
+			x := &syncStep{from: w.end}
+			x.pos, x.done = w.end, true
+			return w.step(ctx, x, nil)
 		}
 	}
 	return errors.New("walk log: big bodies do not arrive")
@@ -236,7 +245,7 @@ func (w *walk) inventory(ctx context.Context, q *inventoryAsk) (v *inventory, er
 
 // step says a part in a record of the log and waits until the holder has it.
 func (w *walk) step(ctx context.Context, x *syncStep, p *plan) error {
-	x.epoch, x.generation, x.first = w.g.epoch, w.generation, w.end.Seq
+	x.epoch, x.generation, x.first, x.summed = w.g.epoch, w.generation, w.end.Seq, w.summed
 	if !w.begun {
 		marks, err := w.s.dayMarksOf(w.g.tenant)
 		if err != nil {
@@ -326,24 +335,22 @@ func (w *walk) started(list []messageCopy) {
 	}
 }
 
-// rest says what is beside the messages, and that all has been said.
-func (w *walk) rest(ctx context.Context) error {
+// spending says what was spent, page by page.
+func (w *walk) spending(ctx context.Context) error {
+	start := ID{Tenant: w.g.tenant}
 	prefix := tenantPrefix(nil, tabSpend, w.g.tenant)
 	end := after(prefix)
 	for from := prefix; ; {
-		x := &syncStep{from: w.end, sums: true, spentFrom: from, spentTo: end}
-		x.pos = w.end
+		x := &syncStep{from: start, sums: true, spentFrom: from, spentTo: end}
+		x.pos = start
 		if err := w.step(ctx, x, nil); err != nil {
 			return err
 		}
 		from = x.spentTo
-		if bytes.Equal(from, end) {
-			break
+		if w.summed = bytes.Equal(from, end); w.summed {
+			return nil
 		}
 	}
-	x := &syncStep{from: w.end}
-	x.pos, x.done = w.end, true
-	return w.step(ctx, x, nil)
 }
 
 // sums reads a page of what was spent, or with the last step what waits, as it
@@ -363,6 +370,9 @@ func (w *walk) sums(x *syncStep, seq uint64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if x.sums {
+		x.summed = x.summed || bytes.Equal(x.spentTo, after(tenantPrefix(nil, tabSpend, w.g.tenant)))
 	}
 	for p := range w.g.flying {
 		seen, err := visible(snap, messageKey(nil, tabMessage, p.id))
