@@ -56,7 +56,7 @@ fuzz:
 
 # Debian packages the tests talk to: real clients and servers.
 packages:
-	@.ci/packages curl swaks msmtp python3 postfix iproute2 openssl
+	@.ci/packages curl swaks msmtp python3 postfix iproute2 nftables openssl
 
 bench-packages:
 	@.ci/packages postfix sasl2-bin libsasl2-modules libsasl2-modules-db
