@@ -145,6 +145,28 @@ func (w *world) lose(t *rapid.T) {
 	w.must(t, NodesDown{Nodes: []NodeID{w.owner.node}})
 	tn := w.s.Tenant(1)
 	w.owner = owner{node: tn.Owner, epoch: tn.Epoch, given: make(map[key]Amount)}
+	if rapid.Bool().Draw(t, "hasty") {
+		w.splurge(t)
+	}
+}
+
+// splurge takes and spends all there is, and reports nothing of it.
+func (w *world) splurge(t *rapid.T) {
+	op := TakeGrant{Node: w.owner.node}
+	for _, a := range w.accounts {
+		for _, win := range w.s.WindowsOf(a, w.now) {
+			op.Wants = append(op.Wants, Want{Account: a, Window: win, Epoch: w.owner.epoch, Spent: w.log[key{a, win, w.owner.epoch}], Need: Amount{Mails: 100, Bytes: 1000}})
+		}
+	}
+	events, _ := w.apply(t, w.command(op))
+	w.hear(events)
+	for _, a := range w.accounts {
+		for w.spend(t, a, Amount{Mails: 1}) {
+			if w.log[key{a, WindowAt(Month, w.now), w.owner.epoch}].Mails > 200 {
+				break // no limit
+			}
+		}
+	}
 }
 
 // start is the next epoch: a new process, on either node, that has read the log.
@@ -287,7 +309,8 @@ func TestSpentStaysWithinLimit(t *testing.T) {
 				}
 				w.limit(t, SetAccount{Account: account.Draw(t, "account"), Limits: &limits})
 			},
-			"lose": w.lose,
+			"lose":    w.lose,
+			"splurge": w.splurge,
 			"lose both": func(t *rapid.T) {
 				w.lose(t)
 				w.lose(t)
