@@ -23,8 +23,6 @@ const (
 	// each attempt costs a handshake and a look.
 	joinBurst = 20
 	joinRate  = 2 // a second
-	// commandVersion is what a node registers as the newest it knows.
-	commandVersion = 1
 )
 
 // joinRequest is what a joining node asks.
@@ -89,7 +87,7 @@ func (b *bucket) take(now time.Time) bool {
 func (p *port) answerJoin(ctx context.Context, c *peerConn) {
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
-	if c.SetDeadline(time.Now().Add(handshakeTime)) != nil {
+	if c.SetDeadline(time.Now().Add(p.pace.handshake)) != nil {
 		return
 	}
 	b, err := readRecord(c, maxJoin)
@@ -104,7 +102,7 @@ func (p *port) answerJoin(ctx context.Context, c *peerConn) {
 		p.log.Warn("node not let in", "addr", c.RemoteAddr().String(), "reason", a.Refused+a.Later)
 	}
 	answer, err := json.Marshal(a)
-	if err != nil || c.SetDeadline(time.Now().Add(handshakeTime)) != nil {
+	if err != nil || c.SetDeadline(time.Now().Add(p.pace.handshake)) != nil {
 		return
 	}
 	_, _ = c.Write(sealed(answer)) // a node that went away asks again

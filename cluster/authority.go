@@ -18,6 +18,9 @@ const (
 	sealGossip    = "cluster-gossip"
 
 	gossipKeySize = 32
+
+	// foundingPause is between attempts to finish founding.
+	foundingPause = time.Second
 )
 
 // ErrFounded is Found's no to a directory of a cluster that goes on already.
@@ -138,6 +141,8 @@ func (d pkiDir) firstCertificate(a *authority, name string, now time.Time) error
 // state has it, so a crash anywhere is made good by the next start. On a node
 // that did not found, and once all is done, it does nothing.
 func (p *port) found(ctx context.Context, propose proposal) error {
+	p.founding.Lock()
+	defer p.founding.Unlock()
 	a, err := p.pki.authority()
 	if errors.Is(err, os.ErrNotExist) {
 		if authorityOf(p.state()) == nil {
@@ -162,6 +167,27 @@ func (p *port) found(ctx context.Context, propose proposal) error {
 	}
 	p.log.Info("cluster founded", "node", p.name, "cluster", fmt.Sprintf("%x", a.cluster))
 	return nil
+}
+
+// finishFounding goes on where a crash ended found: from the moment the state
+// has an authority, nobody else asks for it.
+func (p *port) finishFounding(ctx context.Context) {
+	for p.propose != nil && sleep(ctx, p.pace.sweep) {
+		if _, err := p.pki.fs.Stat(p.pki.path(fileAuthorityKey)); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if authorityOf(p.state()) == nil {
+			continue
+		}
+		err := p.found(ctx, p.propose)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		p.log.Warn("founding not finished", "node", p.name, "err", err)
+		if !sleep(ctx, foundingPause) {
+			return
+		}
+	}
 }
 
 func (p *port) proposeAuthority(ctx context.Context, a *authority, propose proposal) error {
@@ -234,23 +260,10 @@ func (p *port) register(ctx context.Context, propose proposal) error {
 			return fmt.Errorf("node %s is not registered", p.name)
 		}
 	}
-	key, peer, version := p.id.Load().key, p.peering.Advertise, uint32(commandVersion)
+	key, peer, version := p.id.Load().key, p.peering.Advertise, uint32(tenant.NewestVersion)
 	if n.Key == key && n.Peer == peer {
 		return nil
 	}
 	_, err := propose(ctx, tenant.SetNode{Node: n.ID, Key: &key, Peer: &peer, Version: &version})
 	return err
-}
-
-// announce proposes this node's address when the state has another one.
-func (p *port) announce(ctx context.Context, propose proposal) error {
-	n := p.state().NodeByName(p.name)
-	if n == nil || n.Peer == p.peering.Advertise {
-		return nil
-	}
-	peer := p.peering.Advertise
-	if _, err := propose(ctx, tenant.SetNode{Node: n.ID, Peer: &peer}); err != nil {
-		return fmt.Errorf("announce address: %w", err)
-	}
-	return nil
 }

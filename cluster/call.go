@@ -253,7 +253,7 @@ func (p *port) answerCalls(ctx context.Context, c *peerConn) {
 		within, cancel := context.WithTimeout(ctx, min(left, callTime))
 		answer, err := p.answer(within, c.peer.name, verb, body)
 		cancel()
-		if c.SetWriteDeadline(time.Now().Add(dialTime)) != nil {
+		if c.SetWriteDeadline(time.Now().Add(p.pace.dial)) != nil {
 			return
 		}
 		if _, err := c.Write(putAnswer(time.Since(began), answer, err)); err != nil {

@@ -160,9 +160,7 @@ func TestCallAfterRestart(t *testing.T) {
 	b.stop()
 	back := r.run(r.open("b", b.dir, bind(t), nil))
 	back.port.handle("echo", echo)
-	if err := back.port.announce(soon(t), r.propose); err != nil {
-		t.Fatal(err)
-	}
+	r.moved(back)
 	eventually(t, patience, "calls reach the node again", func() bool {
 		return a.port.call(soon(t), "b", "echo", nil, nil) == nil
 	})

@@ -238,7 +238,7 @@ func (p *port) missing() []string {
 }
 
 func (p *port) joinGossip(ctx context.Context, m *memberlist.Memberlist, node string) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, p.pace.dial)
 	defer cancel()
 	var place gossipPlace
 	if err := p.call(ctx, node, verbGossip, nil, &place); err != nil || place.Addr == "" {
@@ -278,7 +278,7 @@ func (g gossipMeta) NodeMeta(limit int) []byte {
 	b, err := json.Marshal(struct {
 		Version uint32 `json:"version"`
 		Conns   int    `json:"conns"`
-	}{commandVersion, conns})
+	}{tenant.NewestVersion, conns})
 	if err != nil || len(b) > limit {
 		return nil
 	}

@@ -81,9 +81,7 @@ func gossiping(t *testing.T, edits map[string]func(*memberlist.Config)) (*tribe,
 		s.stop()
 		up := new(atomic.Bool)
 		again := r.open(s.name, s.dir, bind(t), gossips(t, up, edits[s.name]))
-		if err := again.port.announce(soon(t), r.propose); err != nil {
-			t.Fatal(err)
-		}
+		r.moved(again)
 		seats, walls = append(seats, again), append(walls, up)
 	}
 	for _, s := range seats {
@@ -118,9 +116,7 @@ func TestGossip(t *testing.T) {
 	sees(t, n[0], "b")
 	// It comes back at another place.
 	back := r.open("c", n[2].dir, bind(t), gossips(t, new(atomic.Bool), nil))
-	if err := back.port.announce(soon(t), r.propose); err != nil {
-		t.Fatal(err)
-	}
+	r.moved(back)
 	r.run(back)
 	sees(t, n[0], "b", "c")
 	sees(t, back, "a", "b")

@@ -83,7 +83,7 @@ func join(ctx context.Context, r JoinRequest, now func() time.Time) (Joined, err
 		return Joined{}, err
 	}
 	body, err := json.Marshal(joinRequest{
-		Secret: t.secret[:], Name: r.Name, Advertise: r.Advertise, Request: request, Version: commandVersion,
+		Secret: t.secret[:], Name: r.Name, Advertise: r.Advertise, Request: request, Version: tenant.NewestVersion,
 	})
 	if err != nil {
 		return Joined{}, err

@@ -21,16 +21,25 @@ const (
 // errUnreached says that nothing was sent.
 var errUnreached = errors.New("node is out of reach")
 
+// errSilent says that nothing answered at an address.
+var errSilent = errors.New("nothing answers")
+
 // link is what is known of the way to one node.
 type link struct {
 	heard atomic.Int64 // Unix nanoseconds of the last octet from it
 	rtt   atomic.Int64 // nanoseconds
 
 	mu    sync.Mutex // guards what follows
+	rests map[string]rest
+	idle  []*callConn
+}
+
+// rest is the pause after failed dials. Each protocol has its own: that nobody
+// there speaks one of them says nothing of the others.
+type rest struct {
 	fails int
 	until time.Time // no dial before
 	err   error     // of the last one
-	idle  []*callConn
 }
 
 func (p *port) link(node string) *link {
@@ -44,31 +53,39 @@ func (p *port) link(node string) *link {
 	return l
 }
 
-// reached forgets failures: the node is there.
-func (p *port) reached(node string) {
+// reached forgets failures: the node is there and speaks proto.
+func (p *port) reached(node, proto string) {
 	l := p.link(node)
 	l.heard.Store(time.Now().UnixNano())
 	l.mu.Lock()
-	l.fails, l.until, l.err = 0, time.Time{}, nil
+	delete(l.rests, proto)
+	delete(l.rests, "")
 	l.mu.Unlock()
 }
 
-// failed makes callers of the next moments fail fast.
-func (p *port) failed(node string, err error) {
+// failed makes callers of the next moments fail fast: those of proto, or all
+// when nothing answered there ("").
+func (p *port) failed(node, proto string, err error) {
 	l := p.link(node)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	pause := min(p.pace.retryMin<<min(l.fails, 16), p.pace.retryMax)
-	l.fails++
-	l.until, l.err = time.Now().Add(pause), err
+	r := l.rests[proto]
+	r.until, r.err = time.Now().Add(min(p.pace.retryMin<<min(r.fails, 16), p.pace.retryMax)), err
+	r.fails++
+	if l.rests == nil {
+		l.rests = map[string]rest{}
+	}
+	l.rests[proto] = r
 }
 
 // resting returns the last failure while no dial may be tried.
-func (l *link) resting() error {
+func (l *link) resting(proto string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().Before(l.until) {
-		return l.err
+	for _, r := range []rest{l.rests[""], l.rests[proto]} {
+		if time.Now().Before(r.until) {
+			return r.err
+		}
 	}
 	return nil
 }
@@ -94,24 +111,30 @@ func (p *port) open(ctx context.Context, node, proto string) (*peerConn, error) 
 	if len(addrs) == 0 {
 		return nil, errors.New("its address is not known")
 	}
-	if err := p.link(node).resting(); err != nil {
+	if err := p.link(node).resting(proto); err != nil {
 		return nil, err
 	}
 	var problems []error
+	silent := true
 	for _, addr := range addrs {
 		c, err := p.openAt(ctx, addr, node, proto)
 		if err == nil {
-			p.reached(node)
+			p.reached(node, proto)
 			return c, nil
 		}
+		silent = silent && errors.Is(err, errSilent)
 		problems = append(problems, fmt.Errorf("at %s: %w", addr, err))
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	err := errors.Join(problems...)
-	if ctx.Err() == nil { // else it was the caller who gave up
-		p.failed(node, err)
+	switch {
+	case ctx.Err() != nil: // it was the caller who gave up
+	case silent:
+		p.failed(node, "", err)
+	default:
+		p.failed(node, proto, err)
 	}
 	return nil, err
 }
@@ -119,12 +142,12 @@ func (p *port) open(ctx context.Context, node, proto string) (*peerConn, error) 
 // openAt opens a connection to an address where node must answer; "" is any
 // node.
 func (p *port) openAt(ctx context.Context, addr, node, proto string) (*peerConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, p.pace.dial)
 	defer cancel()
 	d := net.Dialer{}
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errSilent, err)
 	}
 	c, err := p.prove(ctx, raw, node, proto)
 	if err != nil {

@@ -35,22 +35,26 @@ const (
 
 // pace is what tests make faster.
 type pace struct {
-	sweep    time.Duration // how often open connections are judged again
-	renewal  time.Duration // how often a certificate's age is looked at
-	span     time.Duration // how long a new certificate lives
-	retryMin time.Duration // pause after a first failure to reach a node
-	retryMax time.Duration
-	gossip   gossipPace
+	sweep     time.Duration // how often open connections are judged again
+	renewal   time.Duration // how often a certificate's age is looked at
+	span      time.Duration // how long a new certificate lives
+	retryMin  time.Duration // pause after a first failure to reach a node
+	retryMax  time.Duration
+	dial      time.Duration // bounds connect, handshake and greeting
+	handshake time.Duration // bounds the accepting side's
+	gossip    gossipPace
 }
 
 func standardPace() pace {
 	return pace{
-		sweep:    500 * time.Millisecond,
-		renewal:  time.Hour,
-		span:     lifeNode,
-		retryMin: 50 * time.Millisecond,
-		retryMax: time.Second,
-		gossip:   lanPace(),
+		sweep:     500 * time.Millisecond,
+		renewal:   time.Hour,
+		span:      lifeNode,
+		retryMin:  50 * time.Millisecond,
+		retryMax:  time.Second,
+		dial:      dialTime,
+		handshake: handshakeTime,
+		gossip:    lanPace(),
 	}
 }
 
@@ -91,6 +95,7 @@ type port struct {
 	shakes   chan struct{} // one for each handshake under way
 	serving  sync.WaitGroup
 	renewing sync.Mutex // one renewal at a time
+	founding sync.Mutex // one founding at a time
 }
 
 // openPort makes the peer port of the node called name from its directory of
@@ -149,6 +154,7 @@ func (p *port) run(ctx context.Context) error {
 	p.serving.Go(func() { p.watch(ctx) })
 	p.serving.Go(func() { p.keepCertificate(ctx) })
 	p.serving.Go(func() { p.gossip(ctx) })
+	p.serving.Go(func() { p.finishFounding(ctx) })
 	err := p.accept(ctx)
 	cancel(err)
 	p.close()
@@ -240,10 +246,10 @@ func (p *port) shake(ctx context.Context, c net.Conn) {
 // greet does the handshake of an accepted connection, judges who it is, says
 // so, and hands it to its protocol.
 func (p *port) greet(ctx context.Context, raw net.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	ctx, cancel := context.WithTimeout(ctx, p.pace.handshake)
 	defer cancel()
 	tune(raw)
-	if err := raw.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(p.pace.handshake)); err != nil {
 		return err
 	}
 	t := tls.Server(raw, &tls.Config{
@@ -265,7 +271,7 @@ func (p *port) greet(ctx context.Context, raw net.Conn) error {
 			return errors.Join(err, greeted)
 		}
 		c.peer, c.link = peer, p.link(peer.name)
-		p.reached(peer.name)
+		p.reached(peer.name, "")
 	}
 	if err := t.SetDeadline(time.Time{}); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -360,9 +359,10 @@ func TestDialFailsFast(t *testing.T) {
 	}
 	// A word from the node itself ends the pause.
 	back := r.run(r.open("b", b.dir, bind(t), nil))
-	if err := back.port.announce(context.Background(), r.propose); err != nil {
-		t.Fatal(err)
-	}
+	r.moved(back)
 	pair(t, back, a, protoRaft)
 	pair(t, a, back, protoRaft)
+	// That nobody there speaks one protocol says nothing of the others.
+	refusedDial(t, a, back, ProtoSubmit)
+	pair(t, a, back, ProtoMirror)
 }

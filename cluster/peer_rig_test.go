@@ -105,6 +105,7 @@ func bind(t testing.TB) net.Listener {
 func quickPace() pace {
 	p := standardPace()
 	p.sweep, p.renewal = 5*time.Millisecond, 5*time.Millisecond
+	p.dial, p.handshake = patience, patience // on a busy machine
 	p.retryMin, p.retryMax = time.Millisecond, 20*time.Millisecond
 	return p
 }
@@ -216,6 +217,12 @@ func refusedDial(t *testing.T, from, to *seat, proto string) {
 	if !errors.Is(err, errUnreached) {
 		t.Errorf("error %v does not say that nothing was sent", err)
 	}
+}
+
+// moved tells the state where a node is now.
+func (r *tribe) moved(s *seat) {
+	r.t.Helper()
+	r.must(tenant.SetNode{Node: r.node(s.name).ID, Peer: &s.addr})
 }
 
 // token makes a token for one name, as an operator does who replaces a node.

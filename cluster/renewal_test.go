@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"errors"
 	"os"
@@ -61,9 +60,7 @@ func TestRenewalAfterSleep(t *testing.T) {
 	c.stop()
 	r.shift.Store(int64(2 * lifeNode))
 	back := r.run(r.open("a", a.dir, bind(t), nil))
-	if err := back.port.announce(context.Background(), r.propose); err != nil {
-		t.Fatal(err)
-	}
+	r.moved(back)
 	other := r.run(r.open("b", b.dir, bind(t), nil))
 	eventually(t, patience, "they reach each other again", func() bool {
 		conn, err := other.port.dial(soon(t), "a", protoCalls)
@@ -128,7 +125,7 @@ func mustNewKey(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // TestAddressBook: a node that starts dials by what was written down, a moved
-// node says so, and nothing older replaces what is newer.
+// node is found, and nothing older replaces what is newer.
 func TestAddressBook(t *testing.T) {
 	r := newTribe(t)
 	a, b, _ := r.three()
@@ -141,23 +138,8 @@ func TestAddressBook(t *testing.T) {
 	again.view.Store(tenant.New())
 	pair(t, r.run(again), a, protoRaft)
 
-	if err := again.port.announce(context.Background(), r.propose); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.node("b").Peer; got == again.addr {
-		t.Fatal("an empty state announced an address")
-	}
-	again.view.Store(nil)
-	if err := again.port.announce(context.Background(), r.propose); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.node("b").Peer; got != again.addr {
-		t.Errorf("address %s, want %s", got, again.addr)
-	}
-	index := r.state.Load().Index()
-	if err := again.port.announce(context.Background(), r.propose); err != nil || r.state.Load().Index() != index {
-		t.Errorf("announced again: %v", err)
-	}
+	r.moved(again)
+	pair(t, a, again, protoRaft)
 	eventually(t, patience, "the others' books follow", func() bool {
 		var p pages
 		return a.port.pki.readJSON(filePeers, &p) == nil && p.Peers["b"] == again.addr
