@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -29,33 +30,39 @@ func TestRate(t *testing.T) {
 	if err != nil {
 		t.Skip("smtp-source is not installed")
 	}
-	for _, c := range []struct{ size, count int }{{5 << 10, 40_000}, {100 << 10, 6_000}} {
-		t.Run(strconv.Itoa(c.size), func(t *testing.T) {
-			r := newRig(t, func(c *Config, _ *rig) { c.Log = slog.New(slog.DiscardHandler) })
-			r.notes.quiet.Store(true)
-			r.apply(tenant.SetAccount{Account: r.current().AccountByUsername(tNet).ID,
-				Networks: &[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
-			if name := os.Getenv("POSTERN_PROFILE"); name != "" {
-				f, err := os.Create(name + "." + strconv.Itoa(c.size))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer f.Close()
-				if err := pprof.StartCPUProfile(f); err != nil {
-					t.Fatal(err)
-				}
-				defer pprof.StopCPUProfile()
-			}
-			start := time.Now()
-			cmd := exec.Command(bin, "-d", "-s", "20", "-l", strconv.Itoa(c.size), "-m", strconv.Itoa(c.count),
-				"-f", "mail@shop.test", "-t", "a@example.test", r.addr)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("smtp-source: %v: %s", err, out)
-			}
-			took := time.Since(start)
-			fmt.Printf("accepted %d messages of %d octets in %v: %.0f/s\n", c.count, c.size, took.Round(time.Millisecond), float64(c.count)/took.Seconds())
-		})
+	for _, c := range []struct{ size, count int }{{5 << 10, 20_000}, {100 << 10, 3_000}} {
+		for _, way := range ways {
+			t.Run(strconv.Itoa(c.size)+" "+way.name, func(t *testing.T) {
+				measure(t, way.rig(t, func(c *Config, _ *rig) { c.Log = slog.New(slog.DiscardHandler) }), bin, c.size, c.count)
+			})
+		}
 	}
+}
+
+func measure(t *testing.T, r *rig, bin string, size, count int) {
+	t.Helper()
+	r.notes.quiet.Store(true)
+	r.apply(tenant.SetAccount{Account: r.current().AccountByUsername(tNet).ID,
+		Networks: &[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	if name := os.Getenv("POSTERN_PROFILE"); name != "" {
+		f, err := os.Create(name + "." + strings.ReplaceAll(t.Name(), "/", "."))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			t.Fatal(err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	start := time.Now()
+	cmd := exec.Command(bin, "-d", "-s", "20", "-l", strconv.Itoa(size), "-m", strconv.Itoa(count),
+		"-f", "mail@shop.test", "-t", "a@example.test", r.addr)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("smtp-source: %v: %s", err, out)
+	}
+	took := time.Since(start)
+	fmt.Printf("accepted %d messages of %d octets in %v: %.0f/s\n", count, size, took.Round(time.Millisecond), float64(count)/took.Seconds())
 }
 
 // script is a connection on which the client's half is always there already.
@@ -94,6 +101,34 @@ func BenchmarkMessage(b *testing.B) {
 	srv := bareServer(b)
 	put := 0
 	srv.store = void{nowhere{&put}}
+	benchmarkMessage(b, srv, &put)
+}
+
+// BenchmarkPassed is the same with another node in between, over loopback.
+func BenchmarkPassed(b *testing.B) {
+	owner, in := bareServer(b), bareServer(b)
+	put := 0
+	owner.store = void{nowhere{&put}}
+	in.cfg.Node = func() tenant.NodeID { return tNode + 1 }
+	l := listen(b)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			owner.peers.serve(owner, c, "node-2")
+		}
+	}()
+	in.links = newLinks(func(ctx context.Context, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", l.Addr().String())
+	})
+	b.Cleanup(func() { l.Close(); in.links.close(); owner.peers.wg.Wait() })
+	benchmarkMessage(b, in, &put)
+}
+
+func benchmarkMessage(b *testing.B, srv *Server, put *int) {
 	text := "From: Shop <mail@shop.test>\r\nTo: a@example.test\r\nSubject: hello\r\nDate: Mon, 02 Jan 2006 15:04:05 +0000\r\nMessage-Id: <x@shop.test>\r\n\r\n" +
 		strings.Repeat("A line of text as long as mail programs like to make them, 72 octets.\r\n", 70) + ".\r\n"
 	done := make(chan error, 1)
@@ -110,8 +145,8 @@ func BenchmarkMessage(b *testing.B) {
 		b.Fatal("server ended")
 	}
 	srv.drained.Wait()
-	if put != b.N {
-		b.Fatalf("%d put, want %d", put, b.N)
+	if *put != b.N {
+		b.Fatalf("%d put, want %d", *put, b.N)
 	}
 }
 
