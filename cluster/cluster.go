@@ -38,6 +38,7 @@ type Cluster struct {
 	leads    atomic.Bool
 	leadTerm atomic.Uint64 // of the leadership whose barrier is applied
 	lease    atomic.Pointer[lease]
+	heard    leaseAnswer                   // the last one; askLeases' own
 	median   atomic.Pointer[time.Duration] // of the clocks, see skewed
 	// mismatches counts reports of another state at the same index.
 	mismatches atomic.Uint64

@@ -20,6 +20,10 @@ const (
 	retryAsk = 100 * time.Millisecond
 	// askTime bounds one call, so that a dead leader costs one ask and not a lease.
 	askTime = time.Second
+	// maxUnheard is how many answers in a row may be lost before the leader
+	// grants no more: else a node that can be heard and hears nothing would
+	// keep what it cannot use.
+	maxUnheard = 4
 )
 
 // lease lets this node act until a moment. It is kept only once the state it
@@ -35,6 +39,9 @@ type leaseAsk struct {
 	Index  uint64 // of the state it has applied
 	Digest []byte // of that state
 	Wall   int64  // its wall clock, Unix nanoseconds
+	// Term and Got are the number of the last answer that came, and its
+	// leader's term: a node that hears no answers is not to be granted more.
+	Term, Got uint64
 	// Want is false when the queue store is not durable: then this is only a
 	// report.
 	Want bool
@@ -44,6 +51,7 @@ type leaseAsk struct {
 type leaseAnswer struct {
 	Index   uint64
 	Term    uint64
+	Number  uint64
 	Granted bool
 }
 
@@ -90,7 +98,7 @@ func (c *Cluster) askLease(ctx context.Context) error {
 	asked := c.clocks.now() // before all that the answer could be about
 	s := c.State()
 	digest := s.Digest()
-	ask := leaseAsk{Index: s.Index(), Digest: digest[:], Wall: asked.wall, Want: true}
+	ask := leaseAsk{Index: s.Index(), Digest: digest[:], Wall: asked.wall, Term: c.heard.Term, Got: c.heard.Number, Want: true}
 	if p := c.cfg.Peering; p != nil && p.Durable != nil {
 		if err := p.Durable(); err != nil {
 			ask.Want = false
@@ -113,6 +121,7 @@ func (c *Cluster) askLease(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.heard = answer
 	if err := c.reach(ctx, answer.Index, leaseTime); err != nil {
 		return err
 	}
@@ -158,12 +167,13 @@ func (c *Cluster) MayAct(ctx context.Context, t tenant.ID, epoch uint64) error {
 		if ok || err != nil {
 			return err
 		}
-		woken := c.leased.next()
+		woken, newer := c.leased.next(), c.Watch(c.State().Index())
 		if ok, err := c.mayAct(t, epoch); ok || err != nil {
 			return err
 		}
 		select {
 		case <-woken:
+		case <-newer: // the epoch may be gone
 		case <-c.closing:
 			return fmt.Errorf("ask to act: %w", ErrClosed)
 		case <-ctx.Done():
@@ -185,8 +195,14 @@ func (c *Cluster) mayAct(t tenant.ID, epoch uint64) (ok bool, err error) {
 	if owned.Epoch != epoch {
 		return false, fmt.Errorf("ask to act: tenant %d is in epoch %d, not %d: %w", t, owned.Epoch, epoch, ErrNotOwner)
 	}
-	if node := s.Node(owned.Owner); node == nil || node.Name != c.cfg.Name {
+	node := s.Node(owned.Owner)
+	if node == nil || node.Name != c.cfg.Name {
 		return false, fmt.Errorf("ask to act: node %d owns tenant %d: %w", owned.Owner, t, ErrNotOwner)
+	}
+	// What a node that is down still owns may be given away any time, whether
+	// it has a lease again or not.
+	if !node.Down.IsZero() && c.peers != nil {
+		return false, nil
 	}
 	if c.mayBeAlone(s) {
 		return true, nil

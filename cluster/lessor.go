@@ -36,6 +36,8 @@ type report struct {
 	answered time.Duration // 0: never granted
 	applied  uint64
 	lag      uint64
+	sent     uint64        // number of the last answer
+	unheard  int           // answers the node did not name in its next ask
 	offset   time.Duration // its wall clock less the leader's boot-time clock
 }
 
@@ -123,8 +125,12 @@ func (c *Cluster) answerLease(ctx context.Context, from string, ask leaseAsk) (l
 	r.lag = s.Index() - min(ask.Index, s.Index())
 	r.offset = time.Duration(ask.Wall) - arrived.boot
 	c.skewed(l)
-	answer := leaseAnswer{Index: s.Index(), Term: term}
-	if ask.Want && l.trial[from] == 0 {
+	if r.unheard++; ask.Term == term && ask.Got == r.sent {
+		r.unheard = 0
+	}
+	r.sent++
+	answer := leaseAnswer{Index: s.Index(), Term: term, Number: r.sent}
+	if ask.Want && l.trial[from] == 0 && r.unheard < maxUnheard {
 		r.answered = now
 		answer.Granted = true
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	rpcTimeout = 10 * time.Second
+	rpcTimeout = 3 * time.Second
 	rpcPool    = 3
 )
 
