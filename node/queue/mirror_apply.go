@@ -185,7 +185,17 @@ func (h *holder) applyOp(g *group, l *heldLog, r *record, o *op) error {
 	var m at
 	switch o.key[0] {
 	case tabDoubt:
-		return nil // a holder keeps its own
+		if o.kind != opSet { // a holder ends its own, see settled
+			return nil
+		}
+		id, n, rev, _ := parseRevKey(o.key) // of a message that another node returned
+		if m = (at{id.Epoch, id.Seq}); !l.like.covers(id) || l.doubts[attempt{m, n, rev}] {
+			return nil
+		}
+		if l.doubts != nil {
+			l.doubts[attempt{m, n, rev}] = true
+		}
+		return o.add(g.b)
 	case tabDay:
 		err := h.s.get(o.key, func([]byte) error { return nil })
 		if !errors.Is(err, ErrNotFound) {
@@ -205,7 +215,12 @@ func (h *holder) applyOp(g *group, l *heldLog, r *record, o *op) error {
 		if o.kind != opSet {
 			return h.dropChunk(g, l, o)
 		}
-		return o.add(g.b)
+		p, err := unseal(o.value)
+		if err != nil {
+			return err
+		}
+		id, _ := idOfKey(p) // an older one, when another node returned it
+		m = at{id.Epoch, id.Seq}
 	default:
 		return o.add(g.b)
 	}

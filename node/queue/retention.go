@@ -81,7 +81,10 @@ func (s *Store) expire() error {
 			}
 		}
 	}
-	return nil
+	if err := s.expireTransactions(); err != nil {
+		return err
+	}
+	return s.sweepLoose(looseAge)
 }
 
 // dayMarks reads all marks: one a tenant, epoch and day of retention.

@@ -233,7 +233,13 @@ func (r *returning) returned() error {
 	b := r.s.db.NewBatch()
 	defer b.Close()
 	for _, e := range r.ends {
-		setFramed(b, returnedKey(nil, r.t, e.Epoch), nil, nil)
+		key := returnedKey(nil, r.t, e.Epoch)
+		err := r.s.get(key, func([]byte) error { return nil })
+		if errors.Is(err, ErrNotFound) {
+			setFramed(b, key, nil, nil)
+		} else if err != nil {
+			return err
+		}
 	}
 	if b.Empty() {
 		return nil

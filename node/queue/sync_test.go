@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -317,4 +318,26 @@ func walkAmongTraffic(t *testing.T, seed uint64) {
 	until(t, "the copy is whole", synced(a, 1))
 	sameCopies(t, a, stores["b"], 1)
 	checkFiles(t, stores["b"])
+}
+
+// breakAfter ends each call after so many writes of the asking side.
+func breakAfter(writes int) func(string, string, net.Conn) net.Conn {
+	return func(_, _ string, c net.Conn) net.Conn { return &breaking{Conn: c, left: writes + 1} }
+}
+
+type breaking struct {
+	net.Conn
+	left int
+	call bool
+}
+
+func (c *breaking) Write(b []byte) (int, error) {
+	if string(b) == greeting+string(connCall) {
+		c.call = true
+	}
+	if c.left--; c.call && c.left < 0 {
+		_ = c.Close()
+		return 0, errors.New("broken")
+	}
+	return c.Conn.Write(b)
 }
