@@ -22,6 +22,9 @@ type Rules struct {
 	// Doubt is how long before a fault a message may have been begun whose
 	// outcome the fault took along.
 	Doubt time.Duration
+	// After is how long after its end a fault of a node still explains that a
+	// tenant leaves it.
+	After time.Duration
 	// Forgets says that the receiver itself makes doubles of mail to rcpt.
 	Forgets func(rcpt string) bool
 }
@@ -29,7 +32,7 @@ type Rules struct {
 // StandardRules are those of tests on a busy machine.
 func StandardRules() Rules {
 	return Rules{
-		Early: time.Second, Late: 250 * time.Millisecond, Thaw: time.Second, Doubt: 5 * time.Second,
+		Early: time.Second, Late: 250 * time.Millisecond, Thaw: time.Second, Doubt: 5 * time.Second, After: 30 * time.Second,
 		Forgets: func(rcpt string) bool { return strings.HasSuffix(rcpt, "@forgetful.test") },
 	}
 }
@@ -40,6 +43,8 @@ type Finding struct {
 	Moves   int // changes of a tenant's node
 	Doubles int // arrivals beyond the first, those of forgetful receivers left out
 	Thawed  int // dots of frozen processes: the admitted exception
+	// Unforced are changes of owner that no fault of the former one explains.
+	Unforced []string
 	// Wrong is what must not be: at most a few of each kind, in words.
 	Wrong []string
 }
@@ -63,7 +68,24 @@ func (c *Chronicle) Check(r Rules) Finding {
 	for _, all := range c.arrivals {
 		c.checkDoubles(&f, r, all)
 	}
+	for tenant := range c.reigns {
+		c.checkMoves(&f, r, tenant)
+	}
 	return f
+}
+
+// checkMoves looks for takeovers from nodes that were well.
+func (c *Chronicle) checkMoves(f *Finding, r Rules, tenant string) {
+	reigns := c.ordered(tenant)
+	for i := 1; i < len(reigns); i++ {
+		was, is := reigns[i-1], reigns[i]
+		if was.Node == is.Node || slices.ContainsFunc(c.faults, func(x Fault) bool {
+			return (x.Node == "" || x.Node == was.Node) && x.From.Before(is.At) && (x.To.IsZero() || is.At.Before(x.To.Add(r.After)))
+		}) {
+			continue
+		}
+		f.Unforced = append(f.Unforced, fmt.Sprintf("tenant %s went from %s to %s under epoch %d at %s", tenant, was.Node, is.Node, is.Epoch, clockOf(is.At)))
+	}
 }
 
 // ordered lists a tenant's reigns by epoch.

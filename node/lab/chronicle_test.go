@@ -37,7 +37,7 @@ func (f *forged) mail(s float64, n byte, rcpt string) {
 
 func (f *forged) fault(what, node string, from, to float64) {
 	x := Fault{What: what, Node: node, From: f.at(from)}
-	if to > 0 {
+	if to != 0 {
 		x.To = f.at(to)
 	}
 	f.Chronicle.faults = append(f.Chronicle.faults, x)
@@ -229,5 +229,31 @@ func TestOverLimit(t *testing.T) {
 		if err := OverLimit(tt.c, 10); (err != nil) != tt.over {
 			t.Errorf("OverLimit(%+v, 10) = %v", tt.c, err)
 		}
+	}
+}
+
+func TestChronicleSeesUnforcedMoves(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		fault    func(f *forged)
+		unforced int
+	}{
+		{"a kill of the owner", func(f *forged) { f.fault("kill", "n1", 5, 20) }, 0},
+		{"a cut of nobody in particular", func(f *forged) { f.fault("cut", "", 5, 0) }, 0},
+		{"no fault", func(*forged) {}, 1},
+		{"a kill of another node", func(f *forged) { f.fault("kill", "n3", 5, 20) }, 1},
+		{"a kill that came after", func(f *forged) { f.fault("kill", "n1", 11, 20) }, 1},
+		{"a kill long ago", func(f *forged) { f.fault("kill", "n1", -100, -50) }, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newForged()
+			f.reign(0, 1, "n1")
+			f.reign(1, 2, "n1")
+			tt.fault(f)
+			f.reign(10, 3, "n2")
+			if got := f.Check(StandardRules()); len(got.Unforced) != tt.unforced || len(got.Wrong) > 0 {
+				t.Errorf("Check = %+v, want %d moves without a cause", got, tt.unforced)
+			}
+		})
 	}
 }

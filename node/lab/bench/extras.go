@@ -22,6 +22,13 @@ func extras() []figure {
 			{key: "idle", title: "a tenant's delivery latency, idle node, p99", unit: "ms", less: true},
 			{key: "beside", title: "the same beside 100,000 messages of another to a slowed host", unit: "ms", less: true},
 		}},
+		{name: "failover", three: true, alone: true, run: failover, values: []value{
+			{key: "leader", title: "kill -9 of the leader, to the last tenant's first delivery elsewhere, p50", unit: "s", less: true, max: 10},
+			{key: "leader95", title: "the same, p95", unit: "s", less: true, max: 15},
+			{key: "follower", title: "kill -9 of a follower, likewise, p50", unit: "s", less: true, max: 10},
+			{key: "follower95", title: "the same, p95", unit: "s", less: true, max: 15},
+			{key: "false", title: "tenants taken from nodes nothing had happened to", unit: "", less: true, none: true},
+		}},
 	}
 }
 

@@ -13,16 +13,20 @@ type figure struct {
 	run    func(ctx context.Context, t target, scale float64) (map[string]float64, error)
 	values []value
 	alone  bool // of Postern only: one round, no ratio
+	three  bool // of three nodes instead of one
 }
 
 // value is one line of the table. Floor and Goal are multiples of Postfix; for
 // Less they are what Postern may take of what Postfix takes. Max is an absolute
-// bound on Postern's own figure.
+// bound on Postern's own figure; limit names the sample that is the bound; none
+// allows nothing but zero.
 type value struct {
 	key, title, unit string
 	less             bool
 	floor, goal      float64
 	max              float64
+	limit            string
+	none             bool
 }
 
 const (
@@ -55,6 +59,27 @@ func figures() []figure {
 		}},
 		{name: "huge", alone: true, run: huge, values: []value{
 			{key: "more", title: "memory for ten 90 MB messages at once, more by", unit: "MB", less: true, max: 100},
+		}},
+		{name: "idle", three: true, alone: true, run: idle, values: []value{
+			{key: "rss", title: "three nodes, idle: memory of the largest", unit: "MB", less: true, max: 60},
+			{key: "core", title: "three nodes, idle: share of a core of the busiest", unit: "%", less: true, max: 1},
+		}},
+		{name: "relay3", three: true, run: relay(small, 20, 2000, 10000), values: []value{
+			{key: "rate", title: "three nodes, two copies: relay end to end, 5 KB, 20 sessions", unit: "msg/s", floor: 3, goal: 5},
+			{key: "cpu", title: "three nodes, two copies: CPU per 1,000 messages, all nodes", unit: "s", less: true},
+		}},
+		{name: "through", three: true, alone: true, run: through, values: []value{
+			{key: "rate", title: "the same, all clients connected to a node that does not own the tenant", unit: "msg/s"},
+		}},
+		{name: "latency3", three: true, alone: true, run: latency3, values: []value{
+			{key: "sync", title: "this disk's fsync of 5 KB, p50", unit: "ms", less: true},
+			{key: "p50", title: "three nodes, two copies: accept latency, 1 session, p50", unit: "ms", less: true, limit: "limit"},
+		}},
+		{name: "steady", three: true, alone: true, run: steady, values: []value{
+			{key: "rate", title: "three nodes, steady load of three tenants: accepted", unit: "msg/s"},
+			{key: "entries", title: "raft entries per 1,000 messages of it", unit: "", less: true, max: 5},
+			{key: "waits", title: "messages of it that waited for a grant", unit: "", less: true, none: true},
+			{key: "p99", title: "accept latency of it, p99", unit: "ms", less: true},
 		}},
 	}
 }

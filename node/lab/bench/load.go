@@ -59,8 +59,10 @@ type loadSpec struct {
 	size     int
 	sessions int
 	n        int
-	rcpt     string // [recipient]
-	domains  int    // when set: recipients in that many domains
+	from     string  // [sender]
+	rcpt     string  // [recipient]
+	domains  int     // when set: recipients in that many domains
+	rate     float64 // when set: messages a second in all
 }
 
 // load sends n messages over kept sessions and returns how long each waited
@@ -71,13 +73,17 @@ func load(ctx context.Context, s loadSpec) ([]time.Duration, error) {
 	if s.rcpt == "" {
 		s.rcpt = recipient
 	}
+	if s.from == "" {
+		s.from = sender
+	}
 	var next atomic.Int64
-	body := message(s.size, sender, s.rcpt)
+	start := time.Now()
+	body := message(s.size, s.from, s.rcpt)
 	took := make([][]time.Duration, s.sessions)
 	errs := make([]error, s.sessions)
 	var wg sync.WaitGroup
 	for i := range s.sessions {
-		wg.Go(func() { took[i], errs[i] = s.session(ctx, body, &next) })
+		wg.Go(func() { took[i], errs[i] = s.session(ctx, start, body, &next) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -88,8 +94,8 @@ func load(ctx context.Context, s loadSpec) ([]time.Duration, error) {
 	return slices.Concat(took...), nil
 }
 
-func (s loadSpec) session(ctx context.Context, body []byte, next *atomic.Int64) ([]time.Duration, error) {
-	c, err := dialSession(ctx, s.addr, identity{sender, s.password})
+func (s loadSpec) session(ctx context.Context, begun time.Time, body []byte, next *atomic.Int64) ([]time.Duration, error) {
+	c, err := dialSession(ctx, s.addr, identity{s.from, s.password})
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +106,14 @@ func (s loadSpec) session(ctx context.Context, body []byte, next *atomic.Int64) 
 		if i > int64(s.n) {
 			break
 		}
+		if s.rate > 0 {
+			pause(ctx, time.Until(begun.Add(time.Duration(float64(i-1)/s.rate*float64(time.Second)))))
+		}
 		rcpt := s.rcpt
 		if s.domains > 0 {
 			rcpt = fmt.Sprintf("someone@d%d.dest.test", i%int64(s.domains))
 		}
-		start := c.send(sender, rcpt, body)
+		start := c.send(s.from, rcpt, body)
 		took = append(took, time.Since(start))
 	}
 	c.ask("221", "QUIT\r\n")

@@ -36,8 +36,8 @@ func run(ctx context.Context) int {
 		prof  = flag.Bool("profile", false, "write a CPU profile of Postern for each figure into -out")
 	)
 	flag.Parse()
-	b := &bench{rounds: *rounds, scale: *scale, out: *out}
-	if err := b.setUp(ctx, *bin, *alone, *prof); err != nil {
+	b := &bench{rounds: *rounds, scale: *scale, out: *out, bin: *bin, profile: *prof}
+	if err := b.setUp(ctx, *alone); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		b.tearDown()
 		return 2
@@ -66,7 +66,11 @@ type bench struct {
 	rounds  int
 	scale   float64
 	out     string
-	targets []target // Postfix first, unless measured alone
+	targets []target // Postfix first, unless measured alone; Postern last
+
+	bin     string
+	profile bool
+	three   *cluster // started when the first figure wants it
 }
 
 // target is one relay under test with a sink of its own.
@@ -84,7 +88,7 @@ type target interface {
 	Stop()
 }
 
-func (b *bench) setUp(ctx context.Context, bin string, alone, prof bool) error {
+func (b *bench) setUp(ctx context.Context, alone bool) error {
 	dir, err := filepath.Abs(b.out)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func (b *bench) setUp(ctx context.Context, bin string, alone, prof bool) error {
 			return fmt.Errorf("start Postfix: %w", err)
 		}
 	}
-	p, err := startPostern(ctx, filepath.Join(dir, "postern"), bin, prof)
+	p, err := startPostern(ctx, filepath.Join(dir, "postern"), b.bin, b.profile)
 	if p != nil {
 		b.targets = append(b.targets, p)
 	}
@@ -115,6 +119,30 @@ func (b *bench) tearDown() {
 	for _, t := range b.targets {
 		t.Stop()
 	}
+	if b.three != nil {
+		b.three.Stop()
+	}
+}
+
+// targetsOf are the relays a figure is measured at, Postern last.
+func (b *bench) targetsOf(ctx context.Context, f figure) ([]target, error) {
+	all := slices.Clone(b.targets)
+	if f.three {
+		if b.three == nil {
+			dir, err := filepath.Abs(b.out)
+			if err != nil {
+				return nil, err
+			}
+			if b.three, err = startCluster(ctx, filepath.Join(dir, "cluster"), b.bin, b.profile); err != nil {
+				return nil, fmt.Errorf("start cluster: %w", err)
+			}
+		}
+		all[len(all)-1] = b.three
+	}
+	if f.alone {
+		all = all[len(all)-1:]
+	}
+	return all, nil
 }
 
 // measure runs each figure's rounds, targets in turn within a round.
@@ -127,16 +155,17 @@ func (b *bench) measure(ctx context.Context, only string) ([]row, error) {
 		})
 	}
 	for _, f := range wanted {
-		samples := make([][]map[string]float64, len(b.targets))
+		targets, err := b.targetsOf(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		samples := make([][]map[string]float64, len(targets))
 		rounds := b.rounds
 		if f.alone {
 			rounds = 1
 		}
 		for r := range rounds {
-			for i, t := range b.targets {
-				if f.alone && i < len(b.targets)-1 {
-					continue
-				}
+			for i, t := range targets {
 				fmt.Fprintf(os.Stderr, "\r%-70s", fmt.Sprintf("%s: round %d of %d, %s", f.name, r+1, rounds, t.Name()))
 				stop := t.Profile(ctx, f.name)
 				got, err := f.run(ctx, t, b.scale)

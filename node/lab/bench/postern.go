@@ -21,6 +21,8 @@ import (
 
 // postern is one real node: a process of the binary under test.
 type postern struct {
+	name     string
+	peer     string // host:port of its peer port; "": a cluster of one
 	dir      string
 	bin      string
 	config   string
@@ -43,12 +45,12 @@ func startPostern(ctx context.Context, dir, bin string, prof bool) (*postern, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	p := &postern{dir: dir, bin: bin, profile: prof}
+	p := &postern{name: "n1", dir: dir, bin: bin, profile: prof}
 	var err error
 	if p.sink, err = startSink(ctx); err != nil {
 		return p, err
 	}
-	if p.config, err = p.configure(); err != nil {
+	if err = p.configure(randomHex(20), randomHex(32)); err != nil {
 		return p, err
 	}
 	if err := p.start(ctx); err != nil {
@@ -57,40 +59,49 @@ func startPostern(ctx context.Context, dir, bin string, prof bool) (*postern, er
 	return p, p.provision(ctx)
 }
 
-func (p *postern) configure() (string, error) {
+// configure writes the node's file, certificate and secrets.
+func (p *postern) configure(token, key string) error {
 	var err error
 	if p.plain, err = freeAddr(); err != nil {
-		return "", err
+		return err
 	}
 	if p.adminAt, err = freeAddr(); err != nil {
-		return "", err
+		return err
 	}
-	cert, key, err := selfSigned(p.dir)
+	cert, certKey, err := selfSigned(p.dir)
 	if err != nil {
-		return "", err
+		return err
 	}
-	p.token = randomHex(20)
-	secret := map[string]string{"operator-token": p.token, "secret-key": randomHex(32)}
-	for name, text := range secret {
+	p.token = token
+	for name, text := range map[string]string{"operator-token": token, "secret-key": key} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text+"\n"), 0o600); err != nil {
-			return "", err
+			return err
 		}
 	}
-	yaml := fmt.Sprintf(`name: n1
+	form := "bootstrap: true"
+	if p.peer != "" {
+		gossip, err := freeAddr()
+		if err != nil {
+			return err
+		}
+		form = fmt.Sprintf("peer: {listen: %q, advertise: %q, gossip: %q}", p.peer, p.peer, gossip)
+	}
+	yaml := fmt.Sprintf(`name: %s
 dir: %s
 hostname: relay.bench.test
-bootstrap: true
+%s
 submission: ["%s"]
+submission_tls: []
 admin: "%s"
 tls: {cert: %s, key: %s}
 operator_token_file: %s
 secret_key_file: %s
 resolvers: ["127.0.0.1:53"]
 log: {level: info, format: json}
-`, filepath.Join(p.dir, "state"), p.plain, p.adminAt, cert, key,
+`, p.name, filepath.Join(p.dir, "state"), form, p.plain, p.adminAt, cert, certKey,
 		filepath.Join(p.dir, "operator-token"), filepath.Join(p.dir, "secret-key"))
-	name := filepath.Join(p.dir, "postern.yaml")
-	return name, os.WriteFile(name, []byte(yaml), 0o600)
+	p.config = filepath.Join(p.dir, "postern.yaml")
+	return os.WriteFile(p.config, []byte(yaml), 0o600)
 }
 
 func randomHex(n int) string {
@@ -117,7 +128,7 @@ func (p *postern) start(ctx context.Context) error {
 }
 
 func (p *postern) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		resp, err := http.Get("http://" + p.adminAt + "/readyz")

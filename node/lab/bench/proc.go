@@ -65,10 +65,15 @@ func descends(pid, root int, parents map[int]int) bool {
 	return false
 }
 
-func peak(pid int) int64 {
+func peak(pid int) int64 { return memory(pid, "VmHWM:") }
+
+// resident is what a process has in memory now, in octets.
+func resident(pid int) int64 { return memory(pid, "VmRSS:") }
+
+func memory(pid int, key string) int64 {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, key); ok {
 			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return n * 1024
 		}

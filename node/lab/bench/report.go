@@ -21,7 +21,8 @@ type row struct {
 	Ratio   float64 `json:"ratio,omitempty"`   // median of the rounds' ratios
 	Floor   float64 `json:"floor,omitempty"`   // of the ratio
 	Goal    float64 `json:"goal,omitempty"`
-	Max     float64 `json:"max,omitempty"` // of Postern's figure
+	Max     float64 `json:"max,omitempty"`  // of Postern's figure
+	None    bool    `json:"none,omitempty"` // nothing but zero will do
 	Less    bool    `json:"less_is_better"`
 	Met     bool    `json:"met"`
 }
@@ -34,8 +35,14 @@ func (f figure) rows(samples [][]map[string]float64) []row {
 	for _, v := range f.values {
 		r := row{Figure: v.title, Unit: v.unit, Floor: v.floor, Goal: v.goal, Max: v.max, Less: v.less, Met: true}
 		r.Postern = median(column(postern, v.key))
-		if v.max > 0 {
-			r.Met = r.Postern <= v.max
+		if v.limit != "" {
+			r.Max = median(column(postern, v.limit))
+		}
+		if r.Max > 0 {
+			r.Met = r.Postern <= r.Max
+		}
+		if v.none {
+			r.None, r.Met = true, r.Postern == 0
 		}
 		if len(samples) == 2 && len(samples[0]) > 0 {
 			r.Postfix = median(column(samples[0], v.key))
@@ -113,22 +120,30 @@ func (t table) Markdown() string {
 		if r.Max > 0 {
 			floor = "<= " + number(r.Max, r.Unit)
 		}
+		own := number(r.Postern, r.Unit)
+		if r.None {
+			floor = "none"
+		}
+		if own == "" {
+			own = "0"
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", r.Figure,
-			number(r.Postfix, r.Unit), number(r.Postern, r.Unit), number(r.Ratio, "x"), floor, goal, met)
+			number(r.Postfix, r.Unit), own, number(r.Ratio, "x"), floor, goal, met)
 	}
 	return b.String()
 }
 
 func number(x float64, unit string) string {
+	digits := 2
 	switch {
 	case x == 0:
 		return ""
 	case x >= 100:
-		return fmt.Sprintf("%.0f %s", x, unit)
+		digits = 0
 	case x >= 10:
-		return fmt.Sprintf("%.1f %s", x, unit)
+		digits = 1
 	}
-	return fmt.Sprintf("%.2f %s", x, unit)
+	return strings.TrimSpace(fmt.Sprintf("%.*f %s", digits, x, unit))
 }
 
 // Write stores the table as JSON and Markdown.
