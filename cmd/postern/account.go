@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -143,18 +144,22 @@ func (a *app) account(x admin.Account) {
 	}
 	a.fields("account", x.Username, "tenant", x.Tenant, "state", stateText(x.State, x.Held), "to mend", mendAccount(x), "class", x.Class,
 		"bytes a month", limitBytes(x.Plan.BytesPerMonth), "mails a month", limitCount(x.Plan.MailsPerMonth),
-		"recipients", rcpts+" a message", "size", limitBytes(uint64(x.Plan.MaxSize)), "networks", strings.Join(x.Networks, " "),
+		"recipients", rcpts+" a message", "size", limitBytes(uint64(x.Plan.MaxSize)), "limits", limitsText(x), "networks", strings.Join(x.Networks, " "),
 		"reference", x.Reference)
 }
 
 func (a *app) accountSet() *cobra.Command {
 	var t terms
+	var limits limitsFlag
+	var gap time.Duration
 	var c *cobra.Command
 	c = a.verb("set ADDRESS", "Change what an account may do; flags not given stay", `  postern account set info@acme.example --bytes-per-month 1GB
-  postern account set info@acme.example --network 198.51.100.0/24`,
+  postern account set info@acme.example --network 198.51.100.0/24
+  postern account set info@acme.example --limit minute=300 --gap 2s`,
 		func(ctx context.Context, cl *admin.Client, args []string) error {
 			var s admin.SetAccount
 			var plan admin.SetPlan
+			gapMS := float64(gap) / float64(time.Millisecond)
 			size := int64(t.size)
 			for flag, set := range map[string]func(){
 				"class": func() { s.Class = &t.class }, "network": func() { s.Networks = &t.networks }, "reference": func() { s.Reference = &t.reference },
@@ -162,6 +167,8 @@ func (a *app) accountSet() *cobra.Command {
 				"mails-per-month": func() { s.Plan = &plan; plan.MailsPerMonth = &t.mails },
 				"max-recipients":  func() { s.Plan = &plan; plan.MaxRecipients = &t.rcpts },
 				"max-size":        func() { s.Plan = &plan; plan.MaxSize = &size },
+				"limit":           func() { s.Limits = &limits.limits },
+				"gap":             func() { s.GapMS = &gapMS },
 			} {
 				if c.Flags().Changed(flag) {
 					set()
@@ -177,6 +184,8 @@ func (a *app) accountSet() *cobra.Command {
 			return a.show(x, func() { a.account(x) })
 		})
 	t.flags(c)
+	c.Flags().Var(&limits, "limit", "caution limit of a window: all of them, repeatable; none ends them")
+	c.Flags().DurationVar(&gap, "gap", 0, "least time between two messages; 0 is none")
 	return c
 }
 

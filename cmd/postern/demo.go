@@ -32,11 +32,12 @@ func demoCommand() *cobra.Command {
 	var o demoOptions
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Start a node and a pretend Internet on this machine, ready for a first message",
-		Long: `Start a node and a pretend Internet on this machine's loopback addresses, with
-tenants and passwords, and print how to send a first message. Nothing leaves
-this machine. Ctrl-C ends it; the directory stays and can be used again. With
---json it prints demo.json once all is ready, and nothing else.`,
+		Short: "Start three nodes and a pretend Internet on this machine, ready for a first message",
+		Long: `Start a cluster of three nodes and a pretend Internet on this machine's loopback
+addresses, with tenants and passwords, and print how to send a first message,
+and how to kill a node. Nothing leaves this machine. Ctrl-C ends it; the
+directory stays and can be used again. With --json it prints demo.json once all
+is ready, and nothing else.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -49,8 +50,8 @@ this machine. Ctrl-C ends it; the directory stays and can be used again. With
 	}
 	f := c.Flags()
 	f.StringVar(&o.dir, "dir", "", "directory of the demo's state; used again, it resumes the same cluster, tenants and passwords (default a new temporary one)")
-	f.IntVar(&o.nodes, "nodes", 1, "number of nodes; this version runs one")
-	f.IntVar(&o.tenants, "tenants", 6, "number of tenants, 1 to 20")
+	f.IntVar(&o.nodes, "nodes", 0, "number of nodes, 1 to 7 (default 3, or what the directory has)")
+	f.IntVar(&o.tenants, "tenants", 6, "number of tenants: 20 at most with one node, and 20 more with each node beyond the second")
 	f.StringArrayVar(&o.routes, "route", nil, "DOMAIN=HOST:PORT: deliver that domain to that SMTP server (repeatable)")
 	f.StringArrayVar(&o.relayFrom, "relay-from", nil, "CIDR: the first account may send without AUTH from there (repeatable)")
 	f.DurationVar(&o.restart, "restart", 0, "start a dead node again after that long, such as 500ms (default: it stays dead)")
@@ -61,10 +62,10 @@ this machine. Ctrl-C ends it; the directory stays and can be used again. With
 // check refuses what this version cannot do, before anything is started.
 func (o demoOptions) check() ([]demoRoute, []netip.Prefix, error) {
 	switch {
-	case o.nodes != 1:
-		return nil, nil, usagef("--nodes %d: this version runs one node", o.nodes)
-	case o.tenants < 1 || o.tenants > 20:
-		return nil, nil, usagef("--tenants %d: a node carries 1 to 20", o.tenants)
+	case o.nodes < 0 || o.nodes > maxDemoNodes:
+		return nil, nil, usagef("--nodes %d: 1 to %d", o.nodes, maxDemoNodes)
+	case o.tenants < 1:
+		return nil, nil, usagef("--tenants %d: at least 1", o.tenants)
 	case o.restart < 0:
 		return nil, nil, usagef("--restart must not be negative")
 	case o.traffic < 0 || o.traffic > 1000:
@@ -112,11 +113,15 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	dir, err := openDemoDir(o.dir)
+	dir, err := openDemoDir(o.dir, o.nodes)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
+	// One node's loss must leave every tenant a place.
+	if most := 20 * max(len(dir.state.Nodes)-1, 1); o.tenants > most {
+		return usagef("--tenants %d: %s 1 to %d", o.tenants, some(len(dir.state.Nodes), "node")+" carry", most)
+	}
 	d := &demo{opt: o, dir: dir, routes: routes, nets: nets}
 	if o.json {
 		d.screen, d.facts = newScreen(io.Discard), out

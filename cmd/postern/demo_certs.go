@@ -18,9 +18,9 @@ import (
 )
 
 // certificates makes the demo's own CA, which clients can be told to trust,
-// and the node's certificate under it. They are made once a directory.
+// and the nodes' certificate under it. They are made once a directory.
 func (d *demoDir) certificates() error {
-	if _, err := os.Stat(d.file(demoNode, "tls.crt")); err == nil {
+	if _, err := os.Stat(d.file("tls.crt")); err == nil {
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read certificate: %w", err)
@@ -54,6 +54,9 @@ func (d *demoDir) certificates() error {
 		DNSNames:              []string{"localhost", demoDomain, "*." + demoDomain},
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
+	for i := range maxDemoNodes {
+		leaf.IPAddresses = append(leaf.IPAddresses, nodeIP(i, 1).AsSlice())
+	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	if err != nil {
 		return fmt.Errorf("make certificate: %w", err)
@@ -66,12 +69,12 @@ func (d *demoDir) certificates() error {
 	if err := replaceFile(d.file("ca.pem"), caPEM); err != nil {
 		return err
 	}
-	if err := replaceFile(d.file(demoNode, "tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})); err != nil {
+	if err := replaceFile(d.file("tls.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})); err != nil {
 		return err
 	}
 	// The certificate comes last: it says that all three are there.
 	chain := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), caPEM...)
-	return replaceFile(d.file(demoNode, "tls.crt"), chain)
+	return replaceFile(d.file("tls.crt"), chain)
 }
 
 // newDKIMKey makes a signing key as the API takes it.

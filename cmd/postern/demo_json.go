@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,22 +53,21 @@ type demoJSONLab struct {
 // writeJSON replaces demo.json.
 func (d *demo) writeJSON(ctx context.Context) error {
 	d.lookPlaces(ctx)
-	p := d.dir.state.Ports
-	n := demoJSONNode{
-		Name: demoNode, Submission: []string{hostPort(p.Submission), hostPort(p.Submission2)},
-		SubmissionTLS: hostPort(p.SubmissionTLS), Admin: hostPort(p.Admin), Metrics: hostPort(p.Metrics),
-	}
-	for _, s := range demoSources() {
-		n.Sources = append(n.Sources, s.addr.String())
-	}
 	j := demoJSON{OperatorToken: d.token, Lab: demoJSONLab{DNS: d.lab.DNS(), API: d.lab.API(),
 		MX: net.JoinHostPort(demoInbox.String(), strconv.Itoa(int(d.lab.MXPort())))}}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.node != nil {
-		n.PID = &d.node.pid
+	for _, m := range d.nodes {
+		n := demoJSONNode{Name: m.name, Submission: d.submission(m), SubmissionTLS: hostPort(m.ports.SubmissionTLS),
+			Admin: hostPort(m.ports.Admin), Metrics: hostPort(m.ports.Metrics)}
+		for _, s := range sourcesOf(m.i) {
+			n.Sources = append(n.Sources, s.addr.String())
+		}
+		if m.proc != nil {
+			n.PID = &m.proc.pid
+		}
+		j.Nodes = append(j.Nodes, n)
 	}
-	j.Nodes = []demoJSONNode{n}
 	for _, t := range d.dir.state.Tenants {
 		at := d.places[t.Name]
 		row := demoJSONTenant{Name: t.Name, Username: t.Username, Password: t.Password, Home: at.home, Owner: at.owner, Source: at.source}
@@ -102,7 +100,9 @@ func (d *demo) tellFacts() error {
 func (d *demo) lookPlaces(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	page, err := d.api.Tenants(ctx, admin.List{Limit: 100})
+	page, err := ask(d, func(c *admin.Client) (admin.Page[admin.Tenant], error) {
+		return c.Tenants(ctx, admin.List{Limit: 1000})
+	})
 	if err != nil {
 		return // the last known places stay
 	}
@@ -119,20 +119,35 @@ func (d *demo) lookPlaces(ctx context.Context) {
 		if t.Backup != nil {
 			at.backup = t.Backup.Node
 		}
-		if t.Home.Source != "" {
-			at.source = t.Home.Source
-		} else if at.source == "" {
-			at.source = firstShared()
-		}
+		at.source = sourceNow(t, at.source)
 		if at != was {
 			d.places[t.Name], d.stale = at, true
 		}
 	}
 }
 
-func firstShared() string {
-	all := demoSources()
-	return all[slices.IndexFunc(all, func(s demoSource) bool { return s.shared })].addr.String()
+// sourceNow is what a tenant leaves by where it is owned: its dedicated source
+// there, or one of the pool, the one it used last if that is of the same pool.
+func sourceNow(t admin.Tenant, last string) string {
+	place := t.Home
+	if t.Backup != nil && t.Owner == t.Backup.Node {
+		place = *t.Backup
+	}
+	if place.Source != "" && t.Owner == place.Node {
+		return place.Source
+	}
+	pool := ""
+	for _, s := range demoSources(maxDemoNodes) {
+		if s.shared && nodeNamed(s.node) == t.Owner {
+			if s.addr.String() == last {
+				return last
+			}
+			if pool == "" {
+				pool = s.addr.String()
+			}
+		}
+	}
+	return pool
 }
 
 // noteSource remembers where a tenant's mail came from.

@@ -126,42 +126,54 @@ func tail(name string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// writeConfig writes the node's configuration file and its secrets.
-func (d *demoDir) writeConfig(resolver string, mxPort uint16) (config, token string, err error) {
-	if err := os.MkdirAll(d.file(demoNode), 0o700); err != nil {
-		return "", "", fmt.Errorf("make node directory: %w", err)
+// writeConfig writes one node's configuration file. Several nodes have peer
+// ports and are formed by init and join; one alone bootstraps itself.
+func (d *demoDir) writeConfig(i int, resolver string, mxPort uint16) (config string, err error) {
+	name, p := nodeNamed(i), d.state.Nodes[i]
+	if err := os.MkdirAll(d.file(name), 0o700); err != nil {
+		return "", fmt.Errorf("make node directory: %w", err)
 	}
-	if err := d.certificates(); err != nil {
-		return "", "", err
-	}
-	if token, err = d.secret(20, demoNode, "operator.token"); err != nil {
-		return "", "", err
-	}
-	if _, err = d.secret(32, demoNode, "secret.key"); err != nil {
-		return "", "", err
-	}
-	p := d.state.Ports
+	submission := []string{hostPort(p.Submission), hostPort(p.Submission2)}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Written by postern demo at each start.")
-	line("name: %s", demoNode)
-	line("dir: %q", d.file(demoNode, "state"))
+	line("name: %s", name)
+	line("dir: %q", d.file(name, "state"))
 	line("hostname: smtp.%s", demoDomain)
-	line("bootstrap: true")
-	line("submission: [%q, %q]", hostPort(p.Submission), hostPort(p.Submission2))
+	if len(d.state.Nodes) == 1 {
+		line("bootstrap: true")
+	} else {
+		submission = append(submission, nodeAddr(i, d.state.Ports.Any))
+		line("peer:\n  listen: %q\n  advertise: %q\n  gossip: %q", nodeAddr(i, p.Peer), nodeAddr(i, p.Peer), nodeAddr(i, p.Gossip))
+	}
+	line("submission: [%s]", quoted(submission))
 	line("submission_tls: [%q]", hostPort(p.SubmissionTLS))
 	line("admin: %q", hostPort(p.Admin))
 	line("metrics: %q", hostPort(p.Metrics))
-	line("tls:\n  cert: %q\n  key: %q", d.file(demoNode, "tls.crt"), d.file(demoNode, "tls.key"))
-	line("operator_token_file: %q", d.file(demoNode, "operator.token"))
-	line("secret_key_file: %q", d.file(demoNode, "secret.key"))
+	line("tls:\n  cert: %q\n  key: %q", d.file("tls.crt"), d.file("tls.key"))
+	line("operator_token_file: %q", d.file(name, "operator.token"))
+	line("secret_key_file: %q", d.file(name, "secret.key"))
 	line("resolvers: [%q]", resolver)
 	line("delivery:\n  port: %d\n  retry: [%s]\n  allow_loopback: true", mxPort, d.retry)
+	line("queue:\n  grace: 5s")
 	line("log:\n  level: info\n  format: text")
-	config = d.file(demoNode, "postern.yaml")
-	return config, token, replaceFile(config, []byte(b.String()))
+	config = d.file(name, "postern.yaml")
+	return config, replaceFile(config, []byte(b.String()))
+}
+
+func quoted(all []string) string {
+	q := make([]string, len(all))
+	for i, s := range all {
+		q[i] = strconv.Quote(s)
+	}
+	return strings.Join(q, ", ")
 }
 
 func hostPort(port uint16) string {
 	return net.JoinHostPort(demoHost.String(), strconv.Itoa(int(port)))
+}
+
+// nodeAddr is a port at node i's own address.
+func nodeAddr(i int, port uint16) string {
+	return net.JoinHostPort(nodeIP(i, 1).String(), strconv.Itoa(int(port)))
 }

@@ -15,18 +15,42 @@ import (
 
 // demoSource is one outbound IP of the demo.
 type demoSource struct {
+	node   int
 	addr   netip.Addr
 	ehlo   string
 	shared bool
 }
 
-func demoSources() []demoSource {
-	ip := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 77, 1, last}) }
-	return []demoSource{
-		{ip(11), "out-1." + demoDomain, false},
-		{ip(12), "out-2." + demoDomain, true},
-		{ip(13), "out-3." + demoDomain, true},
+// demoSources are those of the first so many nodes: one dedicated and two
+// shared ones each.
+func demoSources(nodes int) []demoSource {
+	var all []demoSource
+	for i := range nodes {
+		for k := range 3 {
+			all = append(all, demoSource{i, nodeIP(i, byte(11+k)), fmt.Sprintf("out-%d.%s", 3*i+k+1, demoDomain), k > 0})
+		}
 	}
+	return all
+}
+
+// sourcesOf are the sources of one node.
+func sourcesOf(i int) []demoSource { return demoSources(i + 1)[3*i:] }
+
+// demoPlaces spreads the tenants: homes in turn, and each node's backups over
+// all others. The first tenant has a dedicated source at both places.
+func demoPlaces(i, nodes int) (home admin.Place, backup *admin.Place) {
+	at := i % nodes
+	home = admin.Place{Node: nodeNamed(at)}
+	if nodes > 1 {
+		backup = &admin.Place{Node: nodeNamed((at + 1 + (i/nodes)%(nodes-1)) % nodes)}
+	}
+	if i == 0 {
+		home.Source = nodeIP(0, 11).String()
+		if backup != nil {
+			backup.Source = nodeIP(1, 11).String()
+		}
+	}
+	return home, backup
 }
 
 // demoPlan is what a tenant of the demo bought.
@@ -62,10 +86,10 @@ func planOf(i int) demoPlan {
 // demoWorld is the usual world with the demo's own names in it.
 func demoWorld() lab.World {
 	w := lab.Usual()
-	for _, s := range demoSources() {
+	for _, s := range demoSources(maxDemoNodes) {
 		w.AddSource(s.addr, s.ehlo)
 	}
-	for i := range 20 {
+	for i := range 20 * maxDemoNodes {
 		name := planOf(i).name
 		w.AddSender(name+".test", "mx.inbox.test", netip.MustParsePrefix("127.77.0.0/16"))
 		w.Names[name+"."+demoDomain] = lab.Name{Records: []string{"A " + demoHost.String()}}
@@ -81,11 +105,11 @@ func (d *demo) provision(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list sources: %w", err)
 	}
-	for _, s := range demoSources() {
+	for _, s := range demoSources(len(d.nodes)) {
 		if slices.ContainsFunc(sources.Items, func(x admin.Source) bool { return x.Addr == s.addr.String() }) {
 			continue
 		}
-		_, err := d.api.AddSource(ctx, admin.NewSource{Node: demoNode, Addr: s.addr.String(), EHLO: s.ehlo, Shared: s.shared})
+		_, err := d.api.AddSource(ctx, admin.NewSource{Node: nodeNamed(s.node), Addr: s.addr.String(), EHLO: s.ehlo, Shared: s.shared})
 		if err != nil {
 			return fmt.Errorf("add source: %w", err)
 		}
@@ -138,13 +162,10 @@ func (d *demo) provisionTenant(ctx context.Context, i int) error {
 	}
 	domain := p.name + ".test"
 	t := demoTenant{Name: p.name, Domain: domain, Username: "mail@" + domain, Daily: "daily@" + domain}
-	place := admin.Place{Node: demoNode}
-	if i == 0 {
-		place.Source = demoSources()[0].addr.String()
-	}
+	home, backup := demoPlaces(i, len(d.nodes))
 	_, err := d.api.Tenant(ctx, p.name)
 	if absent(err) {
-		_, err = d.api.AddTenant(ctx, admin.NewTenant{Name: p.name, Hostname: p.name + "." + demoDomain, Home: place})
+		_, err = d.api.AddTenant(ctx, admin.NewTenant{Name: p.name, Hostname: p.name + "." + demoDomain, Home: home, Backup: backup})
 	}
 	if err != nil {
 		return fmt.Errorf("add tenant: %w", err)

@@ -33,16 +33,22 @@ type demo struct {
 	watched watched
 	mark    lab.RunID // of the background traffic
 	roots   *tls.Config
-	config  string // the node's file
+	nodes   []*member
 	token   string
-	api     *admin.Client
+	api     *admin.Client // of the first node
 
-	mu      sync.Mutex // guards what follows
-	node    *nodeProcess
-	places  map[string]demoPlace // by tenant
-	stale   bool                 // demo.json says something else
-	inQueue map[string]int       // recipients in the queue by tenant, background included
-	queued  int64                // recipients of people's mail in the queue
+	mu     sync.Mutex // guards what follows, and each node's process
+	broken *breakdown // the last node that died, until its tenants send again
+	led    string     // who led last
+	// The account with the small plan: what it had used before, and what of it
+	// arrived since.
+	small        string
+	usedBefore   int
+	arrivedSmall int
+	places       map[string]demoPlace // by tenant
+	stale        bool                 // demo.json says something else
+	inQueue      map[string]int       // recipients in the queue by tenant, background included
+	queued       int64                // recipients of people's mail in the queue
 }
 
 // demoPlace is where a tenant is now.
@@ -91,7 +97,7 @@ func (d *demo) prepare(taken func(*lab.Mail)) error {
 	if err != nil {
 		return fmt.Errorf("start lab: %w (the ports of a demo stay; is another one running?)", err)
 	}
-	if d.config, d.token, err = d.dir.writeConfig(d.lab.DNS(), d.lab.MXPort()); err != nil {
+	if err := d.makeMembers(); err != nil {
 		return errors.Join(err, d.closeLab())
 	}
 	pem, err := os.ReadFile(d.dir.file("ca.pem"))
@@ -101,10 +107,6 @@ func (d *demo) prepare(taken func(*lab.Mail)) error {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
 	d.roots = &tls.Config{RootCAs: pool, ServerName: demoHost.String(), MinVersion: tls.VersionTLS12}
-	d.api, err = admin.NewClient(hostPort(p.Admin), d.token)
-	if err != nil {
-		return errors.Join(err, d.closeLab())
-	}
 	return nil
 }
 
@@ -113,31 +115,26 @@ func (d *demo) closeLab() error {
 	return nil
 }
 
-// live runs from the node's start to its end.
+// live runs from the nodes' start to their end.
 func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
-	defer d.api.Close()
+	defer func() {
+		for _, m := range d.nodes {
+			m.api.Close()
+		}
+	}()
 	watch, err := d.newMailWatch()
 	if err != nil {
 		return err
 	}
-	defer watch.log.Close()
-	n, err := startNode(d.config, d.logFile())
-	if err != nil {
-		return err
-	}
-	d.setNode(n)
-	defer func() {
-		if n := d.current(); n != nil {
-			_ = n.stop()
-		}
-	}()
-	if err := d.open(ctx, n); err != nil {
+	defer watch.close()
+	defer d.stopAll()
+	if err := d.open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	d.welcome(n.pid)
+	d.welcome(ctx)
 	if err := d.tellFacts(); err != nil {
 		return err
 	}
@@ -150,112 +147,111 @@ func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 			return nil
 		}
 	})
-	for _, part := range []func(context.Context) error{d.supervise, d.sendTraffic, watch.run, d.audit, d.follow, d.foot} {
+	for _, m := range d.nodes {
+		g.Go(func() error { return d.supervise(ctx, m) })
+	}
+	for _, part := range []func(context.Context) error{d.sendTraffic, watch.run, d.audit, d.follow, d.foot, d.watchBreakdown} {
 		g.Go(func() error { return part(ctx) })
 	}
 	err = g.Wait()
-	d.screen.say("Ending node %s ...", demoNode)
+	d.screen.say("Ending %s ...", some(len(d.nodes), "node"))
 	return err
 }
 
-// open waits until the node takes mail of every tenant and tells the world.
-func (d *demo) open(ctx context.Context, n *nodeProcess) error {
-	if err := n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin)); err != nil {
+// open starts the nodes, waits until each takes mail of every tenant, and
+// tells the world.
+func (d *demo) open(ctx context.Context) error {
+	if err := d.startAll(ctx); err != nil {
 		return err
 	}
 	if err := d.provision(ctx); err != nil {
 		return err
 	}
-	for _, t := range d.dir.state.Tenants {
-		if err := d.waitAccepting(ctx, t); err != nil {
-			return err
+	for _, m := range d.nodes {
+		for _, t := range d.dir.state.Tenants {
+			if err := d.waitAccepting(ctx, m, t); err != nil {
+				return err
+			}
 		}
 	}
+	d.noteUse(ctx)
 	return d.writeJSON(ctx)
 }
 
-// waitAccepting waits until the node answers for a tenant. A hold or a quota
+// waitAccepting waits until a node answers for a tenant. A hold or a quota
 // that is used up is an answer, too.
-func (d *demo) waitAccepting(ctx context.Context, t demoTenant) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+func (d *demo) waitAccepting(ctx context.Context, m *member, t demoTenant) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	from := lab.Sender{Username: t.Daily, Password: t.DailyKey, From: t.Daily}
 	for {
-		r, err := lab.Probe(ctx, hostPort(d.dir.state.Ports.Submission), d.roots, from)
+		r, err := lab.Probe(ctx, hostPort(m.ports.Submission), d.roots, from)
 		if err == nil && r.Code != 421 && r.Code != 451 && r.Code != 454 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait until %s may send: %d %s %w", t.Name, r.Code, r.Text, errors.Join(err, ctx.Err()))
+			return fmt.Errorf("wait until %s may send at %s: %d %s %w", t.Name, m.name, r.Code, r.Text, errors.Join(err, ctx.Err()))
 		case <-time.After(25 * time.Millisecond):
 		}
 	}
 }
 
-func (d *demo) logFile() string { return d.dir.file(demoNode, "node.log") }
-
-func (d *demo) setNode(n *nodeProcess) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.node = n
-}
-
-// current is the running process, or nil.
-func (d *demo) current() *nodeProcess {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.node
-}
-
 // supervise reports a node that died and starts it again where that is wanted.
-func (d *demo) supervise(ctx context.Context) error {
+func (d *demo) supervise(ctx context.Context, m *member) error {
 	for {
-		n := d.current()
+		n := d.current(m)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-n.ended:
 		}
+		died := time.Now()
 		how := "exit status 0"
 		if n.err != nil {
 			how = n.err.Error()
 		}
-		d.screen.say("node %s (pid %d) has ended: %s", demoNode, n.pid, how)
-		d.setNode(nil)
+		d.screen.say("node %s (pid %d) has ended: %s", m.name, n.pid, how)
+		d.setNode(m, nil)
+		d.noteBreakdown(m, died)
 		if err := d.writeJSON(ctx); err != nil {
 			return err
 		}
 		if d.opt.restart == 0 {
-			d.screen.say("It stays so (no --restart). To start it again: end the demo and run")
-			d.screen.say("  postern demo --dir %s", d.dir.path)
+			if len(d.nodes) == 1 {
+				d.screen.say("It stays so (no --restart). To start it again: end the demo and run")
+				d.screen.say("  postern demo --dir %s", d.dir.path)
+			} else { // ended by hand; it is a node like any other
+				d.screen.say("It stays so (no --restart). To start it again:")
+				d.screen.say("  postern serve --config %s", m.config)
+			}
 			<-ctx.Done()
 			return nil
 		}
-		again, err := d.revive(ctx)
+		again, err := d.revive(ctx, m)
 		if err != nil || again == nil {
 			return err
 		}
 	}
 }
 
-// revive starts the node anew after --restart, and once more if it dies before
+// revive starts a node anew after --restart, and once more if it dies before
 // it is ready. nil without an error means that ctx ended.
-func (d *demo) revive(ctx context.Context) (*nodeProcess, error) {
+func (d *demo) revive(ctx context.Context, m *member) (*nodeProcess, error) {
 	for range 10 {
 		select {
 		case <-ctx.Done():
 			return nil, nil
 		case <-time.After(d.opt.restart):
 		}
-		n, err := startNode(d.config, d.logFile())
+		n, err := startNode(m.config, m.logFile)
 		if err != nil {
 			return nil, err
 		}
-		d.setNode(n)
-		err = n.waitReady(ctx, hostPort(d.dir.state.Ports.Admin))
+		d.setNode(m, n)
+		err = n.waitReady(ctx, hostPort(m.ports.Admin))
 		if err == nil {
-			d.screen.say("node %s runs again, pid %d", demoNode, n.pid)
+			d.screen.say("node %s runs again, pid %d", m.name, n.pid)
 			return n, d.writeJSON(ctx)
 		}
 		if ctx.Err() != nil {
@@ -268,5 +264,5 @@ func (d *demo) revive(ctx context.Context) (*nodeProcess, error) {
 			_ = n.stop()
 		}
 	}
-	return nil, errors.New("restart node: it died ten times before it was ready")
+	return nil, fmt.Errorf("restart node %s: it died ten times before it was ready", m.name)
 }

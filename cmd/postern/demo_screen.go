@@ -121,27 +121,34 @@ func (d *demo) foot(ctx context.Context) error {
 }
 
 // welcome is the first screen: what runs where, who may send, and how.
-func (d *demo) welcome(pid int) {
-	p, st := d.dir.state.Ports, d.dir.state
+func (d *demo) welcome(ctx context.Context) {
+	st := d.dir.state
 	say := d.screen.say
-	say("Postern demo: a node and a pretend Internet. Nothing leaves this machine.")
+	if len(d.nodes) == 1 {
+		say("Postern demo: a node and a pretend Internet. Nothing leaves this machine.")
+	} else {
+		say("Postern demo: %d nodes and a pretend Internet. Nothing leaves this machine.", len(d.nodes))
+	}
 	say("")
-	say("node %s (pid %d)", demoNode, pid)
-	say("  submission  %s, %s (STARTTLS), %s (TLS)", hostPort(p.Submission), hostPort(p.Submission2), hostPort(p.SubmissionTLS))
-	say("  API         http://%s   metrics http://%s/metrics", hostPort(p.Admin), hostPort(p.Metrics))
+	for _, m := range d.nodes {
+		say("node %s (pid %d)", m.name, m.proc.pid)
+		say("  submission  %s, %s (STARTTLS), %s (TLS)", hostPort(m.ports.Submission), hostPort(m.ports.Submission2), hostPort(m.ports.SubmissionTLS))
+		say("  API         http://%s   metrics http://%s/metrics", hostPort(m.ports.Admin), hostPort(m.ports.Metrics))
+	}
 	say("lab")
 	say("  DNS %s   API http://%s (/messages, /mood, /dns)", d.lab.DNS(), d.lab.API())
-	say("state, log, CA (ca.pem), demo.json")
+	say("state, logs, CA (ca.pem), demo.json")
 	say("  %s", d.dir.path)
-	say("operator's verbs, such as postern tenant list, after")
-	say("  export POSTERN_API=http://%s", hostPort(p.Admin))
-	say("  export POSTERN_TOKEN_FILE=%s", d.dir.file(demoNode, "operator.token"))
+	say("operator's verbs, such as postern tenant list or postern top, after")
+	say("  export POSTERN_API=http://%s", hostPort(d.nodes[0].ports.Admin))
+	say("  export POSTERN_TOKEN_FILE=%s", d.nodes[0].tokens)
 	say("")
 	say("%-17s %-33s %s", "username", "password", "leaves by; plan")
 	for i, t := range st.Tenants {
-		by := "pool"
-		if i == 0 {
-			by = demoSources()[0].addr.String()
+		home, backup := demoPlaces(i, len(d.nodes))
+		by := first(home.Source, "pool")
+		if backup != nil {
+			by = home.Node + ", backup " + backup.Node
 		}
 		line := fmt.Sprintf("%-17s %-33s %s", t.Username, t.Password, by)
 		if says := "; " + planOf(i).says; len(line)+len(says) <= 80 {
@@ -149,27 +156,43 @@ func (d *demo) welcome(pid int) {
 		}
 		say("%s", line)
 	}
-	say("The pool is 127.77.1.12 and .13; %s has %s.", st.Tenants[0].Username, demoPlans()[0].says)
+	if len(d.nodes) == 1 {
+		say("The pool is 127.77.1.12 and .13; %s has %s.", st.Tenants[0].Username, demoPlans()[0].says)
+	} else {
+		say("Node nN sends from 127.77.N.12 and .13; %s has a plan of", st.Tenants[0].Username)
+		say("millions and sources of its own: 127.77.1.11, and 127.77.2.11 as its backup.")
+	}
 	d.firstMessage(st.Tenants[0])
 	say("Other recipients: anyone at secure.test (TLS), grey.test (comes after 5 s),")
 	say("nobody.test (550), busy.test (451), full.test (452), slow.test, hangup.test,")
 	say("forgetful.test (comes twice), blackhole.test, blocked.test, nullmx.test,")
 	say("servfail.test, gone.test, sixfirst.test, spare.test, implicit.test.")
 	say("")
+	d.invite(ctx)
 	say("What becomes of your message is said here. Ctrl-C ends the demo.")
 	say("")
 }
 
 // firstMessage shows how to send with programs people have, ready to paste.
 func (d *demo) firstMessage(t demoTenant) {
-	p, say := d.dir.state.Ports, d.screen.say
+	p, say := d.nodes[0].ports, d.screen.say
 	ca := d.dir.file("ca.pem")
 	say("")
 	// Nothing is indented: what is pasted must run as it stands.
 	say("Send a first message with curl:")
 	say("")
 	say(`printf 'From: %s\nSubject: hello\n\nHello!\n' |`, t.Username)
-	say(`curl -sS -T - --crlf --url smtp://%s --ssl-reqd \`, hostPort(p.Submission))
+	if len(d.nodes) == 1 {
+		say(`curl -sS -T - --crlf --url smtp://%s --ssl-reqd \`, hostPort(p.Submission))
+	} else { // a name with all nodes' addresses: curl tries one after the other
+		name, port := "smtp."+demoDomain, d.dir.state.Ports.Any
+		say(`curl -sS -T - --crlf --url smtp://%s:%d --ssl-reqd \`, name, port)
+		var ips []string
+		for i := range d.nodes {
+			ips = append(ips, nodeIP(i, 1).String())
+		}
+		say(`  --resolve %s:%d:%s \`, name, port, strings.Join(ips, ","))
+	}
 	say(`  --cacert %s \`, ca)
 	say(`  --user %s:%s \`, t.Username, t.Password)
 	say(`  --mail-from %s --mail-rcpt you@inbox.test`, t.Username)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"postern/node/admin"
 	"postern/node/lab"
 )
 
@@ -27,8 +28,12 @@ func (d *demo) sendTraffic(ctx context.Context) error {
 	for _, t := range d.dir.state.Tenants {
 		senders = append(senders, lab.Sender{Username: t.Daily, Password: t.DailyKey, From: t.Daily})
 	}
+	var addrs []string
+	for _, m := range d.nodes {
+		addrs = append(addrs, hostPort(m.ports.Submission))
+	}
 	_, err := lab.Load{
-		Addrs: []string{hostPort(d.dir.state.Ports.Submission)}, TLS: d.roots, Run: d.mark,
+		Addrs: addrs, TLS: d.roots, Run: d.mark,
 		Senders: senders, Domains: trafficDomains(), Sessions: len(senders), PerConn: 50, Size: 4000,
 		Rate: d.opt.traffic, Timeout: 25 * time.Second, Backoff: time.Second,
 		Sent: d.sent,
@@ -77,6 +82,7 @@ func (d *demo) sent(s *lab.Submission) {
 func (d *demo) taken(m *lab.Mail) {
 	if m.From != "" {
 		d.noteSource(m)
+		d.noteArrival(m)
 	}
 	if lab.Book(d.ledger, d.mark, m) {
 		return
@@ -143,7 +149,14 @@ func (d *demo) auditRound(ctx context.Context, now time.Time) {
 		m := d.watched.mails[k]
 		d.watched.mu.Unlock()
 		result, known := d.outcome(ctx, m)
-		if !known || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if !known {
+			if !m.ended.IsZero() { // an owner that was taking over knew it after all
+				m.ended = time.Time{}
+				d.watched.add(k, m)
+			}
 			continue
 		}
 		if m.ended.IsZero() {
@@ -168,7 +181,7 @@ func (d *demo) auditRound(ctx context.Context, now time.Time) {
 func (d *demo) outcome(ctx context.Context, m sentMail) (result string, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	t, err := d.api.Trace(ctx, m.id)
+	t, err := ask(d, func(c *admin.Client) (admin.Trace, error) { return c.Trace(ctx, m.id) })
 	if err != nil {
 		return "", absent(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,18 +36,29 @@ type followed struct {
 	waiting  bool            // told that nothing has happened yet
 }
 
-// newMailWatch looks at the log from its end on. It is made before the node
-// starts, so that no message is too early to be seen.
+// newMailWatch looks at the nodes' logs from their ends on. It is made before
+// the nodes start, so that no message is too early to be seen.
 func (d *demo) newMailWatch() (*mailWatch, error) {
-	log, err := os.OpenFile(d.logFile(), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("follow mail log: %w", err)
+	w := &mailWatch{d: d}
+	for _, m := range d.nodes {
+		log, err := os.OpenFile(m.logFile, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			w.close()
+			return nil, fmt.Errorf("follow mail log: %w", err)
+		}
+		w.logs = append(w.logs, &logTail{log: log, buf: make([]byte, 0, logChunk)})
+		if _, err := log.Seek(0, io.SeekEnd); err != nil {
+			w.close()
+			return nil, fmt.Errorf("follow mail log: %w", err)
+		}
 	}
-	if _, err := log.Seek(0, io.SeekEnd); err != nil {
-		_ = log.Close()
-		return nil, fmt.Errorf("follow mail log: %w", err)
+	return w, nil
+}
+
+func (w *mailWatch) close() {
+	for _, l := range w.logs {
+		_ = l.log.Close()
 	}
-	return &mailWatch{d: d, log: log, buf: make([]byte, 0, logChunk)}, nil
 }
 
 // run tells what becomes of people's messages.
@@ -63,8 +75,10 @@ func (w *mailWatch) run(ctx context.Context) error {
 			w.tellMore()
 			w.d.countQueued(ctx)
 		case <-tick.C:
-			if err := w.read(); err != nil {
-				return err
+			for _, l := range w.logs {
+				if err := w.read(l); err != nil {
+					return err
+				}
 			}
 			for i := 0; i < len(w.mails); {
 				if w.tell(ctx, w.mails[i]) {
@@ -77,51 +91,56 @@ func (w *mailWatch) run(ctx context.Context) error {
 	}
 }
 
+// logTail is one node's log.
+type logTail struct {
+	log *os.File
+	buf []byte // an unfinished line
+}
+
 type mailWatch struct {
 	d     *demo
-	log   *os.File
-	buf   []byte // an unfinished line
+	logs  []*logTail
 	mails []*followed
 	more  int // messages not followed for want of room
 }
 
 // read takes in what the log has grown by. A log that grows faster than a
 // chunk a turn is skipped through: this is a screen, not an account.
-func (w *mailWatch) read() error {
-	st, err := w.log.Stat()
+func (w *mailWatch) read(l *logTail) error {
+	st, err := l.log.Stat()
 	if err != nil {
 		return fmt.Errorf("follow mail log: %w", err)
 	}
-	at, err := w.log.Seek(0, io.SeekCurrent)
+	at, err := l.log.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return fmt.Errorf("follow mail log: %w", err)
 	}
 	if behind := st.Size() - at; behind > 4*logChunk {
-		w.buf = w.buf[:0]
-		if _, err := w.log.Seek(-logChunk, io.SeekEnd); err != nil {
+		l.buf = l.buf[:0]
+		if _, err := l.log.Seek(-logChunk, io.SeekEnd); err != nil {
 			return fmt.Errorf("follow mail log: %w", err)
 		}
 	}
-	n, err := w.log.Read(w.buf[len(w.buf):cap(w.buf)])
+	n, err := l.log.Read(l.buf[len(l.buf):cap(l.buf)])
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("follow mail log: %w", err)
 	}
-	w.buf = w.buf[:len(w.buf)+n]
-	end := bytes.LastIndexByte(w.buf, '\n') + 1
-	for line := range bytes.Lines(w.buf[:end]) {
+	l.buf = l.buf[:len(l.buf)+n]
+	end := bytes.LastIndexByte(l.buf, '\n') + 1
+	for line := range bytes.Lines(l.buf[:end]) {
 		w.line(line)
 	}
-	rest := copy(w.buf, w.buf[end:])
-	w.buf = w.buf[:rest]
-	if rest == cap(w.buf) {
-		w.buf = w.buf[:0] // a line without end
+	rest := copy(l.buf, l.buf[end:])
+	l.buf = l.buf[:rest]
+	if rest == cap(l.buf) {
+		l.buf = l.buf[:0] // a line without end
 	}
 	if n == 0 && st.Size() > logMost {
 		// The node appends, so its next line starts the file anew.
-		if err := w.log.Truncate(0); err != nil {
+		if err := l.log.Truncate(0); err != nil {
 			return fmt.Errorf("cut log: %w", err)
 		}
-		_, err = w.log.Seek(0, io.SeekStart)
+		_, err = l.log.Seek(0, io.SeekStart)
 		return err
 	}
 	return nil
@@ -144,6 +163,9 @@ func (w *mailWatch) line(line []byte) {
 	if id == nil {
 		return
 	}
+	if slices.ContainsFunc(w.mails, func(f *followed) bool { return f.id == string(id[1]) }) {
+		return // the node that took it and its owner both tell
+	}
 	if len(w.mails) >= watchMost {
 		w.more++
 		return
@@ -160,9 +182,9 @@ func (w *mailWatch) tellMore() {
 
 // tell says what is new of one message, and reports whether that was the last.
 func (w *mailWatch) tell(ctx context.Context, f *followed) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	t, err := w.d.api.Trace(ctx, f.id)
+	t, err := ask(w.d, func(c *admin.Client) (admin.Trace, error) { return c.Trace(ctx, f.id) })
 	if err != nil {
 		return absent(err) || time.Since(f.since) > watchFor
 	}
@@ -255,7 +277,9 @@ func (d *demo) countQueued(ctx context.Context) {
 		if all == 0 {
 			continue
 		}
-		page, err := d.api.Queue(ctx, admin.Match{Account: t.Username}, admin.List{Limit: countMost})
+		page, err := ask(d, func(c *admin.Client) (admin.Page[admin.Message], error) {
+			return c.Queue(ctx, admin.Match{Account: t.Username}, admin.List{Limit: countMost})
+		})
 		if err != nil {
 			return
 		}

@@ -13,7 +13,7 @@ import (
 
 func (a *app) nodeCommand() *cobra.Command {
 	return family("node", "Machines of the cluster, their condition, and static routes",
-		a.nodeAdd(), a.nodeList(), a.nodeStatus(),
+		a.nodeAdd(), a.nodeList(), a.nodeShow(), a.nodeStatus(), a.nodeToken(), a.nodeDrain(), a.nodeUndrain(), a.nodeRemove(), a.nodeReplace(),
 		family("route", "Recipient domains that go to a fixed host instead of their MX", a.routeSet(), a.routeList(), a.routeRemove()))
 }
 
@@ -40,18 +40,74 @@ func (a *app) nodeList() *cobra.Command {
 				return err
 			}
 			return a.show(p, func() {
-				t := newTable("NODE~", "SOURCES>", "TENANTS>", "")
+				t := newTable("NODE~", "ROLE", "LEASE", "STATE", "LAG>", "RTT>", "TENANTS>", "SOURCES>", "")
 				for _, n := range p.Items {
 					mark := ""
 					if n.Self {
-						mark = "answers this"
+						mark = "asked"
 					}
-					t.row(n.Name, count(n.Sources), count(n.Tenants)+" of 20", mark)
+					t.row(append(nodeRow(n), mark)...)
 				}
 				a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 				a.more(p.Next)
+				for _, n := range p.Items {
+					if text := nodeTrouble(n); text != "" {
+						a.note("", text, nodeMend(n))
+					}
+				}
 			})
 		}))
+}
+
+// nodeTrouble is what a node's state means; "" when it is fine.
+func nodeTrouble(n admin.Node) string {
+	switch n.State {
+	case "down":
+		return n.Name + " is down since " + at(*n.Down)
+	case "silent":
+		return n.Name + " gives no sign of life"
+	case "draining":
+		return n.Name + " is being drained: " + some(n.Tenants, "tenant") + " left"
+	case "to join":
+		return n.Name + " has to join again"
+	}
+	return ""
+}
+
+func nodeMend(n admin.Node) string {
+	switch n.State {
+	case "down", "silent":
+		return "start it; if it is lost: postern node replace " + n.Name
+	case "draining":
+		return "when none is left: postern node remove " + n.Name
+	case "to join":
+		return "on it: postern join --again"
+	}
+	return ""
+}
+
+func (a *app) nodeShow() *cobra.Command {
+	return a.verb("show NODE", "Show one node", "  postern node show n2",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			n, err := c.Node(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return a.show(n, func() { a.node(n) })
+		})
+}
+
+func (a *app) node(n admin.Node) {
+	row := nodeRow(n)
+	a.fields("node", n.Name, "state", n.State, "", nodeTrouble(n), "to mend", nodeMend(n), "role", row[1], "lease", n.Lease, "peer port", n.Peer,
+		"behind", lagText(n), "round trip", strings.TrimSuffix(row[5], "-"), "tenants", row[6]+" of 20", "sources", row[7], "commands", "version "+count(uint64(n.Version)))
+}
+
+func lagText(n admin.Node) string {
+	if n.Lag == nil {
+		return ""
+	}
+	return some(int(*n.Lag), "log entry")
 }
 
 func (a *app) nodeStatus() *cobra.Command {

@@ -43,7 +43,7 @@ func (a *app) serve(ctx context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // from the first signal on, the second one ends the process
 	signal.Ignore(syscall.SIGHUP)        // a closed terminal does not end a mail server
-	n, err := node.New(cfg, node.Options{Log: log, Version: version, Fatal: func(err error) {
+	n, err := node.New(cfg, node.Options{Log: log, Version: version, Grace: cfg.Queue.Grace, Fatal: func(err error) {
 		log.Error("node ends at once", "err", err)
 		a.exit(exitRefused)
 	}})

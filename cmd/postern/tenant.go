@@ -16,17 +16,16 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
 		a.tenantGo("resume", "Let a paused tenant send again", (*admin.Client).PauseTenant),
-		a.tenantPlace(), a.tenantToken(), a.domainCommand())
+		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.domainCommand())
 	return c
 }
 
 // places are the flags that name home and backup.
 type places struct{ home, backup string }
 
-func (p *places) flags(c *cobra.Command) {
-	c.Flags().StringVar(&p.home, "home", "", "NODE for its pool, or NODE/ADDRESS for a dedicated source (required)")
-	c.Flags().StringVar(&p.backup, "backup", "", "the same for the backup; none when absent")
-	_ = c.MarkFlagRequired("home") // the flag exists
+func (p *places) flags(c *cobra.Command, without string) {
+	c.Flags().StringVar(&p.home, "home", "", "NODE for its pool, or NODE/ADDRESS for a dedicated source ("+without+")")
+	c.Flags().StringVar(&p.backup, "backup", "", "the same for the backup; none when only --home is given")
 }
 
 func (p *places) read() (home admin.Place, backup *admin.Place) {
@@ -53,20 +52,31 @@ func (a *app) tenantAdd() *cobra.Command {
 	var p places
 	var host string
 	c := a.verb("add TENANT", "Register a tenant", `  postern tenant add acme --hostname acme.relay.example --home n1/192.0.2.10
-  postern tenant add blue --hostname blue.relay.example --home n1 --backup n2`,
+  postern tenant add blue --hostname blue.relay.example --home n1 --backup n2
+  postern tenant add cyan --hostname cyan.relay.example`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
-			home, backup := p.read()
-			t, err := c.AddTenant(ctx, admin.NewTenant{Name: args[0], Hostname: host, Home: home, Backup: backup})
+			n := admin.NewTenant{Name: args[0], Hostname: host}
+			switch {
+			case p.home != "":
+				n.Home, n.Backup = p.read()
+			case p.backup != "":
+				return usagef("--backup goes with --home; without both, places are chosen")
+			}
+			t, err := c.AddTenant(ctx, n)
 			if err != nil {
 				return err
 			}
 			return a.show(t, func() {
-				a.say("tenant %s added; it leaves by %s", t.Name, placeText(t.Home))
+				backup := ""
+				if t.Backup != nil {
+					backup = ", backup " + placeText(*t.Backup)
+				}
+				a.say("tenant %s added; it leaves by %s%s", t.Name, placeText(t.Home), backup)
 				a.say("next: postern tenant domain add %s DOMAIN", t.Name)
 				a.say("      postern account add ADDRESS --tenant %s", t.Name)
 			})
 		})
-	p.flags(c)
+	p.flags(c, "absent: both are chosen where there is most room")
 	c.Flags().StringVar(&host, "hostname", "", "the tenant's own name for the relay, shown in its trace headers (required)")
 	_ = c.MarkFlagRequired("hostname") // the flag exists
 	return c
@@ -138,7 +148,7 @@ func (a *app) tenantShow() *cobra.Command {
 }
 
 func (a *app) tenant(t admin.Tenant) {
-	backup, queued, token := "none", "asked of another node than its owner", "none"
+	backup, queued, token := "none", "its owner gives no answer", "none"
 	if t.Backup != nil {
 		backup = placeText(*t.Backup)
 	}
@@ -151,8 +161,12 @@ func (a *app) tenant(t admin.Tenant) {
 	if t.HasToken {
 		token = "set"
 	}
+	moving := ""
+	if t.To != "" {
+		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
+	}
 	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", mendTenant(t), "hostname", t.Hostname,
-		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "queue", queued,
+		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {
 	case t.Domains == 0:
@@ -160,6 +174,31 @@ func (a *app) tenant(t admin.Tenant) {
 	case t.Accounts == 0:
 		a.say("It cannot send yet: postern account add ADDRESS --tenant %s", t.Name)
 	}
+}
+
+// armedText says whether the backup would work now.
+func armedText(t admin.Tenant) string {
+	if len(t.NotArmed) == 0 {
+		return "yes"
+	}
+	return "NO: " + strings.Join(t.NotArmed, "; ")
+}
+
+// mirrorText says where the second copy is, and how it stands.
+func mirrorText(m *admin.Mirror) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.Node == "":
+		return "none: one copy"
+	case !m.Known:
+		return m.Node
+	case m.BrokenMS > 0:
+		return m.Node + ", out of reach for " + span(millis(m.BrokenMS))
+	case !m.Synced:
+		return m.Node + ", " + count(m.Left) + " older messages to copy"
+	}
+	return m.Node + ", complete"
 }
 
 func stateText(state, reason string) string {
@@ -226,7 +265,38 @@ func (a *app) tenantPlace() *cobra.Command {
 			}
 			return a.show(t, func() { a.tenant(t) })
 		})
-	p.flags(c)
+	p.flags(c, "required")
+	_ = c.MarkFlagRequired("home") // the flag exists
+	return c
+}
+
+func (a *app) tenantMove() *cobra.Command {
+	var to string
+	var back bool
+	c := a.verb("move TENANT", "Hand a tenant over to its other place, with its queue", `  postern tenant move acme --to n2
+  postern tenant move acme --cancel`,
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			if (to == "") != back {
+				return usagef("give either --to NODE or --cancel")
+			}
+			t, err := c.MoveTenant(ctx, args[0], to)
+			if err != nil {
+				return err
+			}
+			return a.show(t, func() {
+				switch {
+				case t.To != "":
+					a.say("tenant %s is being handed over from %s to %s: nothing is sent twice", t.Name, t.Owner, t.To)
+					a.say("postern tenant show %s tells when it is done", t.Name)
+				case back:
+					a.say("tenant %s stays at %s", t.Name, t.Owner)
+				default:
+					a.say("tenant %s is at %s", t.Name, t.Owner)
+				}
+			})
+		})
+	c.Flags().StringVar(&to, "to", "", "node that takes it")
+	c.Flags().BoolVar(&back, "cancel", false, "take back a move that has not happened yet")
 	return c
 }
 

@@ -1,10 +1,13 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"postern/tenant"
 )
@@ -194,6 +197,17 @@ func setAccount(a *tenant.Account, b SetAccount) (tenant.SetAccount, error) {
 		}
 		op.Networks = &n
 	}
+	if b.Limits != nil {
+		limits, err := stateLimits(*b.Limits)
+		if err != nil {
+			return op, err
+		}
+		op.Limits = &limits
+	}
+	if b.GapMS != nil {
+		gap := time.Duration(*b.GapMS * float64(time.Millisecond))
+		op.Gap = &gap
+	}
 	if p := b.Plan; p != nil {
 		plan := a.Plan
 		assign(&plan.BytesPerMonth, p.BytesPerMonth)
@@ -228,6 +242,28 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	return nets, nil
 }
 
+func stateLimits(all []Limit) ([]tenant.CautionLimit, error) {
+	limits := make([]tenant.CautionLimit, 0, len(all))
+	for _, l := range all {
+		kind, ok := windowKinds()[l.Window]
+		if !ok {
+			return nil, badField("body.limits", "there are minute, hour, half-day and day", "%q is no window", clip(l.Window))
+		}
+		if slices.ContainsFunc(limits, func(x tenant.CautionLimit) bool { return x.Kind == kind }) {
+			return nil, badField("body.limits", "give each window once", "%s is there twice", l.Window)
+		}
+		if l.Mails != 0 || l.Bytes != 0 {
+			limits = append(limits, tenant.CautionLimit{Kind: kind, Limit: tenant.Amount{Mails: l.Mails, Bytes: l.Bytes}})
+		}
+	}
+	slices.SortFunc(limits, func(a, b tenant.CautionLimit) int { return cmp.Compare(a.Kind, b.Kind) })
+	return limits, nil
+}
+
+func windowKinds() map[string]tenant.WindowKind {
+	return map[string]tenant.WindowKind{"minute": tenant.Minute, "hour": tenant.Hour, "half-day": tenant.HalfDay, "day": tenant.Day}
+}
+
 func statePlan(p Plan) tenant.Plan {
 	return tenant.Plan{BytesPerMonth: p.BytesPerMonth, MailsPerMonth: p.MailsPerMonth, MaxRecipients: p.MaxRecipients, MaxSize: p.MaxSize}
 }
@@ -250,7 +286,10 @@ func ClassName(c tenant.Class) string {
 func viewAccount(st *tenant.State, a *tenant.Account) Account {
 	v := Account{ID: uint64(a.ID), Username: a.Username, Class: ClassName(a.Class), Networks: []string{}, Reference: a.Reference,
 		Plan:  Plan{BytesPerMonth: a.Plan.BytesPerMonth, MailsPerMonth: a.Plan.MailsPerMonth, MaxRecipients: a.Plan.MaxRecipients, MaxSize: a.Plan.MaxSize},
-		State: "sending", Held: a.Held}
+		State: "sending", Held: a.Held, Limits: []Limit{}, GapMS: millis(a.Gap)}
+	for _, l := range a.Limits {
+		v.Limits = append(v.Limits, Limit{Window: windowName(l.Kind), Mails: l.Limit.Mails, Bytes: l.Limit.Bytes})
+	}
 	for _, n := range a.Networks {
 		v.Networks = append(v.Networks, n.String())
 	}

@@ -95,6 +95,8 @@ type Account struct {
 	Class     string   `json:"class" enum:"transactional,bulk"`
 	Plan      Plan     `json:"plan"`
 	Networks  []string `json:"networks" nullable:"false" doc:"Client networks that may send without AUTH"`
+	Limits    []Limit  `json:"limits" nullable:"false" doc:"Caution limits in short windows"`
+	GapMS     float64  `json:"gap_ms" doc:"Least time between two messages; 0 is none"`
 	Reference string   `json:"reference" doc:"Address for reports and notices"`
 	State     string   `json:"state" enum:"sending,paused,held"`
 	Held      string   `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
@@ -110,8 +112,17 @@ type NewAccount struct {
 	Reference string   `json:"reference,omitempty" maxLength:"254"`
 }
 
+// Limit is a caution limit in one kind of window; 0 means none.
+type Limit struct {
+	Window string `json:"window" enum:"minute,hour,half-day,day"`
+	Mails  uint64 `json:"mails" minimum:"0"`
+	Bytes  uint64 `json:"bytes" minimum:"0" doc:"Weight: size times recipients"`
+}
+
 // SetAccount changes what is not nil.
 type SetAccount struct {
+	Limits    *[]Limit  `json:"limits,omitempty" maxItems:"4" doc:"All of them: those left out end"`
+	GapMS     *float64  `json:"gap_ms,omitempty" minimum:"0" maximum:"86400000" doc:"Least time between two messages"`
 	Class     *string   `json:"class,omitempty" enum:"transactional,bulk"`
 	Plan      *SetPlan  `json:"plan,omitempty"`
 	Networks  *[]string `json:"networks,omitempty" maxItems:"64"`
@@ -142,4 +153,5 @@ type Usage struct {
 	Bytes      uint64    `json:"bytes"`
 	MailsLimit uint64    `json:"mails_limit" doc:"0 means none"`
 	BytesLimit uint64    `json:"bytes_limit" doc:"0 means none"`
+	Granted    bool      `json:"granted" doc:"Its owner has a live grant for this window"`
 }

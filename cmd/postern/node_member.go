@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"postern/node/admin"
+)
+
+// The verbs about a node's place in the cluster.
+
+func (a *app) nodeToken() *cobra.Command {
+	var n admin.NewJoinToken
+	c := a.verb("token", "Make a token that lets nodes join, shown once", `  postern node token
+  postern node token --witness --hours 2
+  postern node token --node n4`,
+		func(ctx context.Context, c *admin.Client, _ []string) error {
+			t, err := c.MakeJoinToken(ctx, n)
+			if err != nil {
+				return err
+			}
+			return a.show(t, func() { a.joinToken(t) })
+		})
+	c.Long = `Make a token that lets nodes join until it expires. It is shown once: the
+cluster keeps only its hash. A witness decides with the others and may hold
+copies, but has no sources and owns no tenant: it is for those who own two
+servers.`
+	f := c.Flags()
+	f.IntVar(&n.Hours, "hours", 24, "how long it is good, 1 to 720")
+	f.BoolVar(&n.Witness, "witness", false, "who joins by it is a witness")
+	f.StringVar(&n.Node, "node", "", "only a node of this name")
+	return c
+}
+
+func (a *app) joinToken(t admin.JoinToken) {
+	who := "a node"
+	if t.Node != "" {
+		who = "node " + t.Node
+	}
+	if t.Witness {
+		who += ", as a witness"
+	}
+	a.say("This lets %s in until %s. Who has it can join: keep it secret.", clean(who), at(t.Expires))
+	a.say("On that machine, with a peer section in its configuration:")
+	a.say("")
+	a.say("%s", joinLine(clean(t.Token)))
+	a.say("postern serve")
+}
+
+func (a *app) nodeDrain() *cobra.Command {
+	c := a.verb("drain NODE", "Hand a node's tenants over to others, and give it no more", "  postern node drain n2",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			n, err := c.DrainNode(ctx, args[0], true)
+			if err != nil {
+				return err
+			}
+			return a.show(n, func() {
+				a.say("node %s is being drained: %s left; nothing is lost or sent twice", n.Name, some(n.Tenants, "tenant"))
+				a.say("postern node show %s tells how far it is; back: postern node undrain %s", n.Name, n.Name)
+			})
+		})
+	c.Long = `Hand all tenants of a node over to their other places, in good order and with
+their queues, and give the node no more: before taking it out for good. A
+restart needs no drain. postern plan drain NODE tells what will move.`
+	return c
+}
+
+func (a *app) nodeUndrain() *cobra.Command {
+	return a.verb("undrain NODE", "Let a drained node have tenants again", "  postern node undrain n2",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			n, err := c.DrainNode(ctx, args[0], false)
+			if err != nil {
+				return err
+			}
+			return a.show(n, func() { a.say("node %s may have tenants again", n.Name) })
+		})
+}
+
+func (a *app) nodeRemove() *cobra.Command {
+	c := a.verb("remove NODE", "Take a node out of the cluster for good", "  postern node remove n2",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			if err := c.RemoveNode(ctx, args[0]); err != nil {
+				return err
+			}
+			return a.done("node", args[0], "removed")
+		})
+	c.Long = `Take a node out of the cluster for good. It is refused while the node owns a
+tenant, is a place of one, has sources, or holds copies: drain it first, give
+its tenants other places (postern tenant place), and remove its sources.`
+	return c
+}
+
+func (a *app) nodeReplace() *cobra.Command {
+	var hours int
+	c := a.verb("replace NODE", "Let a new machine take the place of a lost node", "  postern node replace n2",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			n, err := c.Node(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			t, err := c.MakeJoinToken(ctx, admin.NewJoinToken{Hours: hours, Witness: n.Witness, Node: n.Name})
+			if err != nil {
+				return err
+			}
+			return a.show(t, func() { a.replacement(n, t) })
+		})
+	c.Flags().IntVar(&hours, "hours", 24, "how long the token is good, 1 to 720")
+	c.Long = `Make a token by which a new machine takes the name, places and sources of a
+node. From the moment it joins, the old machine is refused.`
+	return c
+}
+
+func (a *app) replacement(n admin.Node, t admin.JoinToken) {
+	if n.State == "up" || n.State == "draining" {
+		a.say("Careful: %s runs. When the new machine joins, the old one is shut out.", n.Name)
+	}
+	a.say("On the new machine:")
+	a.say("1. give it the addresses of %s's sources, and the old configuration: name %s", n.Name, n.Name)
+	a.say("   and a peer section of its own")
+	a.say("2. %s", joinLine(clean(t.Token)))
+	a.say("3. postern serve")
+	a.say("It gets its copies from the other nodes; its tenants go home to it later.")
+	a.say("The token is good until %s, for this name only.", at(t.Expires))
+}
