@@ -149,6 +149,12 @@ func (s *Store) sweepChunks() error {
 		return fmt.Errorf("list chunk files: %w", err)
 	}
 	for _, f := range names {
+		if strings.HasSuffix(f, partSuffix) { // another node was sending it
+			if err := s.fs.Remove(s.fs.PathJoin(s.chunks, f)); err != nil {
+				return fmt.Errorf("remove part of chunk file: %w", err)
+			}
+			continue
+		}
 		n, ok := parseChunkName(f)
 		if !ok {
 			continue
