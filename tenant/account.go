@@ -81,7 +81,7 @@ func (d *draft) putAccount(a Account) error {
 	case !a.Plan.valid():
 		return refuse("plan is out of bounds: 0 to %d recipients, no negative size", maxRecipient)
 	case !validLimits(a.Limits):
-		return refuse("caution limits are one a minute, hour, half day or day, and not over %d", maxPlan)
+		return refuse("caution limits are one each for minute, hour, half day and day, within what a plan may have")
 	case a.Gap < 0 || a.Gap > maxGap:
 		return refuse("gap is out of bounds: 0 to %s", maxGap)
 	}

@@ -24,6 +24,9 @@ func (s *State) checkLog(t *Tenant) error {
 	if owner.Witness {
 		return errors.New("a witness owns it")
 	}
+	if t.Epoch>>incarnationShift > s.incarnation {
+		return fmt.Errorf("epoch %d is of an incarnation to come", t.Epoch)
+	}
 	if t.Generation >= maxCounter || len(t.Copies) > maxCopies || len(t.Ends) > maxEnds || len(t.Waiting) > maxWaiting {
 		return errors.New("copies, ends or waiting: too many")
 	}

@@ -38,6 +38,13 @@ func rich(t *testing.T) *State {
 		Own{Tenant: 1, Node: 1, Expect: 1, Spent: []Spent{{Account: 1, Window: w, Epoch: 1, Amount: Amount{Mails: 3}}}},
 		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: w, Epoch: 2, Need: Amount{Mails: 5}}}},
 		Hold{Tenant: 2, Reason: "traps"}, Hold{Account: 1, Reason: "traps"},
+		SetAuthority{Authority{Cluster: [16]byte{1}, Cert: []byte("c"), SealedKey: []byte("k"), SealedGossip: []byte("g")}},
+		AddToken{JoinToken{Hash: [32]byte{7}, Expires: at.AddDate(1, 0, 0), Witness: true}},
+		Join{Name: "three", Peer: "127.0.0.1:7", Key: [32]byte{3}, Witness: true, Version: 1, Token: [32]byte{7}},
+		SetAccount{Account: 2, Limits: &[]CautionLimit{{Kind: Hour, Limit: Amount{Mails: 9}}}},
+		Own{Tenant: 2, Node: 2, Expect: 1, Mirror: 3, Ends: []End{{Epoch: 1, Node: 2, Last: 4}}},
+		SetPlace{Tenant: 2, Home: Place{Node: 2}, Backup: Place{Node: 1}},
+		Handover{Tenant: 2, Expect: 2, To: 1},
 	)
 	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
 	do(Pause{Tenant: 1, Reason: "at rest"}, Hold{Account: 1},
@@ -124,6 +131,40 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 				put(d, &d.nodes, d.lastNode, &Node{ID: d.lastNode, Name: fmt.Sprintf("n%d", d.lastNode)})
 			}
 		},
+		"a peer without a port":    func(d *draft) { d.changeNode(3, func(n *Node) { n.Peer = "x" }) },
+		"a key of two":             func(d *draft) { d.changeNode(1, func(n *Node) { n.Key = [32]byte{3} }) },
+		"down in time to come":     func(d *draft) { d.changeNode(1, func(n *Node) { n.Down = now.Add(1) }) },
+		"up in time to come":       func(d *draft) { d.changeNode(1, func(n *Node) { n.Up = now.Add(1) }) },
+		"a witness that owns":      func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Owner = 3 }) },
+		"a witness with a source":  func(d *draft) { d.changeNode(2, func(n *Node) { n.Witness = true }) },
+		"a handover to a draining": func(d *draft) { d.changeNode(1, func(n *Node) { n.Draining = true }) },
+		"a handover to no place":   func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Backup = Place{} }) },
+		"a copy of nobody":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 9, 2, 1}} }) },
+		"a copy to come":           func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{2, 3, 2, 1}} }) },
+		"a copy of an epoch":       func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 3, 1}} }) },
+		"a copy of the owner's":    func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 2, 2, 1}} }) },
+		"a copy from nowhere":      func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 2, 0}} }) },
+		"an end to come":           func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{2, 1, 1}} }) },
+		"an end of nobody":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 9, 1}} }) },
+		"ends out of order":        func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 1, 1}, {1, 1, 1}} }) },
+		"waiting out of order":     func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Waiting = []uint64{2, 2} }) },
+		"awaited unpaused":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Awaited = []NodeID{1} }) },
+		"awaited nobody":           func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Awaited = []NodeID{9} }) },
+		"an epoch of a later life": func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 1 << 48 }) },
+		"two limits of a kind": func(d *draft) {
+			d.changeAccount(2, func(a *Account) { l := a.Limits[0]; a.Limits = []CautionLimit{l, l} })
+		},
+		"a limit a month": func(d *draft) {
+			d.changeAccount(2, func(a *Account) { a.Limits = []CautionLimit{{Kind: Month, Limit: Amount{Mails: 1}}} })
+		},
+		"a gap of a week": func(d *draft) { d.changeAccount(2, func(a *Account) { a.Gap = 7 * 24 * time.Hour }) },
+		"a minute in the history": func(d *draft) {
+			d.changeQuota(&d.closed, func(q *quota) { q.window.Kind = Minute })
+		},
+		"a token without a hash": func(d *draft) { put(d, &d.tokens, string(make([]byte, 32)), &JoinToken{Expires: now}) },
+		"an authority without a key": func(d *draft) {
+			put(d, &d.authority, 0, &Authority{Cluster: [16]byte{1}, Cert: []byte("c")})
+		},
 		"a request of no entry": func(d *draft) { d.header.index = 3 },
 		"a digest of another":   func(d *draft) { d.sum[0]++ },
 	}
@@ -159,12 +200,17 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 
 // The last gate of Apply: a command that broke something is refused as a whole.
 func TestDraftCheckRefuses(t *testing.T) {
-	before := rich(t)
+	b := rich(t).draft()
+	b.incarnation = 1
+	before := b.publish()
 	for name, breakIt := range map[string]func(d *draft){
-		"epoch falls":   func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 0 }) },
-		"counter falls": func(d *draft) { d.lastGrant-- },
-		"clock falls":   func(d *draft) { d.now-- },
-		"bad book":      func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.Given.Mails = 101 }); d.touch(1) },
+		"epoch falls":       func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 0 }) },
+		"counter falls":     func(d *draft) { d.lastGrant-- },
+		"clock falls":       func(d *draft) { d.now-- },
+		"generation falls":  func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Generation, t.Copies = 0, nil }) },
+		"incarnation falls": func(d *draft) { d.incarnation-- },
+		"level falls":       func(d *draft) { d.level = 0 },
+		"bad book":          func(d *draft) { d.changeQuota(&d.open, func(q *quota) { q.live.Given.Mails = 101 }); d.touch(1) },
 	} {
 		d := before.draft()
 		breakIt(d)
@@ -172,6 +218,12 @@ func TestDraftCheckRefuses(t *testing.T) {
 			t.Errorf("%s: it passes", name)
 		}
 	}
+}
+
+func (d *draft) changeNode(id NodeID, change func(*Node)) {
+	n := *d.nodes.get(id)
+	change(&n)
+	put(d, &d.nodes, id, &n)
 }
 
 func (d *draft) changeAccount(id AccountID, change func(*Account)) {

@@ -461,6 +461,7 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = DecodeCommand(body)
+		_, _ = decodeCommand(body, true)
 		cmd, err := decodeCommand(body, false)
 		if err != nil {
 			return
@@ -486,11 +487,13 @@ func FuzzDecodeState(f *testing.F) {
 	for i, cmd := range setup() {
 		s, _, _ = Apply(s, uint64(i+1), cmd)
 	}
-	for _, b := range [][]byte{New().Encode(), s.Encode()} {
+	s, _, _ = Apply(s, s.Index()+1, Command{Op: Own{Tenant: 1, Node: 1, Expect: 1, Mirror: 2, Ends: []End{{Epoch: 1, Node: 1, Last: 3}}}})
+	for _, b := range [][]byte{New().Encode(), s.Encode(), Reincarnate(s, "one").Encode()} {
 		f.Add(b[5 : len(b)-4])
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = Decode(body)
+		_, _ = decodeState(body, true)
 		s, err := decodeState(body, false)
 		if err != nil {
 			return

@@ -29,7 +29,10 @@ func (Reported) op() {}
 // high 16 bits of every epoch.
 func (s *State) Incarnation() uint64 { return s.incarnation }
 
-const incarnationShift = 48
+const (
+	incarnationShift = 48
+	lowBits          = uint64(1)<<incarnationShift - 1
+)
 
 // restoring reports whether the owner has still to say what its log holds: the
 // tenant is not given to anybody else meanwhile.
@@ -79,8 +82,10 @@ func (d *draft) report(t *Tenant, node NodeID, r Report) error {
 	if err != nil {
 		return err
 	}
+	d.incarnation = max(d.incarnation, epoch>>incarnationShift)
 	d.changeTenant(t.ID, func(t *Tenant) {
 		t.Epoch = epoch
+		t.Generation = max(t.Generation, epoch&^lowBits|t.Generation&lowBits)
 		t.Awaited = without(t.Awaited, func(n NodeID) bool { return n == node })
 	})
 	for _, a := range d.lookup.accounts[t.ID] {
@@ -103,7 +108,6 @@ func Reincarnate(s *State, keep string) *State {
 	d := s.draft()
 	d.incarnation++
 	high := d.incarnation << incarnationShift
-	low := uint64(1)<<incarnationShift - 1
 	// What was made after the backup has ids that must not come back.
 	const ids = 10_000
 	d.lastNode += ids
@@ -127,8 +131,8 @@ func Reincarnate(s *State, keep string) *State {
 	}
 	for _, t := range slices.Clone(d.tenants.vals) {
 		d.changeTenant(t.ID, func(t *Tenant) {
-			t.Epoch = high | t.Epoch&low
-			t.Generation = high | t.Generation&low
+			t.Epoch = high | t.Epoch&lowBits
+			t.Generation = high | t.Generation&lowBits
 			t.To, t.Waiting = 0, nil
 			t.Awaited = d.holders(t)
 			if t.Paused == "" {

@@ -52,6 +52,10 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return ""
 	case "show":
 		return x.show()
+	case "reincarnate":
+		x.s = Reincarnate(x.s, x.str("keep"))
+		x.must(sound(x.s))
+		return x.show()
 	case "ask":
 		return x.ask()
 	case "digest":
@@ -238,13 +242,19 @@ func (x *transcript) op(name string) Op {
 		x.must(err)
 		return SetRoute{Route{Domain: x.str("domain"), Host: x.str("host"), Port: uint16(port)}}
 	case "own":
-		return Own{Tenant: t, Node: n, Expect: x.num("expect"), Spent: x.spent()}
+		return Own{
+			Tenant: t, Node: n, Expect: x.num("expect"), Spent: x.spent(), Ends: x.ends(),
+			Read: x.has("read"), Mirror: NodeID(x.num("mirror")),
+		}
 	case "take-grant":
 		return TakeGrant{Node: n, Wants: x.wants()}
 	case "pause":
 		return Pause{Tenant: t, Reason: x.text("reason")}
 	case "hold":
 		return Hold{Tenant: t, Account: a, Reason: x.text("reason")}
+	}
+	if op := x.clusterOp(name); op != nil {
+		return op
 	}
 	x.td.Fatalf(x.t, "unknown directive %s", name)
 	return nil
@@ -267,6 +277,15 @@ func (x *transcript) setAccount(a AccountID) Op {
 	if x.has("mails") || x.has("bytes") {
 		p := x.plan()
 		op.Plan = &p
+	}
+	if x.has("limits") {
+		ls := x.limits()
+		op.Limits = &ls
+	}
+	if x.has("gap") {
+		d, err := time.ParseDuration(x.str("gap"))
+		x.must(err)
+		op.Gap = &d
 	}
 	if x.has("class") {
 		c := Class(x.num("class"))
@@ -296,6 +315,12 @@ func (x *transcript) window(s string) Window {
 	if t, err := time.Parse("2006-01", s); err == nil {
 		return WindowAt(Month, t)
 	}
+	if t, err := time.Parse("2006-01-02T15:04", s); err == nil {
+		return WindowAt(Minute, t)
+	}
+	if t, err := time.Parse("2006-01-02T15", s); err == nil {
+		return WindowAt(Hour, t)
+	}
 	t, err := time.Parse("2006-01-02", s)
 	x.must(err)
 	return WindowAt(Day, t)
@@ -314,6 +339,9 @@ func (x *transcript) spent() []Spent {
 	var out []Spent
 	for _, l := range x.lines() {
 		f := x.fields(l)
+		if f["account"] == "" {
+			continue
+		}
 		out = append(out, Spent{
 			Account: AccountID(x.uint(f["account"])), Window: x.window(f["window"]),
 			Epoch: x.uint(f["epoch"]), Amount: x.amount(f["spent"]),
@@ -346,18 +374,18 @@ func (x *transcript) show() string {
 	s := x.s
 	fmt.Fprintf(&b, "entry %d at %s\n", s.Index(), s.Now().Format(time.RFC3339))
 	for n := range s.Nodes() {
-		fmt.Fprintf(&b, "node %d %s\n", n.ID, n.Name)
+		fmt.Fprintf(&b, "node %d %s%s\n", n.ID, n.Name, memberText(n))
 	}
 	for v := range s.Sources() {
 		fmt.Fprintf(&b, "source %d node=%d %s %s shared=%t\n", v.ID, v.Node, v.Addr, v.EHLO, v.Shared)
 	}
 	for t := range s.Tenants() {
-		fmt.Fprintf(&b, "tenant %d %s %s home=%s backup=%s owner=%d epoch=%d\n", t.ID, t.Name, t.Hostname, t.Home, t.Backup, t.Owner, t.Epoch)
+		fmt.Fprintf(&b, "tenant %d %s %s home=%s backup=%s owner=%d epoch=%d%s\n", t.ID, t.Name, t.Hostname, t.Home, t.Backup, t.Owner, t.Epoch, logText(t))
 		for d := range s.DomainsOf(t.ID) {
 			fmt.Fprintf(&b, "  domain %s selector=%q key=%d\n", d.Name, d.Selector, len(d.SealedKey))
 		}
 		for a := range s.AccountsOf(t.ID) {
-			fmt.Fprintf(&b, "  account %d %s %s nets=%v ref=%q plan=%+v\n", a.ID, a.Username, a.Class, a.Networks, a.Reference, a.Plan)
+			fmt.Fprintf(&b, "  account %d %s %s nets=%v ref=%q plan=%+v%s\n", a.ID, a.Username, a.Class, a.Networks, a.Reference, a.Plan, limitsText(a))
 			for _, bk := range [2]*book{s.closed.get(a.ID), s.open.get(a.ID)} {
 				b.WriteString(bookText(bk))
 			}
@@ -439,8 +467,7 @@ func (x *transcript) ask() string {
 		}
 		return b.String()
 	}
-	x.td.Fatalf(x.t, "unknown question")
-	return ""
+	return x.askCluster()
 }
 
 // sound proves what must hold of any state: Check, the digest from scratch, and
