@@ -9,6 +9,23 @@
 // and then the engine is shown a lone dot. So a connection is one goroutine,
 // and nothing the engine does to bodies, chunks or addresses matters.
 //
+// Any node takes any tenant's client. TLS, AUTH, syntax, and limits of
+// connections are the business of the session, where the client is. All else
+// is a transaction's, which is always at the owner of the tenant and knows
+// nothing of SMTP. At each MAIL the session looks up who that is: itself, and
+// the transaction begins here; or another node, and the session drives it there
+// in frames over the peer port (frame.go, words.go): remote.go is the near
+// side, peer.go the far one. The owner's replies go out as they are, so a
+// client cannot tell the difference. What a client pipelines goes to the owner
+// at once, and its replies are filled in as they come (promise.go).
+//
+// Until the owner has said yes to MAIL nothing is lost when it goes: the client
+// waits, and the next owner is asked the same. Between MAIL and the end of the
+// message the client is told 451. Behind the end the message may have been
+// kept: whoever owns the tenant then is asked for its transaction id (ask.go),
+// and answers once it has adopted the tenant and no Put of that id can come any
+// more. It is never sent twice.
+//
 // What changes in a message: a bare LF becomes CRLF (a bare CR or a NUL refuses
 // it), Bcc and Return-Path go, and with them every field known to carry the
 // client's address, login or scripts: X-Originating-IP and its kin, and all
@@ -18,7 +35,7 @@
 // signature. From then on its octets never change.
 //
 // It must never say 250 before the queue has the message, show a tenant the
-// state of another, reveal a client's address in a message, refuse a good
-// recipient for good because of a limit of ours, or let internal error text
-// out.
+// state of another, reveal a client's address in a message or to another node,
+// refuse a good recipient for good because of a limit of ours, or let internal
+// error text out.
 package submission

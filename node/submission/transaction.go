@@ -143,7 +143,7 @@ func (s *Server) begin(o *opening, m *memory) (*transaction, error) {
 // awaitRight waits until this node may answer for the tenant; errNotHere when
 // it may not in time, or when the tenant has become another's.
 func (s *Server) awaitRight(id tenant.ID) error {
-	until := time.Time{}
+	begun := time.Now()
 	for {
 		t := s.cfg.State().Tenant(id)
 		if t == nil || t.Owner != s.cfg.Node() {
@@ -153,11 +153,8 @@ func (s *Server) awaitRight(id tenant.ID) error {
 		if err == nil {
 			return nil
 		}
-		if until.IsZero() {
-			until = time.Now().Add(s.waits.owner)
-		}
 		now := s.cfg.State().Tenant(id)
-		if now == nil || now.Epoch == t.Epoch || !time.Now().Before(until) || s.hard.Err() != nil {
+		if now == nil || now.Epoch == t.Epoch || time.Since(begun) > s.waits.owner || s.hard.Err() != nil {
 			return errNotHere
 		}
 	}
