@@ -25,6 +25,9 @@ type several struct {
 	cfgs  []Config
 	nodes []*running
 
+	token     string // the first join token
+	authority []byte // the private number of the authority's key
+
 	mu    sync.Mutex // guards taken
 	taken []lab.Mail
 }
@@ -64,6 +67,7 @@ func newSeveral(t *testing.T, n int) *several {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.token, c.authority = token, authorityKey(t, c.cfgs[0])
 	c.start(0)
 	for i := 1; i < n; i++ {
 		join, stop := context.WithTimeout(t.Context(), time.Minute)
