@@ -89,8 +89,9 @@ type (
 		Expect uint64
 		// Spent is what the logs of epochs below the new one spent in total,
 		// per account and window; live grants of those epochs end with it. A
-		// live grant it does not name settles at its last reported progress: an
-		// owner without the old log must name what it has to take as spent.
+		// live grant it does not name settles at its last reported progress,
+		// but in full when the owner has not read that log: Read is false, Ends
+		// does not name its epoch, and another node wrote it.
 		Spent []Spent
 		// Ends is how far the logs of other owners were read.
 		Ends []End

@@ -22,7 +22,7 @@ func (d *draft) own(c Own) error {
 		return err
 	}
 	for _, a := range d.lookup.accounts[t.ID] {
-		d.endGrants(a, facts[a])
+		d.endGrants(a, facts[a], func(epoch uint64) bool { return t.unread(c, epoch) })
 	}
 	d.changeTenant(t.ID, func(t *Tenant) { t.begin(c, epoch) })
 	d.emit(Owned{Tenant: t.ID, Node: c.Node, Epoch: epoch})
@@ -54,6 +54,21 @@ func (d *draft) ownable(t *Tenant, c Own) error {
 		}
 	}
 	return nil
+}
+
+// unread reports whether the new owner takes over without the whole log of an
+// epoch: it neither wrote it nor read it to its end.
+func (t *Tenant) unread(c Own, epoch uint64) bool {
+	if c.Read || slices.ContainsFunc(c.Ends, func(e End) bool { return e.Epoch == epoch }) {
+		return false
+	}
+	writer := t.Owner // nobody else since
+	for _, e := range t.Ends {
+		if e.Epoch == epoch {
+			writer = e.Node
+		}
+	}
+	return writer != c.Node
 }
 
 // begin starts an epoch. The receiver must be a draft's own copy.
@@ -112,8 +127,9 @@ func (d *draft) takeFacts(a AccountID, facts []Spent) {
 	}
 }
 
-// endGrants takes in the facts and ends every live grant of the account.
-func (d *draft) endGrants(a AccountID, facts []Spent) {
+// endGrants takes in the facts and ends every live grant of the account. One
+// whose log nobody has read stays charged in full.
+func (d *draft) endGrants(a AccountID, facts []Spent, unread func(epoch uint64) bool) {
 	d.takeFacts(a, facts)
 	b := d.open.get(a)
 	if b == nil || !slices.ContainsFunc(b.quotas, func(q quota) bool { return q.live.ID != 0 }) {
@@ -121,7 +137,11 @@ func (d *draft) endGrants(a AccountID, facts []Spent) {
 	}
 	ended := book{account: a, quotas: slices.Clone(b.quotas)}
 	for i := range ended.quotas {
-		ended.quotas[i].end()
+		q := &ended.quotas[i]
+		if q.live.ID != 0 && unread(q.live.Epoch) {
+			q.live.spent = q.live.spent.Max(q.live.Given)
+		}
+		q.end()
 	}
 	put(d, &d.open, a, &ended)
 	d.touch(a)

@@ -62,6 +62,7 @@ func (c *coder) own(o *Own) {
 	c.uint(&o.Expect)
 	list(c, &o.Spent, maxSpent, codeSpent)
 	if c.first {
+		o.Read = true // there was one node, which had all there is
 		return
 	}
 	list(c, &o.Ends, maxEnds, codeEnd)
