@@ -23,6 +23,9 @@ const (
 	// each attempt costs a handshake and a look.
 	joinBurst = 20
 	joinRate  = 2 // a second
+	// tokenGrace is how long an unknown token may be one that is on its way.
+	tokenGrace = 2 * time.Second
+	tokenPoll  = 20 * time.Millisecond
 )
 
 // joinRequest is what a joining node asks.
@@ -125,7 +128,11 @@ func (p *port) admit(ctx context.Context, b []byte) joinAnswer {
 	if p.propose == nil || authorityOf(s) == nil {
 		return joinAnswer{Later: "the cluster is not formed yet"}
 	}
+	s = p.await(ctx, sha256.Sum256(r.Secret))
 	t, err := p.fitting(s, r)
+	if t == nil && err == nil {
+		return joinAnswer{Later: "the cluster is not formed yet"}
+	}
 	if err != nil {
 		return joinAnswer{Refused: err.Error()}
 	}
@@ -164,11 +171,25 @@ func (p *port) admit(ctx context.Context, b []byte) joinAnswer {
 	return a
 }
 
-// fitting finds the token a request shows. The state's own check when the
-// proposal is applied is the one that counts; this one has the better words.
+// await gives a token that was made a moment ago at another node the time to
+// arrive here.
+func (p *port) await(ctx context.Context, hash [32]byte) *tenant.State {
+	for until := time.Now().Add(p.pace.grace); ; {
+		s := p.state()
+		if tokenOf(s, hash) != nil || time.Now().After(until) || !sleep(ctx, tokenPoll) {
+			return s
+		}
+	}
+}
+
+// fitting finds the token a request shows; neither token nor error when the
+// first one is still on its way. The state's own check when the proposal is
+// applied is the one that counts; this one has the better words.
 func (p *port) fitting(s *tenant.State, r joinRequest) (*tenant.JoinToken, error) {
 	t := tokenOf(s, sha256.Sum256(r.Secret))
 	switch {
+	case t == nil && p.unfinished():
+		return nil, nil
 	case t == nil:
 		return nil, errors.New("the token is not known: it expired or was taken back")
 	case !p.now().Before(t.Expires):

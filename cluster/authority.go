@@ -169,11 +169,17 @@ func (p *port) found(ctx context.Context, propose proposal) error {
 	return nil
 }
 
+// unfinished says that found has not done all yet.
+func (p *port) unfinished() bool {
+	_, err := p.pki.fs.Stat(p.pki.path(fileAuthorityKey))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // finishFounding goes on where a crash ended found: from the moment the state
 // has an authority, nobody else asks for it.
 func (p *port) finishFounding(ctx context.Context) {
 	for p.propose != nil && sleep(ctx, p.pace.sweep) {
-		if _, err := p.pki.fs.Stat(p.pki.path(fileAuthorityKey)); errors.Is(err, os.ErrNotExist) {
+		if !p.unfinished() {
 			return
 		}
 		if authorityOf(p.state()) == nil {

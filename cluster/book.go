@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,12 +11,18 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"postern/tenant"
 )
 
-// maxPeers bounds an address book.
-const maxPeers = 256
+const (
+	// maxPeers bounds an address book.
+	maxPeers = 256
+
+	verbHere  = "here"
+	herePause = time.Second
+)
 
 // pages is an address book as it is stored.
 type pages struct {
@@ -31,7 +38,8 @@ type book struct {
 
 	mu    sync.Mutex // guards what follows
 	pages pages
-	seen  uint64 // index last compared
+	seen  uint64            // index last compared
+	told  map[string]string // what nodes said of themselves since the start
 }
 
 func openBook(pki pkiDir, log *slog.Logger) (*book, error) {
@@ -46,22 +54,37 @@ func openBook(pki pkiDir, log *slog.Logger) (*book, error) {
 	return b, nil
 }
 
+// tell notes where a node says it is.
+func (b *book) tell(node, addr string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.told == nil {
+		b.told = map[string]string{}
+	}
+	b.told[node] = addr
+}
+
 // addrs lists where a node may be, best first. While a start replays its log,
-// what was written down is newer than the state.
+// what was written down is newer than the state; what the node itself said is
+// newer than both, and if it is not, another one of the list is right.
 func (b *book) addrs(s *tenant.State, node string) []string {
 	b.mu.Lock()
-	written, index := b.pages.Peers[node], b.pages.Index
+	told, written, index := b.told[node], b.pages.Peers[node], b.pages.Index
 	b.mu.Unlock()
 	said := ""
 	if n := s.NodeByName(node); n != nil {
 		said = n.Peer
 	}
-	list := []string{said, written}
 	if index > s.Index() {
-		list = []string{written, said}
+		said, written = written, said
 	}
-	list = slices.DeleteFunc(list, func(a string) bool { return a == "" })
-	return slices.Compact(list)
+	var list []string
+	for _, a := range []string{told, said, written} {
+		if a != "" && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // names lists the other nodes that the book or the state knows.
@@ -106,6 +129,46 @@ func (b *book) learn(s *tenant.State, own string) {
 		return
 	}
 	b.pages = next
+}
+
+// hereRequest is what a node says of itself.
+type hereRequest struct {
+	Addr string `json:"addr"`
+}
+
+func (p *port) answerHere(ctx context.Context, from string, req []byte) ([]byte, error) {
+	return answering(func(_ context.Context, from string, q hereRequest) (struct{}, error) {
+		if !validPeer(q.Addr) {
+			return struct{}{}, &tenant.Refused{Reason: "the address is not host:port"}
+		}
+		p.book.tell(from, q.Addr)
+		return struct{}{}, nil
+	})(ctx, from, req)
+}
+
+// sayHere tells the others where this node is for as long as the state says
+// otherwise. The leader dials a node before the node can propose anything: one
+// that moved while it was off would never be reached, and never hear a leader.
+func (p *port) sayHere(ctx context.Context) {
+	for {
+		s := p.state()
+		if n := s.NodeByName(p.name); n == nil || n.Peer != p.peering.Advertise {
+			var group sync.WaitGroup
+			for _, node := range p.book.names(s, p.name) {
+				group.Go(func() {
+					within, cancel := context.WithTimeout(ctx, p.pace.dial)
+					defer cancel()
+					if err := p.call(within, node, verbHere, hereRequest{p.peering.Advertise}, nil); err != nil && ctx.Err() == nil {
+						p.log.Debug("address not told", "node", node, "err", err)
+					}
+				})
+			}
+			group.Wait()
+		}
+		if !sleep(ctx, herePause) {
+			return
+		}
+	}
 }
 
 // validPeer reports whether s can be dialed: host:port with both, the port a

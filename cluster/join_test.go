@@ -237,3 +237,58 @@ func TestJoinSecretStays(t *testing.T) {
 		t.Errorf("%d octets went to another cluster", len(got))
 	}
 }
+
+// TestJoinEarly: a token that the answering node does not know yet, because it
+// lags or is still founding, is waited for.
+func TestJoinEarly(t *testing.T) {
+	r := newTribe(t)
+	a, text := r.found("a")
+	r.pace.grace = patience
+	b := r.join("b", text)
+	b.view.Store(r.state.Load())
+	late := r.token("")
+	tok, err := parseToken(late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error, 1)
+	dir := filepath.Join(t.TempDir(), "pki")
+	go func() {
+		_, err := r.ask("c", late, dir, b.addr)
+		asked <- err
+	}()
+	eventually(t, patience, "b reads the request", func() bool {
+		b.port.joins.mu.Lock()
+		defer b.port.joins.mu.Unlock()
+		return b.port.joins.left < joinBurst
+	})
+	b.view.Store(nil)
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	r.must(tenant.RemoveToken{Hash: tok.hash()})
+	if err := a.port.pki.write(fileAuthorityKey, nil); err != nil {
+		t.Fatal(err)
+	}
+	key, _, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := newRequest(key, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(joinRequest{Secret: tok.secret[:], Name: "d", Advertise: "127.0.0.1:1", Request: request})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.port.admit(soon(t), body); got.Later == "" {
+		t.Errorf("while founding: %+v", got)
+	}
+	if err := a.port.pki.remove(fileAuthorityKey); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.port.admit(soon(t), body); !strings.Contains(got.Refused, "not known") {
+		t.Errorf("afterwards: %+v", got)
+	}
+}

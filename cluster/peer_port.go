@@ -42,6 +42,7 @@ type pace struct {
 	retryMax  time.Duration
 	dial      time.Duration // bounds connect, handshake and greeting
 	handshake time.Duration // bounds the accepting side's
+	grace     time.Duration // for a token that is not known yet
 	gossip    gossipPace
 }
 
@@ -54,6 +55,7 @@ func standardPace() pace {
 		retryMax:  time.Second,
 		dial:      dialTime,
 		handshake: handshakeTime,
+		grace:     tokenGrace,
 		gossip:    lanPace(),
 	}
 }
@@ -138,6 +140,7 @@ func openPort(p Peering, name string, state func() *tenant.State, log *slog.Logg
 	c.joins.fill(joinBurst)
 	c.handle(verbSign, c.answerSign)
 	c.handle(verbGossip, c.answerGossip)
+	c.handle(verbHere, c.answerHere)
 	return c, nil
 }
 
@@ -154,6 +157,7 @@ func (p *port) run(ctx context.Context) error {
 	p.serving.Go(func() { p.watch(ctx) })
 	p.serving.Go(func() { p.keepCertificate(ctx) })
 	p.serving.Go(func() { p.gossip(ctx) })
+	p.serving.Go(func() { p.sayHere(ctx) })
 	p.serving.Go(func() { p.finishFounding(ctx) })
 	err := p.accept(ctx)
 	cancel(err)

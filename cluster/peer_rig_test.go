@@ -106,6 +106,7 @@ func quickPace() pace {
 	p := standardPace()
 	p.sweep, p.renewal = 5*time.Millisecond, 5*time.Millisecond
 	p.dial, p.handshake = patience, patience // on a busy machine
+	p.grace = 100 * time.Millisecond
 	p.retryMin, p.retryMax = time.Millisecond, 20*time.Millisecond
 	return p
 }
