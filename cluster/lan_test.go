@@ -325,7 +325,9 @@ func newTrio(t testing.TB, size int) *trio {
 }
 
 func emptyTrio(t testing.TB) *trio {
-	return &trio{t: t, lan: newLAN(), fs: map[string]vfs.FS{}, tune: standard(), nodes: map[string]*running{}}
+	x := &trio{t: t, lan: newLAN(), fs: map[string]vfs.FS{}, tune: standard(), nodes: map[string]*running{}}
+	simClocks(x)
+	return x
 }
 
 // grow starts nodes until there are size, and waits until all vote.

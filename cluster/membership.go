@@ -14,6 +14,8 @@ const (
 	memberPause = 500 * time.Millisecond
 	// caughtUp is how many entries a non-voter may lack and still be promoted.
 	caughtUp = 64
+	// partingTime is how long a removed node stays, so that it hears of it.
+	partingTime = 500 * time.Millisecond
 	// changeTime bounds one change of raft's configuration.
 	changeTime = 10 * time.Second
 )
@@ -40,11 +42,12 @@ func removeServer(r *raft.Raft, s raft.Server, prev uint64) raft.Future {
 func handOver(r *raft.Raft, _ raft.Server, _ uint64) raft.Future { return r.LeadershipTransfer() }
 
 // nextChange compares raft's servers with the state. ready says whether a
-// non-voter has caught up and is there.
+// non-voter has caught up and is there, parted whether a node that was removed
+// had the time to hear of it.
 //
 // One voter grows to three at once: two voters are worse than one, since both
 // must be there. So a second voter waits for a third.
-func nextChange(s *tenant.State, servers []raft.Server, self string, ready func(name string) bool) *change {
+func nextChange(s *tenant.State, servers []raft.Server, self string, ready, parted func(name string) bool) *change {
 	if founding(s) {
 		return nil
 	}
@@ -59,8 +62,11 @@ func nextChange(s *tenant.State, servers []raft.Server, self string, ready func(
 		case n == nil && own && len(servers) > 1:
 			return &change{"hand leadership over: this node was removed", m, handOver}
 		case n == nil && !own:
-			return &change{"remove a node", m, removeServer}
-		case n != nil && m.Address != serverAddress(n):
+			if parted(string(m.ID)) {
+				return &change{"remove a node", m, removeServer}
+			}
+			continue
+		case n != nil && n.Key != ([32]byte{}) && m.Address != serverAddress(n):
 			if c := replaced(m, n, own, len(servers)); c != nil {
 				return c
 			}
@@ -72,7 +78,7 @@ func nextChange(s *tenant.State, servers []raft.Server, self string, ready func(
 		}
 	}
 	for n := range s.Nodes() {
-		if !known[n.Name] {
+		if !known[n.Name] && n.Key != ([32]byte{}) { // without a key it has to join again
 			return &change{"add a node", raft.Server{ID: raft.ServerID(n.Name), Address: serverAddress(n)}, addNonvoter}
 		}
 	}
@@ -104,10 +110,16 @@ func replaced(m raft.Server, n *tenant.Node, own bool, servers int) *change {
 // keepMembers brings raft's servers in line with the state while this node
 // leads, until ctx ends.
 func (c *Cluster) keepMembers(ctx context.Context) {
+	partings := map[string]time.Duration{} // when this leader first missed a node
 	tick := time.NewTicker(memberPause)
 	defer tick.Stop()
 	for {
-		progress := c.Leads() && c.changeMember()
+		progress := false
+		if c.Leads() {
+			progress = c.changeMember(partings)
+		} else {
+			clear(partings)
+		}
 		if progress && ctx.Err() == nil {
 			continue
 		}
@@ -121,11 +133,19 @@ func (c *Cluster) keepMembers(ctx context.Context) {
 }
 
 // changeMember takes one step; false when there is none or it failed.
-func (c *Cluster) changeMember() bool {
+func (c *Cluster) changeMember(partings map[string]time.Duration) bool {
 	future := c.raft.GetConfiguration()
 	servers := future.Configuration().Servers
 	s := c.State()
-	step := nextChange(s, servers, c.cfg.Name, func(name string) bool { return c.caughtUp(s, name) })
+	ready := func(name string) bool { return c.caughtUp(s, name) }
+	parted := func(name string) bool {
+		now := c.clocks.boot()
+		if _, ok := partings[name]; !ok {
+			partings[name] = now
+		}
+		return now-partings[name] >= partingTime
+	}
+	step := nextChange(s, servers, c.cfg.Name, ready, parted)
 	if step == nil {
 		return false
 	}
@@ -134,8 +154,20 @@ func (c *Cluster) changeMember() bool {
 		c.log.Warn("members stay as they are", "step", step.what, "node", string(step.server.ID), "err", err)
 		return false
 	}
+	delete(partings, string(step.server.ID))
+	c.lessor.restart(string(step.server.ID))
 	c.log.Info("members changed", "step", step.what, "node", string(step.server.ID))
 	return true
+}
+
+// restart forgets what a node said it has: who comes next under its name may
+// have nothing. When it was answered stays known.
+func (l *lessor) restart(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.nodes[name]; r != nil {
+		r.applied = 0
+	}
 }
 
 // caughtUp says whether a node reported lately that it has nearly everything.

@@ -26,6 +26,7 @@ import (
 // instant two nodes may act for a tenant, that nothing acknowledged is lost or
 // done twice, and that all states end equal.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	seeds, first := 6, 0
 	if os.Getenv("POSTERN_SOAK") != "" {
 		seeds = 2000

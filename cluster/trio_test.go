@@ -12,7 +12,10 @@ import (
 // TestTrio: three nodes form, a follower's proposal is carried by the leader,
 // its events come back, and all states are equal.
 func TestTrio(t *testing.T) {
-	t.Parallel()
+	bubble(t, testTrio)
+}
+
+func testTrio(t *testing.T) {
 	x := newTrio(t, 3)
 	f := x.follower()
 	f.awaitReady()
@@ -48,7 +51,10 @@ func TestTrio(t *testing.T) {
 
 // TestTrioLosesLeader: the others elect another, and go on.
 func TestTrioLosesLeader(t *testing.T) {
-	t.Parallel()
+	bubble(t, testTrioLosesLeader)
+}
+
+func testTrioLosesLeader(t *testing.T) {
 	x := newTrio(t, 3)
 	first := x.awaitLeader().cfg.Name
 	x.halt(first)
