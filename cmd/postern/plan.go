@@ -57,7 +57,11 @@ func (a *app) forecast(p admin.Forecast) {
 	if len(p.Moves) > 0 {
 		t := newTable("TENANT~", "FROM~", "TO~")
 		for _, m := range p.Moves {
-			t.row(m.Tenant, placeText(m.From), placeText(m.To))
+			to := placeText(m.To)
+			if !m.Sends {
+				to = m.To.Node + ", NOT SENDING"
+			}
+			t.row(m.Tenant, placeText(m.From), to)
 		}
 		a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 	}
@@ -66,8 +70,8 @@ func (a *app) forecast(p admin.Forecast) {
 		t.row(n.Node, count(n.Now), count(n.Then)+" of 20")
 	}
 	a.say("%s", strings.TrimSuffix(t.String(), "\n"))
-	if len(p.Nowhere) > 0 {
-		a.note("", "no place for "+strings.Join(p.Nowhere, ", ")+": their mail would wait", "postern plan --capacity")
+	for _, x := range p.Nowhere {
+		a.paragraph("", x.Tenant+" would stay and wait: "+x.Why)
 	}
 	if !p.Quorum {
 		a.note("", "too few nodes would be left to decide: nothing would be accepted or sent", "start or add nodes first")

@@ -133,7 +133,7 @@ func (s *Server) viewCluster(st *tenant.State) Cluster {
 	v := Cluster{Node: s.cfg.Node, Index: st.Index(), MayAct: true}
 	for t := range st.Tenants() {
 		v.Tenants++
-		if t.Home.Node != 0 && len(notArmed(st, t)) > 0 {
+		if len(tenant.Armed(st, t)) > 0 {
 			v.NotArmed++
 		}
 		if n := len(t.Copies); n == 0 || t.Copies[n-1].Node == 0 {
@@ -215,7 +215,7 @@ func (s *Server) copyReasons(st *tenant.State) []Reason {
 		}
 	}
 	for t := range st.Tenants() {
-		if len(notArmed(st, t)) > 0 && s.owns(st, t) {
+		if s.owns(st, t) && len(tenant.Armed(st, t)) > 0 {
 			unarmed.add(t.Name)
 		}
 	}

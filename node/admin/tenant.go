@@ -62,9 +62,14 @@ func (s *Server) tenantChanges() {
 	register(s, in{verb: http.MethodPost, path: "/v1/tenants", id: "add-tenant", tag: "tenant", status: http.StatusCreated,
 		does: "Register a tenant; its home node owns it"},
 		func(ctx context.Context, _ caller, i *add) (*out[Tenant], error) {
-			home, backup, err := s.choosePlaces(s.cfg.State(), i.Body.Home, i.Body.Backup)
-			if err != nil {
-				return nil, err
+			var home, backup tenant.Place // zero: the state machine chooses
+			if i.Body.Home != (Place{}) {
+				var err error
+				if home, backup, err = places(s.cfg.State(), i.Body.Home, i.Body.Backup); err != nil {
+					return nil, err
+				}
+			} else if i.Body.Backup != nil {
+				return nil, badField("body.home", "give both, or neither", "a backup alone is no choice")
 			}
 			events, st, err := s.propose(ctx, i.Keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup})
 			if err != nil {
@@ -203,7 +208,7 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers
 		v.Domains++
 	}
 	v.To = nodeName(st, t.To)
-	v.NotArmed = notArmed(st, t)
+	v.NotArmed = tenant.Armed(st, t)
 	if n := len(t.Copies); n > 0 {
 		c := t.Copies[n-1]
 		v.Mirror = &Mirror{Node: nodeName(st, c.Node), Generation: c.Generation}

@@ -44,11 +44,11 @@ type Move struct {
 
 // Forecast says what would happen; nothing is moved.
 type Forecast struct {
-	What    string         `json:"what"`
-	Moves   []ForecastMove `json:"moves" nullable:"false"`
-	Stays   int            `json:"stays" doc:"Tenants that are not touched"`
-	Nodes   []ForecastNode `json:"nodes" nullable:"false" doc:"How many each node would own"`
-	Nowhere []string       `json:"nowhere" nullable:"false" doc:"Tenants without a place: their mail would wait"`
+	What    string          `json:"what"`
+	Moves   []ForecastMove  `json:"moves" nullable:"false"`
+	Stays   int             `json:"stays" doc:"Tenants that are not touched"`
+	Nodes   []ForecastNode  `json:"nodes" nullable:"false" doc:"How many each node would own"`
+	Nowhere []ForecastStuck `json:"nowhere" nullable:"false" doc:"Tenants that would have to move and cannot: their mail would wait"`
 	// Reserve tells whether another loss after this one would leave all a place.
 	Reserve bool `json:"reserve" doc:"After this, the loss of any one more node would still leave every tenant a place"`
 	Quorum  bool `json:"quorum" doc:"The nodes left could still decide"`
@@ -59,6 +59,14 @@ type ForecastMove struct {
 	Tenant string `json:"tenant"`
 	From   Place  `json:"from"`
 	To     Place  `json:"to"`
+	Why    string `json:"why"`
+	Sends  bool   `json:"sends" doc:"It is prepared there; else it would accept mail and send nothing"`
+}
+
+// ForecastStuck is one tenant that would have to move and cannot.
+type ForecastStuck struct {
+	Tenant string `json:"tenant"`
+	Why    string `json:"why"`
 }
 
 // ForecastNode is one node's load.
