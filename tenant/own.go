@@ -100,7 +100,7 @@ func (d *draft) facts(t *Tenant, epoch uint64, spent []Spent) (map[AccountID][]S
 		if sp.Epoch >= epoch {
 			return nil, refuse("spending of epoch %d is not below epoch %d", sp.Epoch, epoch)
 		}
-		if !sp.Window.Valid() || sp.Window.Start > d.Now().Unix() {
+		if !sp.Window.Valid() || !d.begun(sp.Window) {
 			return nil, refuse("spending names no window of account %d", sp.Account)
 		}
 		a := d.accounts.get(sp.Account)

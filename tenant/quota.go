@@ -258,7 +258,7 @@ func (d *draft) want(node NodeID, w Want) Granted {
 	if t == nil || t.Owner != node || t.Epoch != w.Epoch {
 		return g
 	}
-	current := slices.Contains(d.WindowsOf(w.Account, d.Now()), w.Window)
+	current := d.current(a, w.Window)
 	if !current && !d.settleable(w.Window) {
 		return g
 	}
@@ -290,8 +290,24 @@ func (d *draft) want(node NodeID, w Want) Granted {
 	return g
 }
 
+// skew is how far the clock of a node may be before the state's: at the edge of
+// a window its messages spend in the next one already.
+const skew = 5 * time.Second
+
+// current reports whether grants are given in w: it is one of the account's
+// windows that run now or begin within moments.
+func (d *draft) current(a *Account, w Window) bool {
+	if w.Kind != Month && d.Limit(a.ID, w.Kind).IsZero() {
+		return false
+	}
+	now := d.Now()
+	return w == WindowAt(w.Kind, now) || w == WindowAt(w.Kind, now.Add(skew))
+}
+
 // settleable reports whether use in w may still be reported by an owner: the
 // window has begun, and closes one window after it passed.
 func (d *draft) settleable(w Window) bool {
-	return w.Valid() && w.Start <= d.Now().Unix() && w.settles().After(d.Now())
+	return w.Valid() && d.begun(w) && w.settles().After(d.Now())
 }
+
+func (d *draft) begun(w Window) bool { return w.Start <= d.Now().Add(skew).Unix() }
