@@ -28,6 +28,7 @@ func limited(change func(*Limits)) rigOption {
 }
 
 func TestIdleClientIsTold(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, short(150*time.Millisecond))
 	c := r.dial()
 	c.expect("220", "banner")
@@ -37,6 +38,7 @@ func TestIdleClientIsTold(t *testing.T) {
 
 // A command line must come to its end; single octets do not buy time.
 func TestSlowCommandLineEnds(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, short(200*time.Millisecond))
 	c := r.dial()
 	c.expect("220", "banner")
@@ -50,6 +52,7 @@ func TestSlowCommandLineEnds(t *testing.T) {
 
 // A slow message is taken as long as it moves, and not for ever.
 func TestSlowBody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, short(time.Second))
 	c := r.byNet()
 	c.envelope("mail@shop.test", "a@example.test")
@@ -87,6 +90,7 @@ func (c *client) drip(s string, every time.Duration) {
 }
 
 func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, limited(func(l *Limits) { l.Conns = 3; l.ConnsPerAccount = 1 }))
 	a, b, c := r.dial(), r.dial(), r.dial()
 	for _, c := range []*client{a, b, c} {
@@ -388,6 +392,7 @@ func TestClientLeaves(t *testing.T) {
 
 // TestShutdown: idle clients are told at once, one in its message gets its end.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *Config, _ *rig) { c.Grace = 2 * time.Minute })
 	idle, inTLS, fresh := r.byNet(), r.login(tUser), r.dial()
 	fresh.expect("220", "banner")
@@ -427,6 +432,7 @@ func TestShutdown(t *testing.T) {
 
 // TestShutdownIsBounded: a message that does not end is cut after the grace.
 func TestShutdownIsBounded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *Config, _ *rig) { c.Grace = 200 * time.Millisecond })
 	c := r.byNet()
 	c.envelope("mail@shop.test", "a@example.test")
@@ -495,6 +501,7 @@ func TestNothingRunsOn(t *testing.T) {
 
 // A client that sends and never reads is not waited for.
 func TestClientThatNeverReads(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, short(300*time.Millisecond), limited(func(l *Limits) { l.Commands = 1 << 30 }))
 	c := r.dial()
 	block := bytes.Repeat([]byte("NOOP\r\n"), 10_000)

@@ -50,6 +50,7 @@ func kindsOf(p []byte) (out []kind) {
 // A pipelined group goes to the owner in one write, and the message with its
 // end in another: two round trips in all.
 func TestGroupCostsOneRoundTrip(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	var mu sync.Mutex
 	var writes []string
@@ -122,6 +123,7 @@ func TestRefusedGroup(t *testing.T) {
 
 // One connection serves many sessions, one after the other.
 func TestLinksAreUsedAgain(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	for range 10 {
 		c := rigs[1].byNet()
@@ -224,6 +226,7 @@ func cutOnce(t *testing.T, r *rig) (accepted int) {
 
 // A slow client's message moves on at its own pace.
 func TestSlowBodyThroughAnotherNode(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 2, short(time.Second))
 	for _, r := range rigs {
 		r.srv.waits.silent = 0

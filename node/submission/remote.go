@@ -160,11 +160,15 @@ func (r *remote) moved() bool {
 	return t == nil || t.Owner != r.owner
 }
 
+// checkEvery bounds how many octets of a message are on their way: a refusal is
+// heard before the client has sent much more.
+const checkEvery = 256 << 10
+
 // take streams the message to the owner.
 func (r *remote) take(b *body) (string, error) {
 	r.w.push, b.check = r.link.flush, r.check
 	defer func() { r.w.push, b.check = nil, nil }()
-	for {
+	for ahead := 0; ; {
 		p, err := b.next()
 		if err == io.EOF {
 			break
@@ -179,6 +183,12 @@ func (r *remote) take(b *body) (string, error) {
 		if bad != nil {
 			r.fail()
 			return "", errNotHere
+		}
+		if ahead += len(p); ahead >= checkEvery {
+			ahead = 0
+			if err := r.check(); err != nil {
+				return "", err
+			}
 		}
 	}
 	k, ended := r.link, b.ended
@@ -210,8 +220,8 @@ func (r *remote) gone() bool {
 	return t == nil || t.Owner != r.owner || t.Epoch != r.epoch
 }
 
-// check asks between two chunks whether the message is still wanted, so that a
-// chunk is refused by the reply to it.
+// check asks whether the message is still wanted: now and then, and between two
+// chunks, so that a chunk is refused by the reply to it.
 func (r *remote) check() error {
 	r.link.say(kindCheck, nil)
 	r.link.flush()

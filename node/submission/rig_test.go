@@ -58,9 +58,10 @@ type rig struct {
 	close   func()       // server and queue
 	lead    *rig         // has the state; itself but in a cluster
 	node    tenant.NodeID
-	mirror  sync.Map             // the lead's: transactions that were kept anywhere
-	amu     sync.Mutex           // guards adopted
-	adopted map[tenant.ID]uint64 // in a cluster: the epochs under which this node may answer
+	mirror  sync.Map                     // the lead's: transactions that were kept anywhere
+	amu     sync.Mutex                   // guards adopted
+	adopted map[tenant.ID]uint64         // in a cluster: the epochs under which this node may answer
+	frozen  atomic.Pointer[tenant.State] // what a node behind the others still takes for the state
 
 	mu    sync.Mutex // guards state, index
 	state *tenant.State
@@ -196,6 +197,9 @@ func (r *rig) apply(op tenant.Op) {
 }
 
 func (r *rig) current() *tenant.State {
+	if old := r.frozen.Load(); old != nil {
+		return old
+	}
 	r = r.lead
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -39,6 +39,7 @@ func (r *rig) lost(found string) float64 {
 // An answer that is lost is asked for: the message was kept, and the client
 // hears so. The ask waits for a Put that is under way.
 func TestLostAnswerIsFound(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	release := rigs[0].notes.holdPuts()
 	c := rigs[1].inBody()
@@ -64,6 +65,7 @@ func TestLostAnswerIsFound(t *testing.T) {
 // What the owner could not put is absent when it is asked for, and the client
 // is told to come again.
 func TestLostAnswerIsAbsent(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	release := rigs[0].notes.holdPuts()
 	defer release()
@@ -88,6 +90,7 @@ func TestLostAnswerIsAbsent(t *testing.T) {
 // TestAskForbids: a message that an ask found absent is not put afterwards,
 // although its end arrives.
 func TestAskForbids(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 2)
 	c := rigs[1].inBody()
 	srv := rigs[0].srv
@@ -143,6 +146,7 @@ func TestOwnerDiesWithTheAnswer(t *testing.T) {
 
 // TestNobodyKnows: without an owner the client hears 451 in the end.
 func TestNobodyKnows(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	patience(rigs, func(w *waits) { w.lost = 100 * time.Millisecond })
 	release := rigs[0].notes.holdPuts()
@@ -198,6 +202,7 @@ func TestClientWaitsForTheNextOwner(t *testing.T) {
 // A node that owned the tenant passes on when it has lost it, and the other way
 // round, on the same client connection.
 func TestSessionFollowsTheState(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 3)
 	c := rigs[0].byNet()
 	for _, step := range []struct{ from, to int }{{0, 0}, {0, 1}, {1, 2}, {2, 0}, {0, 2}} {
@@ -213,8 +218,41 @@ func TestSessionFollowsTheState(t *testing.T) {
 	}
 }
 
+// Nodes that are behind with the state ask, and are asked, until they are not.
+func TestNodesBehindTheState(t *testing.T) {
+	for behind, name := range []string{"the old owner", "the node of the client", "the new owner"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, rigs := newCluster(t, 3)
+			rigs[behind].frozen.Store(rigs[0].current())
+			rigs[0].forgetLater()
+			rigs[1].lead.apply(tenant.Own{Tenant: rigs[1].shop().ID, Node: rigs[2].node, Expect: 1})
+			if behind != 2 {
+				rigs[2].adopt()
+			}
+			c := rigs[1].byNet()
+			c.send("MAIL FROM:<mail@shop.test>\r\nRCPT TO:<a@example.test>\r\n")
+			if behind > 0 {
+				eventually(t, "a try", func() bool { return h.count() > 0 })
+				c.silent()
+				rigs[behind].frozen.Store(nil)
+			}
+			if behind == 2 {
+				rigs[2].adopt()
+			}
+			c.expect("250 2.1.0", "MAIL")
+			c.expect("250 2.1.5", "RCPT")
+			c.message("DATA", simple, "250")
+			if n := len(rigs[2].kept()); n != 1 {
+				t.Errorf("%d kept", n)
+			}
+		})
+	}
+}
+
 // A local client that waits for the lease goes on with the next owner.
 func TestWaitingAtTheOldOwner(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 2)
 	rigs[0].forget()
 	c := rigs[0].byNet()
@@ -269,6 +307,7 @@ func TestOwnerChangesInTheMidst(t *testing.T) {
 
 // TestNoOwnerInTime: 451 at MAIL, and the session goes on.
 func TestNoOwnerInTime(t *testing.T) {
+	t.Parallel()
 	h, rigs := newCluster(t, 2)
 	patience(rigs, func(w *waits) { w.owner = 100 * time.Millisecond })
 	h.set(func(h *hub) { h.down["node-1"] = true })
@@ -285,6 +324,7 @@ func TestNoOwnerInTime(t *testing.T) {
 // TestShutdownOfTheOwner: a message in its body gets its end; others find that
 // the owner is gone.
 func TestShutdownOfTheOwner(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 2, func(c *Config, _ *rig) { c.Grace = 2 * time.Minute })
 	patience(rigs[1:], func(w *waits) { w.owner = 100 * time.Millisecond })
 	body := rigs[1].inBody()
@@ -307,6 +347,7 @@ func TestShutdownOfTheOwner(t *testing.T) {
 
 // TestShutdownOfTheIngress: as at the owner, and nothing is left there.
 func TestShutdownOfTheIngress(t *testing.T) {
+	t.Parallel()
 	_, rigs := newCluster(t, 2, func(c *Config, _ *rig) { c.Grace = 2 * time.Minute })
 	body, mid := rigs[1].inBody(), rigs[1].byNet()
 	mid.envelope("mail@shop.test", "a@example.test")
@@ -336,6 +377,7 @@ func TestShutdownOfBothIsBounded(t *testing.T) {
 
 // A panic at the owner ends one connection; the client is not told more.
 func TestPanicAtTheOwner(t *testing.T) {
+	t.Parallel()
 	var armed atomic.Bool
 	_, rigs := newCluster(t, 2, func(c *Config, _ *rig) {
 		may := c.MayAnswer
