@@ -105,6 +105,7 @@ func sees(t *testing.T, s *seat, names ...string) {
 
 // TestGossip: all are seen, one that ends is not, and one that comes back is.
 func TestGossip(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r, n, _ := gossiping(t, nil)
 	sees(t, n[0], "b", "c")
 	sees(t, n[1], "a", "c")
@@ -125,6 +126,7 @@ func TestGossip(t *testing.T) {
 // TestGossipPartition: after a partition that lasts longer than memberlist
 // remembers its dead, the nodes find each other again.
 func TestGossipPartition(t *testing.T) {
+	t.Parallel() // it mostly waits
 	_, n, walls := gossiping(t, nil)
 	for _, s := range n {
 		others := slices.DeleteFunc([]string{"a", "b", "c"}, func(o string) bool { return o == s.name })
@@ -151,12 +153,14 @@ func TestGossipPartition(t *testing.T) {
 // TestGossipStrangers: without the key, or with another cluster's label, nobody
 // comes in; the others do not mind.
 func TestGossipStrangers(t *testing.T) {
+	t.Parallel() // it mostly waits
 	for name, edit := range map[string]func(*memberlist.Config){
 		"key":   func(c *memberlist.Config) { c.SecretKey = make([]byte, gossipKeySize) },
 		"plain": func(c *memberlist.Config) { c.SecretKey = nil },
 		"label": func(c *memberlist.Config) { c.Label = "another" },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			_, n, _ := gossiping(t, map[string]func(*memberlist.Config){"c": edit})
 			sees(t, n[0], "b")
 			sees(t, n[1], "a")

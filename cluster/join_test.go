@@ -120,6 +120,7 @@ func TestJoinNobody(t *testing.T) {
 
 // TestJoinLater: without a leader a joining node waits for one.
 func TestJoinLater(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newTribe(t)
 	_, text := r.found("a")
 	r.mu.Lock()

@@ -20,7 +20,7 @@ const patience = 30 * time.Second
 
 // tribe is a cluster without raft: its commands are applied at once.
 type tribe struct {
-	t     *testing.T
+	t     testing.TB
 	mu    sync.Mutex // guards fails and the order of changes
 	fails map[int]bool
 	count int
@@ -29,7 +29,7 @@ type tribe struct {
 	pace  pace
 }
 
-func newTribe(t *testing.T) *tribe {
+func newTribe(t testing.TB) *tribe {
 	r := &tribe{t: t, pace: quickPace()}
 	r.state.Store(tenant.New())
 	return r

@@ -70,6 +70,7 @@ func address(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(
 // their real certificates; each answers proposals; one that moved comes back;
 // one that was removed is shut out.
 func TestThreePeeredNodes(t *testing.T) {
+	t.Parallel() // it mostly waits
 	node := func(name string) *peered {
 		return &peered{t: t, name: name, fs: vfs.NewMem(), pki: filepath.Join(t.TempDir(), "pki")}
 	}
