@@ -58,7 +58,7 @@ type rig struct {
 	close   func()       // server and queue
 	lead    *rig         // has the state; itself but in a cluster
 	node    tenant.NodeID
-	mirror  sync.Map                     // the lead's: transactions that were kept anywhere
+	mirror  sync.Map                     // the lead's: transactions an adopter would find, for tests without a mirror
 	amu     sync.Mutex                   // guards adopted
 	adopted map[tenant.ID]uint64         // in a cluster: the epochs under which this node may answer
 	frozen  atomic.Pointer[tenant.State] // what a node behind the others still takes for the state
@@ -265,7 +265,7 @@ func (n *noting) holdPuts() (release func()) {
 	})
 }
 
-// Find asks the queue, unless a test says otherwise.
+// Find asks the queue, but for what a test pretends to have come by the mirror.
 func (n *noting) Find(t tenant.ID, transaction [16]byte) (queue.ID, error) {
 	if err := n.failed("find"); err != nil {
 		return queue.ID{}, err
@@ -323,9 +323,6 @@ func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelop
 		return queue.ID{}, err
 	}
 	id, err := m.message.Put(ctx, prefix, e, spend)
-	if err == nil && e.Transaction != [16]byte{} {
-		m.n.mirror.Store(e.Transaction, id)
-	}
 	if err == nil && !m.n.quiet.Load() {
 		m.n.mu.Lock()
 		m.n.list = append(m.n.list, keptMessage{id: id, env: e})
