@@ -19,9 +19,10 @@ type itemCopy struct {
 	doubt bool   // an attempt behind rev was started and not settled
 }
 
-// rowCopy is one row of a message's history.
+// rowCopy is one row of a message's history, or says that an attempt was
+// started and not settled.
 type rowCopy struct {
-	tab     byte // tabOutcome or tabTalk
+	tab     byte // tabOutcome, tabTalk or tabDoubt
 	n       uint16
 	rev     uint32
 	payload []byte
@@ -167,7 +168,7 @@ func readCopy(r *reader, t ID) (c messageCopy) {
 	for i := 0; i < n && !r.bad; i++ {
 		row := rowCopy{tab: r.byte(), n: r.uint16(), rev: r.uint32()}
 		row.payload = r.part()
-		if row.tab != tabOutcome && row.tab != tabTalk {
+		if row.tab != tabOutcome && row.tab != tabTalk && row.tab != tabDoubt {
 			r.fail()
 		}
 		c.rows = append(c.rows, row)

@@ -14,9 +14,10 @@ import (
 // intake takes copies into one batch. The store must hold still meanwhile: what
 // it reads of the tenant is the state without the batch.
 //
-// It deletes with plain tombstones. Here a key may come back (a message that
-// was dropped and is copied again, a state that another history gave the same
-// rev), and then a SingleDelete could bring up what lies below.
+// It deletes with plain tombstones, and lays one below what may have been here
+// before: a key may come back (a message that was dropped and is copied again,
+// a state that another history gave the same rev), and then a SingleDelete could
+// bring up what lies below.
 type intake struct {
 	s      *Store
 	b      *pebble.Batch
@@ -90,6 +91,13 @@ func (w *intake) add(c *messageCopy) error {
 			return nil
 		}
 	}
+	before, err := w.s.knew(c.id)
+	if err != nil {
+		return err
+	}
+	if before {
+		w.clear(c.id, h)
+	}
 	setFramed(w.b, messageKey(nil, tabMessage, c.id), c.message, nil)
 	switch h.place {
 	case bodyApart:
@@ -108,12 +116,36 @@ func (w *intake) add(c *messageCopy) error {
 			return fmt.Errorf("take in copy of %s: %w", c.id, err)
 		}
 		w.counts.b += st.rcpts
+		if before {
+			w.unset(c.id, h, st)
+		}
 		w.set(c.id, h, st)
 		if st.doubt {
 			w.doubts = append(w.doubts, st)
 		}
 	}
 	return w.addRows(c)
+}
+
+// knew reports whether anything of a message was attempted here before.
+func (s *Store) knew(id ID) (known bool, err error) {
+	prefix := messageKey(nil, tabOutcome, id)
+	err = s.each(prefix, after(prefix), func(_, _ []byte) (bool, error) {
+		known = true
+		return false, nil
+	})
+	return known, err
+}
+
+// clear lays a tombstone below a message's own records.
+func (w *intake) clear(id ID, h *head) {
+	_ = w.b.Delete(messageKey(nil, tabMessage, id), nil)
+	switch h.place {
+	case bodyApart:
+		_ = w.b.Delete(messageKey(nil, tabBody, id), nil)
+	case bodyChunk:
+		_ = w.b.Delete(chunkKey(nil, h.chunk), nil)
+	}
 }
 
 // checkCopy refuses a whole copy whose parts do not belong together.
@@ -158,6 +190,7 @@ func (w *intake) change(have, want *messageCopy) error {
 			continue
 		}
 		w.unset(have.id, h, old)
+		w.unset(have.id, h, st)
 		w.set(have.id, h, st)
 		w.counts.b += st.rcpts - old.rcpts
 	}
@@ -180,12 +213,8 @@ func (w *intake) drop(have *messageCopy) error {
 		w.unset(have.id, h, st)
 		w.counts.b -= st.rcpts
 	}
-	_ = w.b.Delete(messageKey(nil, tabMessage, have.id), nil)
-	switch h.place {
-	case bodyApart:
-		_ = w.b.Delete(messageKey(nil, tabBody, have.id), nil)
-	case bodyChunk:
-		_ = w.b.Delete(chunkKey(nil, h.chunk), nil)
+	w.clear(have.id, h)
+	if h.place == bodyChunk {
 		w.files = append(w.files, h.chunk)
 	}
 	w.counts.a--
@@ -269,6 +298,9 @@ func (w *intake) unset(id ID, h *head, p placed) {
 // addRows takes in the history that is not here.
 func (w *intake) addRows(c *messageCopy) error {
 	for _, r := range c.rows {
+		if r.tab == tabDoubt {
+			continue // said with the states
+		}
 		key := revKey(nil, r.tab, c.id, r.n, r.rev)
 		err := w.s.get(key, func([]byte) error { return nil })
 		if err == nil {

@@ -47,7 +47,7 @@ func (f *fetching) judge(mine, theirs []messageCopy) (want []messageCopy, err er
 	}
 	slices.SortFunc(ids, compareIDs)
 	for _, id := range ids {
-		if p := pairs[id]; p.open && (!mineNewer || p.old == nil) {
+		if pairs[id].open {
 			ask = append(ask, id)
 		}
 	}
@@ -65,7 +65,7 @@ func (f *fetching) judge(mine, theirs []messageCopy) (want []messageCopy, err er
 		p := pairs[id]
 		c := p.new
 		if p.open {
-			if c, err = f.moveOn(p.new, p.old, told[id], mineNewer); err != nil {
+			if c, err = f.moveOn(p.new, p.old, told[id]); err != nil {
 				return nil, err
 			}
 		}
@@ -85,33 +85,23 @@ func ownRows(rows []rowCopy) []rowCopy {
 }
 
 // moveOn joins what two copies say of a message that the newer one does not
-// cover. nil says that it ended. told is its history at the other.
-func (f *fetching) moveOn(newer, older *messageCopy, told []rowCopy, mineNewer bool) (*messageCopy, error) {
+// cover, and moves it forward by the outcomes that either has: each was holder
+// for a time. nil says that it ended. told is its history at the other.
+func (f *fetching) moveOn(newer, older *messageCopy, told []rowCopy) (*messageCopy, error) {
 	c := messageCopy{}
-	rows := told
 	switch {
-	case older == nil: // stale, unless the other never saw it
-		c = *newer
-		if mineNewer {
-			break
-		}
-		fallthrough
+	case older == nil:
+		c.id, c.items = newer.id, newer.items
+	case newer == nil:
+		c.id, c.items = older.id, older.items
 	default:
-		if older != nil {
-			c = *older
-		}
-		if mineNewer {
-			x := messageCopy{id: c.id}
-			if err := f.s.readRows(&x, tabOutcome); err != nil {
-				return nil, err
-			}
-			rows = x.rows
-		}
+		c.id, c.items = older.id, higher(newer.items, older.items)
 	}
-	if newer != nil && older != nil {
-		c.items = higher(newer.items, older.items)
+	x := messageCopy{id: c.id}
+	if err := f.s.readRows(&x, tabOutcome); err != nil {
+		return nil, err
 	}
-	items, ended, err := advance(c.items, rows, f.s.now())
+	items, ended, err := advance(c.items, append(x.rows, told...), f.s.now())
 	if err != nil || ended {
 		return nil, err
 	}
@@ -170,6 +160,11 @@ func advance(items []itemCopy, rows []rowCopy, now int64) (out []itemCopy, ended
 			out[i] = it
 		} else {
 			out = slices.Insert(out, i, it)
+		}
+	}
+	for _, r := range rows {
+		if r.tab == tabDoubt {
+			out = markDoubt(out, r.n, r.rev)
 		}
 	}
 	return out, false, nil

@@ -186,7 +186,7 @@ func (s *Store) copiesFor(q *fetchAsk) ([]byte, error) {
 		c := messageCopy{id: id}
 		var err error
 		if q.what == fetchRows {
-			err = s.readRows(&c, tabOutcome)
+			err = errors.Join(s.readRows(&c, tabOutcome, tabDoubt), s.hold.addStarts(&c))
 		} else if _, err = s.readContent(&c); err == nil {
 			err = s.readRows(&c, tabOutcome, tabTalk)
 		}

@@ -98,7 +98,47 @@ func decodeInventory(q *inventoryAsk, b []byte) (*inventory, error) {
 // inventoryOf takes stock of a part of a tenant's log here.
 func (s *Store) inventoryOf(q *inventoryAsk) (*inventory, error) {
 	list, next, err := s.statesIn(q.from, q.to, inventoryLimit, inventoryOctets)
+	if err == nil {
+		err = s.hold.mark(q.from.Tenant, list)
+	}
 	return &inventory{next: next, list: list}, err
+}
+
+// mark adds the doubts that only memory knows: of attempts whose start came here
+// and whose settlement did not.
+func (h *holder) mark(t tenant.ID, list []messageCopy) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, err := h.log(t)
+	if err != nil || len(l.starts) == 0 {
+		return err
+	}
+	where := make(map[at]int, len(list))
+	for i := range list {
+		where[at{list[i].id.Epoch, list[i].id.Seq}] = i
+	}
+	for x := range l.starts {
+		if i, ok := where[x.at]; ok {
+			list[i].items = markDoubt(list[i].items, x.n, x.rev)
+		}
+	}
+	return nil
+}
+
+// addStarts is mark for one message that need not be here.
+func (h *holder) addStarts(c *messageCopy) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, err := h.log(c.id.Tenant)
+	if err != nil {
+		return err
+	}
+	for x := range l.starts {
+		if x.at == (at{c.id.Epoch, c.id.Seq}) {
+			c.rows = append(c.rows, rowCopy{tab: tabDoubt, n: x.n, rev: x.rev})
+		}
+	}
+	return nil
 }
 
 // answerInventory answers one question after the other.

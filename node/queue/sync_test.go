@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,9 +20,15 @@ import (
 // comparedTables are those of which an owner and a holder have the same keys.
 var comparedTables = []byte{tabMessage, tabBody, tabDue, tabShare, tabSpend, tabCount, tabDay}
 
+// reporter is what a test and a property have in common.
+type reporter interface {
+	failer
+	Errorf(string, ...any)
+}
+
 // dump reads all of a tenant that two copies have in common. Sums of nothing
 // are as good as none.
-func dump(t testing.TB, s *Store, id tenant.ID) map[string]string {
+func dump(t reporter, s *Store, id tenant.ID) map[string]string {
 	t.Helper()
 	m := map[string]string{}
 	for _, tab := range comparedTables {
@@ -50,7 +57,7 @@ func dump(t testing.TB, s *Store, id tenant.ID) map[string]string {
 
 // sameCopies demands that two stores have the same of a tenant, key by key, and
 // that the counts are of what is there.
-func sameCopies(t testing.TB, a, b *Store, id tenant.ID) {
+func sameCopies(t reporter, a, b *Store, id tenant.ID) {
 	t.Helper()
 	x, y := dump(t, a, id), dump(t, b, id)
 	for k, v := range x {
@@ -61,7 +68,8 @@ func sameCopies(t testing.TB, a, b *Store, id tenant.ID) {
 		}
 	}
 	for k, v := range y {
-		if _, ok := x[k]; !ok {
+		// A holder marks the day when it begins, an owner when it writes.
+		if _, ok := x[k]; !ok && k[0] != tabDay {
 			t.Errorf("only the second has %x = %x", k, v)
 		}
 	}
@@ -71,7 +79,7 @@ func sameCopies(t testing.TB, a, b *Store, id tenant.ID) {
 }
 
 // checkCounted demands that the tenant's counts are of what is there.
-func checkCounted(t testing.TB, s *Store, id tenant.ID) {
+func checkCounted(t reporter, s *Store, id tenant.ID) {
 	t.Helper()
 	list, next, err := s.statesIn(ID{Tenant: id}, lastID(id), 1<<30, 1<<40)
 	if err != nil || next != lastID(id) {
@@ -246,7 +254,11 @@ func TestOlderMessagesAreCopied(t *testing.T) {
 // TestWalkAmongTraffic: mail goes on, connections break, holders change; at the
 // end both stores have the same.
 func TestWalkAmongTraffic(t *testing.T) {
-	for seed := range uint64(3) {
+	seeds := uint64(1)
+	if os.Getenv("POSTERN_SOAK") != "" {
+		seeds = 20
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { walkAmongTraffic(t, seed) })
 	}
 }
