@@ -26,6 +26,7 @@ func (d *draft) own(c Own) error {
 	}
 	d.changeTenant(t.ID, func(t *Tenant) { t.begin(c, epoch) })
 	d.emit(Owned{Tenant: t.ID, Node: c.Node, Epoch: epoch})
+	d.restored(t.ID)
 	return nil
 }
 
@@ -82,6 +83,8 @@ func (t *Tenant) begin(c Own, epoch uint64) {
 		t.To = 0
 	}
 	t.Owner, t.Epoch = c.Node, epoch
+	// After a restore: what its log holds was just said.
+	t.Awaited = without(t.Awaited, func(n NodeID) bool { return n == c.Node })
 	t.Ends = mergeEnds(t.Ends, c.Ends)
 	if c.Read {
 		t.Copies = nil

@@ -40,7 +40,7 @@ func (t *Tenant) restoring() bool { return awaits(t, t.Owner) }
 
 func awaits(t *Tenant, n NodeID) bool { return slices.Contains(t.Awaited, n) }
 
-// restored lifts the pause when nobody is awaited any more.
+// restored lifts the pause of a restore when nobody is awaited any more.
 func (d *draft) restored(id ID) {
 	t := d.tenants.get(id)
 	if len(t.Awaited) > 0 || t.Paused != ReasonRestored {
