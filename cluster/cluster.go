@@ -28,6 +28,8 @@ type Cluster struct {
 	fsm   *fsm
 	raft  *raft.Raft // set before ready is closed
 
+	transport raft.Transport
+
 	clocks   clocks
 	peers    peers // nil: a cluster of one without a peer port
 	contacts *contacts
@@ -48,7 +50,7 @@ type Cluster struct {
 	badClock  bell // a stamp was refused
 	newLeader chan struct{}
 	confirms  chan chan confirmed
-	calling   sync.WaitGroup // forwarded proposals under way
+	calls     calling
 
 	becomeReady sync.Once
 	ready       chan struct{} // closed once everything old is applied and a leader known
@@ -224,6 +226,7 @@ func (c *Cluster) start() error {
 		stream = newLayer(c.cfg.Name, c.peers, c.State)
 	}
 	transport := newTransport(c.cfg.Name, stream, c.contacts, log)
+	c.transport = transport
 	c.raft, err = raft.NewRaft(raftConfig(c.cfg.Name, c.tuning, log), c.fsm, cached, c.timed, c.snaps, transport)
 	if err != nil {
 		if t, ok := transport.(raft.WithClose); ok {
@@ -340,6 +343,7 @@ func (c *Cluster) keepTime(ctx context.Context) {
 // queue when it stops, and would never answer it.
 func (c *Cluster) stop(waiter <-chan struct{}) error {
 	quiet := c.drain()
+	c.abdicate()
 	err := c.raft.Shutdown().Error()
 	if err != nil {
 		err = fmt.Errorf("stop raft: %w", err)
@@ -349,8 +353,30 @@ func (c *Cluster) stop(waiter <-chan struct{}) error {
 	}
 	close(c.pending)
 	<-waiter
-	c.calling.Wait()
+	c.calls.end()
 	return err
+}
+
+// abdicate hands leadership to a voter that answered lately, so that a planned
+// stop costs no election.
+func (c *Cluster) abdicate() {
+	if c.peers == nil || c.raft.State() != raft.Leader {
+		return
+	}
+	var to raft.Server
+	var newest time.Time
+	for _, s := range c.raft.GetConfiguration().Configuration().Servers {
+		last := c.contacts.of(s.ID)
+		if s.Suffrage == raft.Voter && string(s.ID) != c.cfg.Name && last.at.After(newest) {
+			to, newest = s, last.at
+		}
+	}
+	if to.ID == "" || time.Since(newest) > leaderLease {
+		return
+	}
+	if err := c.raft.LeadershipTransferToServer(to.ID, to.Address).Error(); err != nil {
+		c.log.Info("leadership ends without an heir", "node", c.cfg.Name, "err", err)
+	}
 }
 
 // drain takes every slot, so that no proposal runs or begins.

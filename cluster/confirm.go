@@ -50,7 +50,7 @@ func (c *Cluster) awaitLeads(ctx context.Context) error {
 		if c.Leads() {
 			return nil
 		}
-		if c.raft == nil || c.raft.State() != raft.Leader {
+		if !c.started() || c.raft.State() != raft.Leader {
 			return errNotLeader
 		}
 		select {

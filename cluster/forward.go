@@ -46,11 +46,13 @@ func (c *Cluster) forward(ctx context.Context, data []byte, mine <-chan *applied
 		err    error
 	}
 	got := make(chan reply, 1)
-	c.calling.Go(func() {
+	if !c.calls.begin(func() {
 		var r reply
 		r.err = c.peers.call(ctx, leader, verbPropose, data, &r.answer)
 		got <- r
-	})
+	}) {
+		return nil, ErrClosed
+	}
 	var r reply
 	select {
 	case a := <-mine:
@@ -99,7 +101,9 @@ func (a forwardAnswer) error() error {
 // answerPropose carries a follower's command through the log, with this
 // leader's stamp.
 func (c *Cluster) answerPropose(ctx context.Context, from string, req []byte) ([]byte, error) {
-	return json.Marshal(c.proposeFor(ctx, req))
+	a := c.proposeFor(ctx, req)
+	c.notice(from, a.Index)
+	return json.Marshal(a)
 }
 
 func (c *Cluster) proposeFor(ctx context.Context, req []byte) forwardAnswer {

@@ -390,6 +390,13 @@ func (x *trio) node(name string) *running {
 	return x.nodes[name]
 }
 
+// kill ends a node as the end of its process would: nobody hears from it.
+func (x *trio) kill(name string) {
+	x.t.Helper()
+	x.lan.station(name).close()
+	x.halt(name)
+}
+
 // halt stops a node.
 func (x *trio) halt(name string) {
 	x.t.Helper()

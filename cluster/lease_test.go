@@ -232,7 +232,7 @@ func TestNewLeader(t *testing.T) {
 			}
 		})
 		old := x.leader().cfg.Name
-		x.halt(old)
+		x.kill(old)
 		next := x.awaitLeader()
 		began := time.Now()
 		for len(next.Lapsed()) == 0 {

@@ -67,9 +67,11 @@ func (c *Cluster) readOnce(ctx context.Context) (*tenant.State, error) {
 // answerRead tells a follower which index has everything committed by now.
 // Whatever was acknowledged is applied at the leader: in this term because it
 // acknowledged it, from older ones by its barrier.
-func (c *Cluster) answerRead(ctx context.Context, _ string, _ readAsk) (readAnswer, error) {
+func (c *Cluster) answerRead(ctx context.Context, from string, _ readAsk) (readAnswer, error) {
 	if _, err := c.confirm(ctx); err != nil {
 		return readAnswer{}, err
 	}
-	return readAnswer{Index: c.State().Index()}, nil
+	a := readAnswer{Index: c.State().Index()}
+	c.notice(from, a.Index)
+	return a, nil
 }

@@ -27,7 +27,7 @@ import (
 // done twice, and that all states end equal.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	seeds, first := 6, 0
+	seeds, first := 4, 0
 	if os.Getenv("POSTERN_SOAK") != "" {
 		seeds = 2000
 	}

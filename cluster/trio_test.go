@@ -57,7 +57,7 @@ func TestTrioLosesLeader(t *testing.T) {
 func testTrioLosesLeader(t *testing.T) {
 	x := newTrio(t, 3)
 	first := x.awaitLeader().cfg.Name
-	x.halt(first)
+	x.kill(first)
 	for i, r := range x.all() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -77,4 +77,41 @@ func testTrioLosesLeader(t *testing.T) {
 	if r.State().RouteFor("after0.example") == nil {
 		t.Error("the one that was away does not know")
 	}
+}
+
+// TestFollowerSoon: a follower's own proposals and reads do not wait for raft's
+// pause of 50 ms. The network of the test takes no time.
+func TestFollowerSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x := newTrio(t, 3)
+		f := x.follower()
+		f.awaitReady()
+		began := time.Now()
+		for i := range 20 {
+			f.mustAdd(numbered("r", i))
+			x.awaitLeader().mustAdd(numbered("s", i))
+			s, err := f.Read(t.Context())
+			if err != nil || s.RouteFor(numbered("s", i)+".example") == nil {
+				t.Fatalf("read: %v", err)
+			}
+		}
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("20 proposals and reads took %s", took)
+		}
+	})
+}
+
+// TestPlannedStop: a leader that stops hands over, so nobody waits for an
+// election.
+func TestPlannedStop(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x := newTrio(t, 3)
+		x.mustAdd("before")
+		f, began := x.follower(), time.Now()
+		x.halt(x.leader().cfg.Name)
+		f.mustAdd("after")
+		if took := time.Since(began); took > heartbeat/2 {
+			t.Errorf("the others had no leader for %s", took)
+		}
+	})
 }

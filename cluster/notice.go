@@ -1,0 +1,36 @@
+package cluster
+
+import "github.com/hashicorp/raft"
+
+// notice tells a follower that an entry is committed, now. raft itself tells it
+// with the next entries, or after a pause of 50 to 100 ms; a follower that
+// waits for its own proposal or read would wait for that. It is raft's own
+// message, with nothing but the position: the follower looks whether it has
+// that entry, and believes only a leader of its term.
+func (c *Cluster) notice(node string, index uint64) {
+	t, ok := c.transport.(*transport)
+	if !ok || index == 0 {
+		return
+	}
+	term := c.leadTerm.Load()
+	var entry raft.Log
+	if err := c.timed.GetLog(index, &entry); err != nil || !c.Leads() || c.leadTerm.Load() != term {
+		return // it is in a snapshot, or another node leads: raft's own way does
+	}
+	for _, s := range c.raft.GetConfiguration().Configuration().Servers {
+		if string(s.ID) != node || node == c.cfg.Name {
+			continue
+		}
+		req := &raft.AppendEntriesRequest{
+			RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.cfg.Name), Addr: []byte(t.LocalAddr())},
+			Term:         term,
+			Leader:       t.EncodePeer(raft.ServerID(c.cfg.Name), t.LocalAddr()),
+			PrevLogEntry: index, PrevLogTerm: entry.Term, LeaderCommitIndex: index,
+		}
+		c.calls.begin(func() {
+			var resp raft.AppendEntriesResponse
+			_ = t.AppendEntries(s.ID, s.Address, req, &resp) // raft's own way does
+		})
+		return
+	}
+}
