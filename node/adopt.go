@@ -49,11 +49,8 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 			return err
 		}
 	}
-	switch {
-	case !own.Read:
+	if !own.Read && t.Paused == "" {
 		o.pause(ctx, t, reasonUnread)
-	case t.Paused == reasonUnread:
-		o.pause(ctx, t, "")
 	}
 	// Before the epoch is used: no dot is older than this line.
 	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "read", own.Read)

@@ -101,7 +101,7 @@ func (c *controller) handOver(ctx context.Context, st *tenant.State) error {
 			}
 		}
 	}
-	for _, h := range append(tenant.Drains(st), tenant.Homing(st, st.Now(), c.home)...) {
+	for _, h := range append(tenant.Drains(st), tenant.Homing(st, time.Now(), c.home)...) {
 		if open >= handovers {
 			return nil
 		}

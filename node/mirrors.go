@@ -68,7 +68,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 		if t == nil || t.Owner != me.ID || t.Epoch != epoch || !ok {
 			continue
 		}
-		if t.Generation > stand.Generation {
+		if t.Generation > stand.Generation && t.Mirror() != 0 {
 			if err := o.follow(st, id); err != nil {
 				return err
 			}

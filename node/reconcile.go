@@ -97,6 +97,8 @@ func (o *owned) step(ctx context.Context, st *tenant.State) error {
 			if err := o.release(t, id, epoch); err != nil {
 				return err
 			}
+		} else if t.Paused == reasonUnread && !unread(t) {
+			o.pause(ctx, t, "")
 		}
 	}
 	var (

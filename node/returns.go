@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"postern/node/queue"
 	"postern/tenant"
 )
 
@@ -13,8 +16,9 @@ const (
 	returnsTimeout = 5 * time.Minute
 )
 
-// returns looks after logs of tenants that others own: what this node wrote
-// as an owner and nobody read is handed over, and a copy nobody needs goes.
+// returns looks after logs of older times: what this node wrote as an owner and
+// nobody read is handed over to today's, a copy nobody needs goes, and what was
+// spent and not known is reported, late or after a restore.
 type returns struct {
 	owned *owned
 	done  map[tenant.ID]uint64 // the epoch under which everything was handed over
@@ -56,6 +60,9 @@ func (r *returns) step(ctx context.Context) error {
 	if me == nil {
 		return nil
 	}
+	if err := r.report(ctx, st, me.ID, held); err != nil {
+		return err
+	}
 	for _, h := range held {
 		t := st.Tenant(h.Tenant)
 		switch {
@@ -69,6 +76,58 @@ func (r *returns) step(ctx context.Context) error {
 		}
 		if err != nil {
 			return fmt.Errorf("look after the log of tenant %d: %w", h.Tenant, err)
+		}
+	}
+	return nil
+}
+
+// report tells the state what logs here spent that it does not know: of
+// tenants owned here what came back late, and after a restore of everything
+// held.
+func (r *returns) report(ctx context.Context, st *tenant.State, me tenant.NodeID, held []queue.Held) error {
+	o := r.owned
+	var late []*tenant.Tenant
+	reports := map[tenant.ID]tenant.Report{}
+	for _, h := range held {
+		t := st.Tenant(h.Tenant)
+		if t == nil {
+			continue
+		}
+		if slices.Contains(t.Awaited, me) {
+			spent, err := o.queue.Spending(t.ID)
+			if err != nil {
+				return fmt.Errorf("read spending of tenant %s: %w", t.Name, err)
+			}
+			reports[t.ID] = tenant.Report{Tenant: t.ID, Epoch: h.Epoch, Spent: spent}
+		} else if h.Adopted && o.epoch(t.ID) == t.Epoch {
+			spent, err := o.queue.Late(t.ID)
+			if err != nil {
+				return fmt.Errorf("read late spending of tenant %s: %w", t.Name, err)
+			}
+			if len(spent) > 0 {
+				reports[t.ID] = tenant.Report{Tenant: t.ID, Spent: spent}
+				late = append(late, t)
+			}
+		}
+	}
+	for t := range st.Tenants() { // holders by the state that hold nothing say so, too
+		if _, ok := reports[t.ID]; !ok && slices.Contains(t.Awaited, me) {
+			reports[t.ID] = tenant.Report{Tenant: t.ID}
+		}
+	}
+	if len(reports) == 0 {
+		return nil
+	}
+	op := tenant.Reported{Node: me}
+	for _, id := range slices.Sorted(maps.Keys(reports)) {
+		op.Tenants = append(op.Tenants, reports[id])
+	}
+	if _, _, err := o.cluster.Propose(ctx, tenant.RequestID{}, op); err != nil {
+		return fmt.Errorf("report spending: %w", err)
+	}
+	for _, t := range late {
+		if err := o.queue.Forget(t.ID, t.Epoch); err != nil {
+			return fmt.Errorf("forget reported spending: %w", err)
 		}
 	}
 	return nil
