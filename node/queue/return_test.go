@@ -17,7 +17,7 @@ import (
 // that b, which took over, does not know all.
 type returnScene struct {
 	n          *network
-	fsA        *vfs.MemFS
+	fsA, fsB   *vfs.MemFS
 	a, b, c    *Store
 	last       uint64 // what b had when it took over
 	late       ID     // put at a behind it
@@ -29,10 +29,13 @@ type returnScene struct {
 	body, wide []byte
 }
 
-func newReturnScene(t *testing.T) *returnScene {
-	x := &returnScene{n: newNetwork(), fsA: vfs.NewCrashableMem(), body: []byte("late mail"), wide: bytes.Repeat([]byte("w"), 300<<10)}
-	x.a = x.n.member(t, "a", x.fsA, nil)
-	x.b = x.n.member(t, "b", vfs.NewMem(), nil)
+func newReturnScene(t *testing.T, wrap func(vfs.FS) vfs.FS) *returnScene {
+	x := &returnScene{n: newNetwork(), fsA: vfs.NewCrashableMem(), fsB: vfs.NewCrashableMem(), body: []byte("late mail"), wide: bytes.Repeat([]byte("w"), 300<<10)}
+	if wrap == nil {
+		wrap = func(fs vfs.FS) vfs.FS { return fs }
+	}
+	x.a = x.n.member(t, "a", wrap(x.fsA), nil)
+	x.b = x.n.member(t, "b", wrap(x.fsB), nil)
 	x.c = x.n.member(t, "c", vfs.NewMem(), nil)
 	a := x.a
 	adopt(t, a, 1, 1)
@@ -132,7 +135,7 @@ func (x *index) checkLocked(s *Store) error {
 // TestReturn: a node that was cut off hands over what only it has; the owner
 // and its holder have it then, and a second time changes nothing.
 func TestReturn(t *testing.T) {
-	x := newReturnScene(t)
+	x := newReturnScene(t, nil)
 	n, err := x.a.Return(t.Context(), "b", 1, x.ends)
 	if err != nil || n != 5 {
 		t.Fatalf("Return: %d %v", n, err)
@@ -167,7 +170,7 @@ func TestReturn(t *testing.T) {
 // TestReturnIsRepeated: it breaks at each frame it sends, or the power goes in
 // the end; then it is done again.
 func TestReturnIsRepeated(t *testing.T) {
-	x := newReturnScene(t)
+	x := newReturnScene(t, nil)
 	for broken := 0; ; broken++ {
 		x.n.wrap = breakAfter(broken)
 		_, err := x.a.Return(t.Context(), "b", 1, x.ends)
@@ -193,7 +196,7 @@ func TestReturnIsRepeated(t *testing.T) {
 // TestReturnIsRefused: not to a node that does not own the tenant, nor of what
 // was taken over.
 func TestReturnIsRefused(t *testing.T) {
-	x := newReturnScene(t)
+	x := newReturnScene(t, nil)
 	if _, err := x.a.Return(t.Context(), "c", 1, x.ends); !errors.Is(err, ErrStale) {
 		t.Fatalf("Return to a holder: %v", err)
 	}
