@@ -97,6 +97,7 @@ func (m *mailRig) judge(faults int) {
 			}
 		}
 	}
+	m.ghosts()
 	m.judgeQuota()
 	c, r := m.daily().ledger.Final(), m.refused().ledger.Final()
 	if c.Accepted < 500 || c.Bounced == 0 || c.Delivered == 0 || r.Refused == 0 || len(m.nodes) > 1 && f.Moves == 0 {

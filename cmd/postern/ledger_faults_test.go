@@ -93,8 +93,24 @@ func (m *mailRig) richest(not *rigNode) *rigNode {
 	return best
 }
 
-// settled waits until every tenant has an owner that answers, and a second copy
-// that is complete: the state in which a fault may come.
+// silent says which nodes do not vote, or are not up, as each of them sees it.
+func (m *mailRig) silent() (open []string) {
+	for _, x := range m.nodes {
+		page, err := x.api.Nodes(m.t.Context(), admin.List{})
+		if err != nil {
+			return append(open, fmt.Sprintf("nodes by %s: %v", x.name, err))
+		}
+		for _, n := range page.Items {
+			if n.Role != "leader" && n.Role != "voter" || n.State != "up" {
+				open = append(open, fmt.Sprintf("%s is %s and %s by %s", n.Name, n.Role, n.State, x.name))
+			}
+		}
+	}
+	return open
+}
+
+// settled waits until every node votes, and every tenant has an owner that
+// answers and a second copy that is complete: the state in which a fault may come.
 func (m *mailRig) settled(within time.Duration) {
 	m.t.Helper()
 	var last string
@@ -103,7 +119,7 @@ func (m *mailRig) settled(within time.Duration) {
 		page, err := m.other(m.nodes[0]).api.Tenants(m.t.Context(), admin.List{Limit: 100})
 		last = fmt.Sprint(err)
 		if err == nil {
-			var open []string
+			open := m.silent()
 			for _, x := range page.Items {
 				if x.Mirror == nil || !x.Mirror.Known || !x.Mirror.Synced || x.Mirror.Node == "" || x.Mirror.BrokenMS > 0 {
 					open = append(open, fmt.Sprintf("%s at %s epoch %d mirror %+v", x.Name, x.Owner, x.Epoch, x.Mirror))

@@ -26,8 +26,9 @@ type mailRig struct {
 	// Counted by processes that are gone.
 	doubts, mismatches float64
 
-	mu    sync.Mutex // guards books
-	books []*book
+	mu        sync.Mutex // guards what follows
+	books     []*book
+	postponed map[lab.Key]string // what the client was told
 }
 
 type rigTenant struct {
@@ -51,7 +52,7 @@ const (
 // newMailRig forms a cluster of n nodes and gives it tenants.
 func newMailRig(t *testing.T, p *place, n, tenants int) *mailRig {
 	t.Helper()
-	m := &mailRig{}
+	m := &mailRig{postponed: map[lab.Key]string{}}
 	nodes, domains := map[string]string{}, map[string]string{}
 	world := lab.UsualAt(p.exchanger())
 	for i := range n {
@@ -199,13 +200,39 @@ func (m *mailRig) send(ctx context.Context, b *book, f traffic) lab.LoadSum {
 	}
 	sum, err := lab.Load{
 		Addrs: addrs, TLS: m.roots, Run: b.mark, Senders: f.senders, Domains: f.domains, Rcpts: f.rcpts,
-		Sessions: f.sessions, PerConn: 25, Rate: f.rate, Count: f.count, Size: 6000, Timeout: 100 * time.Second,
-		Sent: func(s *lab.Submission) { lab.Record(b.ledger, s) },
+		Sessions: f.sessions, PerConn: 25, Rate: f.rate, Count: f.count, Size: 6000, Timeout: 100 * time.Second, Elsewhere: true,
+		Sent: func(s *lab.Submission) {
+			lab.Record(b.ledger, s)
+			m.keepPostponed(s)
+		},
 	}.Send(ctx)
 	if err != nil {
 		m.t.Error(err)
 	}
 	return sum
+}
+
+// keepPostponed remembers what is never to arrive, to tell of it if it does.
+func (m *mailRig) keepPostponed(s *lab.Submission) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, v := range s.Verdict {
+		if v == lab.Postponed {
+			m.postponed[lab.KeyOf(s.UID, s.Rcpts[i])] = fmt.Sprintf("%s from %s, begun %s: %d %s",
+				s.UID, s.From, s.At.Format("15:04:05.000"), s.Reply.Code, s.Reply.Text)
+		}
+	}
+}
+
+// ghosts tells of mail that arrived although its client was told to try again.
+func (m *mailRig) ghosts() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, what := range m.postponed {
+		for _, at := range m.chronicle.Arrivals(k) {
+			m.t.Logf("arrived at %s all the same: %s", at.Format("15:04:05.000"), what)
+		}
+	}
 }
 
 // moody are the exchangers that do not take everything at once.

@@ -95,7 +95,7 @@ func (r *rig) yaml(x *rigNode, peer bool) string {
 	line("admin: %q\nmetrics: %q", at(portAdmin), at(portMetrics))
 	line("tls:\n  cert: %q\n  key: %q", filepath.Join(r.dir, "tls.crt"), filepath.Join(r.dir, "tls.key"))
 	line("resolvers: [%q]", r.resolver)
-	line("delivery:\n  port: %d\n  retry: [1s, 1s, 2s]\n  allow_loopback: true", r.mxPort)
+	line("delivery:\n  port: %d\n  retry: [1s, 2s, 5s, 15s]\n  allow_loopback: true", r.mxPort)
 	line("queue:\n  grace: 3s")
 	line("log:\n  level: info\n  format: text")
 	return b.String()
@@ -298,8 +298,25 @@ func (r *rig) stop() {
 		}
 	}
 	if r.t.Failed() {
-		for _, x := range r.nodes {
-			r.t.Logf("log of %s:\n%s", x.name, tail(x.logFile, 15))
+		r.keepLogs()
+	}
+}
+
+// keepLogs shows the ends of the nodes' logs, and keeps them whole where
+// POSTERN_LOGS names a directory.
+func (r *rig) keepLogs() {
+	keep := os.Getenv("POSTERN_LOGS")
+	for _, x := range r.nodes {
+		r.t.Logf("log of %s:\n%s", x.name, tail(x.logFile, 15))
+		if keep == "" {
+			continue
+		}
+		b, err := os.ReadFile(x.logFile)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(keep, r.t.Name()+"-"+x.name+".log"), b, 0o600)
+		}
+		if err != nil {
+			r.t.Logf("keep log: %v", err)
 		}
 	}
 }

@@ -111,7 +111,8 @@ func (m *mailRig) watchOwners(ctx context.Context) (wait func()) {
 	return g.Wait
 }
 
-// gauge adds up a metric over all its labels at one node.
+// gauge adds up a metric over all its labels at one node. One that has not
+// counted anything yet is not shown, and 0.
 func (r *rig) gauge(x *rigNode, name string) (float64, error) {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Get("http://" + r.place.at(x.i, portMetrics) + "/metrics")
@@ -119,7 +120,7 @@ func (r *rig) gauge(x *rigNode, name string) (float64, error) {
 		return 0, err
 	}
 	defer res.Body.Close()
-	sum, found := 0.0, false
+	sum := 0.0
 	sc := bufio.NewScanner(res.Body)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
@@ -129,12 +130,9 @@ func (r *rig) gauge(x *rigNode, name string) (float64, error) {
 		}
 		v, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("read metric %s: %w", name, err)
 		}
-		sum, found = sum+v, true
-	}
-	if !found {
-		return 0, fmt.Errorf("read metric: node %s has no %s", x.name, name)
+		sum += v
 	}
 	return sum, sc.Err()
 }

@@ -152,5 +152,15 @@ func (c *Chronicle) FirstFrom(tenant, not string, after time.Time) time.Time {
 	return first
 }
 
+// Arrivals are the times a message's recipient got it.
+func (c *Chronicle) Arrivals(k Key) (all []time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.arrivals[k] {
+		all = append(all, a.at)
+	}
+	return all
+}
+
 // disorder is how far apart the order of entries and that of their times may be.
 const disorder = 5 * time.Second

@@ -192,6 +192,9 @@ func TestChronicleCounts(t *testing.T) {
 	if first := f.FirstFrom("shoes", "n2", f.at(25)); !first.Equal(f.at(25)) && !first.Equal(f.at(26)) {
 		t.Errorf("the first dot of another node than n2 after 25 s came at %v", first)
 	}
+	if all := f.Arrivals(KeyOf(UID{1}, "a@inbox.test")); len(all) != 2 || !all[0].Equal(f.at(25)) {
+		t.Errorf("the doubled message arrived at %v", all)
+	}
 	if first := f.FirstFrom("shoes", "n1", f.at(21)); !first.IsZero() {
 		t.Errorf("a dot of another node than n1 after 21 s: %v", first)
 	}

@@ -52,6 +52,8 @@ type Load struct {
 	Timeout  time.Duration // of each reply [30 s]
 	// Backoff is the pause after a refused connection or transaction [50 ms].
 	Backoff time.Duration
+	// Elsewhere makes a session go on with the next address after a 4xx.
+	Elsewhere bool
 	// Sent, if set, is told of each message, from many goroutines.
 	Sent func(*Submission)
 	// Trouble, if set, is told of connections that failed.
@@ -186,6 +188,9 @@ func (r *loadRun) talk(ctx context.Context, c *client, from Sender, body *body) 
 		}
 		if out.end.Code/100 != 2 {
 			pause(ctx, r.Backoff)
+		}
+		if out.end.Code/100 == 4 && r.Elsewhere {
+			return true
 		}
 	}
 	return true

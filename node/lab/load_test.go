@@ -115,3 +115,17 @@ func TestLoadStopsWithItsContext(t *testing.T) {
 		t.Errorf("Send = %+v, %v", sum, err)
 	}
 }
+
+// TestLoadGoesElsewhere: a client with a list of servers leaves one that says 4xx.
+func TestLoadGoesElsewhere(t *testing.T) {
+	for elsewhere, want := range map[bool]LoadSum{true: {Sent: 10, Accepted: 9, Postponed: 1}, false: {Sent: 10, Postponed: 10}} {
+		l := startLab(t, Config{})
+		got, err := Load{
+			Addrs: []string{l.addrOf(t, "busy.test"), l.addrOf(t, "inbox.test")}, Senders: []Sender{{From: "a@shoes.test"}},
+			Domains: []string{"inbox.test"}, Count: 10, Backoff: time.Millisecond, Elsewhere: elsewhere,
+		}.Send(context.Background())
+		if err != nil || got.Sent != want.Sent || got.Accepted != want.Accepted || got.Postponed != want.Postponed {
+			t.Errorf("elsewhere %v: Send = %+v, %v, want %+v", elsewhere, got, err, want)
+		}
+	}
+}

@@ -169,7 +169,7 @@ func (f *falls) load(ctx context.Context) (stop func()) {
 			_, _ = lab.Load{ // an end is no error
 				Addrs: addrs, TLS: &tls.Config{InsecureSkipVerify: true}, // a measurement on loopback
 				Senders: []lab.Sender{{Username: who[i].sender, Password: who[i].password, From: who[i].sender}},
-				Domains: []string{t + ".post.test"}, Sessions: 6, PerConn: 50, Rate: 50, Size: small, Timeout: 60 * time.Second,
+				Domains: []string{t + ".post.test"}, Sessions: 6, PerConn: 50, Rate: 50, Size: small, Timeout: 60 * time.Second, Elsewhere: true,
 			}.Send(ctx)
 		})
 	}
