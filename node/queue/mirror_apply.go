@@ -230,6 +230,11 @@ func (h *holder) applyOp(g *group, l *heldLog, r *record, o *op) error {
 	if !l.like.covers(ID{l.tenant, m.epoch, m.seq}) {
 		return nil
 	}
+	if r.kind == recOps && o.kind == opSet { // returned to the owner, perhaps by this very store
+		if err := h.s.get(o.key, func([]byte) error { return nil }); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
 	return o.add(g.b)
 }
 

@@ -52,7 +52,7 @@ func (p *ship) accept() {
 			}
 			p.s.cfg.Log.Warn("accept peer failed", "err", err)
 			select {
-			case <-time.After(linkAgain):
+			case <-time.After(p.s.limits.again):
 			case <-p.ctx.Done():
 				return
 			}

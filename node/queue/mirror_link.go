@@ -21,7 +21,6 @@ const (
 	linkPing   = time.Second
 	linkGather = 256 << 10 // octets of one write
 	linkShare  = 64 << 10  // octets of one log before the next one's turn
-	linkAgain  = 100 * time.Millisecond
 	linkRest   = 2 * time.Second
 )
 
@@ -76,7 +75,7 @@ func (l *link) mark(g *tlog) {
 // run keeps a connection to the node while any log needs one.
 func (l *link) run(ctx context.Context) {
 	p := l.s.ship
-	rest := linkAgain
+	rest := l.s.limits.again
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		idle := len(l.logs) == 0
@@ -106,13 +105,13 @@ func (l *link) run(ctx context.Context) {
 		l.s.metrics.mirrorLost.Inc()
 		l.s.cfg.Log.Warn("mirror connection lost", "node", l.node, "err", err)
 		if time.Since(began) > linkRest {
-			rest = linkAgain
+			rest = l.s.limits.again
 		}
 		select {
 		case <-time.After(rest):
 		case <-ctx.Done():
 		}
-		rest = min(2*rest, linkRest)
+		rest = min(2*rest, 20*l.s.limits.again)
 	}
 }
 
@@ -437,6 +436,26 @@ func (st *stream) status(now time.Time) MirrorStatus {
 		m.Broken = now.Sub(st.link.down)
 	}
 	return m
+}
+
+// OneCopy counts the messages queued here that no second node surely keeps.
+func (s *Store) OneCopy() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.index.logs {
+		if s.ship == nil {
+			n += g.counts.Messages
+			continue
+		}
+		s.ship.mu.Lock()
+		if st := g.out; !st.set || st.node == "" {
+			n += g.counts.Messages
+		} else if !st.synced {
+			n += min(max(st.left, 0), g.counts.Messages)
+		}
+		s.ship.mu.Unlock()
+	}
+	return n
 }
 
 // MirrorsChanged returns a channel that is closed at the next change of a

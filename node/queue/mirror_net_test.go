@@ -115,6 +115,7 @@ func (n *network) member(t testing.TB, node string, fs vfs.FS, change func(*Conf
 		c.Peers = n.peers(node)
 		c.prepare = func(s *Store) {
 			watchKeys(t, s)
+			s.limits.again = 5 * time.Millisecond
 			if n.prepare != nil {
 				n.prepare(s)
 			}

@@ -426,9 +426,10 @@ type limits struct {
 
 	word   time.Duration // how long a holder's word is waited for
 	unsent int64         // octets of records that are not at their holder yet
+	again  time.Duration // before a lost connection is tried again
 }
 
-var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256, taken: 16_000, word: 20 * time.Second, unsent: 64 << 20}
+var defaultLimits = limits{cached: 24 << 20, ready: 100_000, scan: 256, taken: 16_000, word: 20 * time.Second, unsent: 64 << 20, again: 100 * time.Millisecond}
 
 // retire takes an entry out of memory and notes the key it left on disk, if
 // any; when its lane is being scanned, at the end of the scan.
