@@ -120,6 +120,7 @@ func (s *Store) openEpoch(g *tlog) error {
 	defer b.Close()
 	for _, e := range g.fences {
 		_ = b.SingleDelete(fenceKey(nil, g.tenant, e), nil)
+		_ = b.Delete(returnedKey(nil, g.tenant, e), nil)
 	}
 	day := dayOf(s.now())
 	setFramed(b, fenceKey(nil, g.tenant, g.epoch), nil, nil)
@@ -329,6 +330,11 @@ func (s *Store) writeRelease(b *pebble.Batch, g *tlog, batch []*ending) error {
 	for _, op := range batch {
 		if op.stop == nil && op.err == nil {
 			ended[op.e] = true
+		}
+	}
+	if g.noDots && g.open.Load() { // in good order: there is nothing to return
+		if err := s.setReturned(b, g.tenant, g.epoch); err != nil {
+			return err
 		}
 	}
 	type started struct {

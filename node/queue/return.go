@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"postern/tenant"
 )
 
@@ -20,6 +22,7 @@ type returning struct {
 	owner string
 	ends  []tenant.End
 	call  *call
+	held  bool // a copy is held here: what was returned stays, as the owner's
 	n     int
 }
 
@@ -34,14 +37,26 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 	if err := s.broken(); err != nil {
 		return 0, err
 	}
-	leave, err := s.beginCopying(t)
-	if err != nil {
+	s.mu.Lock()
+	adopted := s.index.logs[t] != nil
+	s.mu.Unlock()
+	if adopted {
+		return 0, fmt.Errorf("return log: %w", errBusy)
+	}
+	held, done, err := s.holds(t)
+	if err != nil || done {
 		return 0, err
 	}
-	defer leave()
+	if !held {
+		leave, err := s.beginCopying(t)
+		if err != nil {
+			return 0, err
+		}
+		defer leave()
+	}
 	ends = slices.Clone(ends)
 	slices.SortFunc(ends, func(a, b tenant.End) int { return compareIDs(ID{0, a.Epoch, a.Last}, ID{0, b.Epoch, b.Last}) })
-	r := &returning{s: s, t: t, owner: owner, ends: ends}
+	r := &returning{s: s, t: t, owner: owner, ends: ends, held: held}
 	if r.call, err = s.ask(ctx, owner, verbReturn); err != nil {
 		return 0, fmt.Errorf("return log: %w", err)
 	}
@@ -50,6 +65,17 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 		return r.n, fmt.Errorf("return log: %w", err)
 	}
 	return r.n, nil
+}
+
+// holds reports whether a copy is held here for a later owner. done says that
+// there is nothing to return then.
+func (s *Store) holds(t tenant.ID) (held, done bool, err error) {
+	a, err := s.aboutOf(t)
+	if err != nil || a.written || a.epoch == 0 {
+		return false, false, err
+	}
+	open, err := s.toReturn(t)
+	return true, open == nil, err
 }
 
 func (r *returning) all(ctx context.Context) error {
@@ -65,6 +91,9 @@ func (r *returning) all(ctx context.Context) error {
 		return err
 	}
 	for _, e := range r.ends {
+		if r.held {
+			break
+		}
 		if err := r.drop(e); err != nil {
 			return err
 		}
@@ -233,11 +262,7 @@ func (r *returning) returned() error {
 	b := r.s.db.NewBatch()
 	defer b.Close()
 	for _, e := range r.ends {
-		key := returnedKey(nil, r.t, e.Epoch)
-		err := r.s.get(key, func([]byte) error { return nil })
-		if errors.Is(err, ErrNotFound) {
-			setFramed(b, key, nil, nil)
-		} else if err != nil {
+		if err := r.s.setReturned(b, r.t, e.Epoch); err != nil {
 			return err
 		}
 	}
@@ -245,6 +270,17 @@ func (r *returning) returned() error {
 		return nil
 	}
 	return r.s.commit(b)
+}
+
+// setReturned notes that this store has nothing alone of an epoch it wrote.
+func (s *Store) setReturned(b *pebble.Batch, t tenant.ID, epoch uint64) error {
+	key := returnedKey(nil, t, epoch)
+	err := s.get(key, func([]byte) error { return nil })
+	if errors.Is(err, ErrNotFound) {
+		setFramed(b, key, nil, nil)
+		return nil
+	}
+	return err
 }
 
 // commitRange makes the messages of a range what want says, in one batch.

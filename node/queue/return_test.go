@@ -227,3 +227,60 @@ func TestReturnIsRefused(t *testing.T) {
 		t.Errorf("Adopt after Erase: %v", err)
 	}
 }
+
+// TestNothingUnreturnedIsDropped: a node that died as the owner becomes a holder
+// before it handed anything over: the walk leaves alone what only it may have.
+// One that handed the tenant over in good order has nothing of the kind.
+func TestNothingUnreturnedIsDropped(t *testing.T) {
+	x := newReturnScene(t, nil)
+	fs := x.fsA.CrashClone(vfs.CrashCloneCfg{})
+	closeStore(t, x.a)
+	x.a = x.n.member(t, "a", fs, nil)
+	mirror(t, x.b, 1, 3, 4, "a")
+	until(t, "the copy is whole", synced(x.b, 1))
+	for _, id := range []ID{x.late, x.big, x.doubt} {
+		if _, err := x.a.Show(id); err != nil {
+			t.Errorf("%s is gone before it was returned: %v", id, err)
+		}
+	}
+	if n, err := x.a.Return(t.Context(), "b", 1, x.ends); err != nil || n < 3 {
+		t.Fatalf("Return: %d %v", n, err)
+	}
+	if _, err := x.b.Show(x.late); err != nil {
+		t.Errorf("late message at the owner: %v", err)
+	}
+	until(t, "the copy is whole", synced(x.b, 1))
+	sameCopies(t, x.a, x.b, 1)
+	checkFiles(t, x.a)
+	if n, err := x.a.Return(t.Context(), "b", 1, x.ends); err != nil || n != 0 {
+		t.Fatalf("Return by a holder: %d %v", n, err)
+	}
+	if !synced(x.b, 1)() {
+		t.Error("the copy is not whole any more")
+	}
+}
+
+func TestHandedOverIsDropped(t *testing.T) {
+	n := newNetwork()
+	a := n.member(t, "a", vfs.NewMem(), nil)
+	b := n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "b")
+	first := put(t, a, 1, []byte("x"), envelope("u@one.test"))
+	until(t, "the copy is whole", synced(a, 1))
+	if _, _, err := a.Quiesce(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, b, 1, 2)
+	mirror(t, b, 1, 2, 2, "")
+	deliver(t, b, takeOne(t, b))
+	mirror(t, b, 1, 2, 3, "a")
+	until(t, "the copy is whole", synced(b, 1))
+	if _, err := a.Show(first); !errors.Is(err, ErrNotFound) {
+		t.Errorf("delivered by the next owner and still here: %v", err)
+	}
+	sameCopies(t, a, b, 1)
+}
