@@ -31,15 +31,15 @@ type cluster struct {
 	gen   uint64
 	next  int // number of the next message
 	puts  sync.WaitGroup
-	wrote map[string]bool       // nodes whose old log was not handed over yet
-	ends  map[string]tenant.End // of those
+	wrote map[string]bool         // nodes whose old log was not handed over yet
+	ends  map[string][]tenant.End // of all epochs they wrote
 	log   []string
 }
 
 func newCluster(t testing.TB, seed uint64) *cluster {
 	c := &cluster{t: t, rng: rand.New(rand.NewPCG(seed, 1)), net: newNetwork(), clk: newClock(),
 		book: &ledger{msgs: map[int]*booked{}}, fs: map[string]*vfs.MemFS{}, nodes: map[string]*Store{},
-		wrote: map[string]bool{}, ends: map[string]tenant.End{}}
+		wrote: map[string]bool{}, ends: map[string][]tenant.End{}}
 	c.net.prepare = func(s *Store) { s.queue.gather = time.Millisecond }
 	for _, n := range []string{"a", "b", "c"} {
 		c.fs[n] = vfs.NewCrashableMem()
@@ -201,8 +201,12 @@ func (c *cluster) cutOwner() {
 		c.takeOver(old, held, before, true)
 		return
 	}
-	if _, err := c.nodes[old].Fence(context.Background(), "", 1, c.epoch+1); err != nil {
+	st, err := c.nodes[old].Fence(context.Background(), "", 1, c.epoch+1)
+	if err != nil {
 		c.t.Fatalf("fence: %v", err)
+	}
+	if st.Epoch == c.epoch {
+		c.ends[old] = append(c.ends[old], tenant.End{Epoch: c.epoch, Last: st.Last})
 	}
 	if held != "" {
 		if _, err := c.nodes[old].Fence(context.Background(), held, 1, c.epoch+1); err != nil {
@@ -220,7 +224,7 @@ func (c *cluster) takeOver(old, to string, before *ledger, kernel bool) {
 	if err != nil || st.Epoch != c.epoch {
 		c.t.Fatalf("fence: %+v %v", st, err)
 	}
-	c.wrote[old], c.ends[old] = true, tenant.End{Epoch: c.epoch, Last: st.Last}
+	c.wrote[old], c.ends[old] = true, append(c.ends[old], tenant.End{Epoch: c.epoch, Last: st.Last})
 	c.own(to, c.epoch+2)
 	c.note("%s follows %s in epoch %d", to, old, c.epoch)
 	c.check(before, kernel, true)
@@ -239,7 +243,7 @@ func (c *cluster) giveBack(n string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := c.nodes[n].Return(ctx, c.owner, 1, []tenant.End{c.ends[n]}); err != nil {
+	if _, err := c.nodes[n].Return(ctx, c.owner, 1, c.ends[n]); err != nil {
 		c.t.Fatalf("return: %v", err)
 	}
 	delete(c.wrote, n)
@@ -271,7 +275,7 @@ func (c *cluster) handOver() {
 	if err != nil || st.Last != last {
 		c.t.Fatalf("handed over %d, the holder has %+v %v", last, st, err)
 	}
-	c.wrote[old], c.ends[old] = true, tenant.End{Epoch: c.epoch, Last: last}
+	c.wrote[old], c.ends[old] = true, append(c.ends[old], tenant.End{Epoch: c.epoch, Last: last})
 	c.own(to, c.epoch+2)
 	c.note("%s hands over to %s in epoch %d", old, to, c.epoch)
 	c.check(before, true, true)
