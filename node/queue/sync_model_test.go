@@ -168,9 +168,8 @@ func (m *clusterModel) Work(t *rapid.T) {
 		}
 		m.t.Logf("settled %s rev %d: %v", it.ID, it.Attempts, x.Outcomes)
 		for _, o := range x.Outcomes {
-			if o.Result == Delivered {
-				c.ended[it.Envelope.Rcpts[o.Rcpt].Addr] = true
-			}
+			// One that was in doubt, and is deferred now, lives again.
+			c.ended[it.Envelope.Rcpts[o.Rcpt].Addr] = o.Result == Delivered
 		}
 	}
 }
