@@ -23,6 +23,7 @@ type moody struct {
 }
 
 func (m *moody) StoreLogs(logs []*raft.Log) error {
+	time.Sleep(time.Millisecond) // a disk's time, so that requests pile up
 	if m.fail.Add(-1) >= 0 {
 		return errors.New("disk says no")
 	}
@@ -81,13 +82,13 @@ func TestTransientStoreErrors(t *testing.T) {
 				victim = name
 			}
 		}
-		const callers, each = 8, 200
+		const callers, each = 64, 100
 		var all sync.WaitGroup
 		for i := range callers {
 			all.Go(func() {
 				for j := range each {
-					if i == 0 && j%50 == 25 {
-						logs[victim].fail.Store(3)
+					if i == 0 && j%10 == 5 {
+						logs[victim].fail.Store(1 + int32(j/10)%3)
 					}
 					if err := rafts[leader].Apply([]byte{1}, 0).Error(); err != nil {
 						t.Error(err)
