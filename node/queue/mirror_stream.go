@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	gatherOctets  = 4 << 20 // of one batch at the holder
+	gatherOctets  = 768 << 10 // of one batch at the holder: pebble keeps the memory of batches up to 1 MB
 	gatherRecords = 512
 	waitingOctets = 16 << 20 // arrived and not applied, of one connection
 )
