@@ -67,7 +67,7 @@ func (c *controller) step(ctx context.Context) error {
 
 // changes compares the state with the leader's count of leases.
 func (c *controller) changes(st *tenant.State) (down, up []tenant.NodeID) {
-	lapsed := map[string]bool{}
+	now, lapsed := time.Now(), map[string]bool{}
 	for _, name := range c.cluster.Lapsed() {
 		lapsed[name] = true
 	}
@@ -77,7 +77,7 @@ func (c *controller) changes(st *tenant.State) (down, up []tenant.NodeID) {
 	}
 	for n := range st.Nodes() {
 		switch {
-		case n.Down.IsZero() && lapsed[n.Name]:
+		case n.Down.IsZero() && lapsed[n.Name] && !now.Before(n.Away):
 			down = append(down, n.ID)
 		case !n.Down.IsZero() && leased[n.Name]:
 			up = append(up, n.ID)

@@ -1,5 +1,7 @@
 package tenant
 
+import "time"
+
 // The cluster's own operations.
 type (
 	// SetAuthority stores the authority once; refused when there is one.
@@ -26,6 +28,7 @@ type (
 		Key      *[32]byte
 		Version  *uint32
 		Draining *bool
+		Away     *time.Time // at most MaxAway ahead; the past ends the window
 	}
 	// RemoveNode takes a node out for good: refused while it owns a tenant, is
 	// a place of one, has sources, or holds an open copy. Lost gives up the

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Usable reports whether the node may be given tenants: it is up, stays, and is
@@ -103,6 +104,10 @@ func (d *draft) key(id NodeID, key [32]byte) error {
 	return nil
 }
 
+// MaxAway is the longest maintenance window. Clients wait that long for the
+// tenants of a node that restarts.
+const MaxAway = 30 * time.Second
+
 func (d *draft) setNode(c SetNode) error {
 	old := d.nodes.get(c.Node)
 	if old == nil {
@@ -129,6 +134,15 @@ func (d *draft) setNode(c SetNode) error {
 	}
 	if c.Draining != nil {
 		n.Draining = *c.Draining
+	}
+	if c.Away != nil {
+		if c.Away.After(d.Now().Add(MaxAway)) {
+			return refuse("a maintenance window lasts %s at most", MaxAway)
+		}
+		n.Away = *c.Away
+		if !n.Away.After(d.Now()) {
+			n.Away = time.Time{}
+		}
 	}
 	put(d, &d.nodes, n.ID, &n)
 	if n.Draining && !old.Draining {

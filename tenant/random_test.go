@@ -251,6 +251,10 @@ func randomClusterOp(c *choices, s *State, at time.Time, name string) Op {
 			drain := c.one(2)
 			op.Draining = &drain
 		}
+		if c.one(4) {
+			away := at.Add(pick(c, 20*time.Second, time.Hour, -time.Second))
+			op.Away = &away
+		}
 		if c.one(3) {
 			peer, key, v := pick(c, "127.0.0.1:9", "x"), [32]byte{byte(c.n(5))}, uint32(c.n(3))
 			op.Peer, op.Key, op.Version = &peer, &key, &v

@@ -88,6 +88,7 @@ func (n *Node) code(c *coder) {
 	c.bool(&n.Witness)
 	number(c, &n.Version)
 	c.bool(&n.Draining)
+	c.time(&n.Away)
 	c.time(&n.Down)
 	c.time(&n.Up)
 }

@@ -59,6 +59,7 @@ func (c *coder) setNode(o *SetNode) {
 	option(c, &o.Key, func(c *coder, p *[32]byte) { c.raw(p[:]) })
 	option(c, &o.Version, number[uint32])
 	option(c, &o.Draining, (*coder).bool)
+	option(c, &o.Away, (*coder).time)
 }
 
 func (c *coder) release(o *Release) {

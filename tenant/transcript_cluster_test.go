@@ -81,6 +81,10 @@ func (x *transcript) setNode(n NodeID) Op {
 		d := x.str("draining") == "true"
 		op.Draining = &d
 	}
+	if x.has("away") { // from the state's clock on
+		at := x.s.Now().Add(x.duration("away"))
+		op.Away = &at
+	}
 	return op
 }
 
@@ -127,6 +131,9 @@ func memberText(n *Node) string {
 	}
 	if n.Draining {
 		b.WriteString(" draining")
+	}
+	if !n.Away.IsZero() {
+		b.WriteString(" away=" + n.Away.Format(time.RFC3339))
 	}
 	if !n.Down.IsZero() {
 		b.WriteString(" down=" + n.Down.Format(time.RFC3339))

@@ -47,6 +47,9 @@ type Node struct {
 	Version uint32
 	// Draining nodes get no tenants, and theirs are handed over.
 	Draining bool
+	// Away is until when the node may be without a lease and keeps what it owns:
+	// a maintenance window, in which it restarts in place.
+	Away time.Time
 	// Down since then, as the leader saw it; zero while it has leases. Up is
 	// when it last came back.
 	Down, Up time.Time
