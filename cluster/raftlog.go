@@ -5,6 +5,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -32,9 +34,19 @@ func slogLevel(l hclog.Level) slog.Level {
 	}
 }
 
+// unreached starts what raft says, many times a second, of a node that does not
+// answer. That a node is away is told once, by its lease.
+var unreached = []string{
+	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC",
+	"failed to pipeline appendEntries to", "failed to decode incoming command", "failed to contact",
+}
+
 // Log implements hclog.Logger.
 func (l raftLog) Log(level hclog.Level, msg string, args ...any) {
 	at := slogLevel(level)
+	if slices.ContainsFunc(unreached, func(start string) bool { return strings.HasPrefix(msg, start) }) {
+		at = slog.LevelDebug
+	}
 	if !l.log.Enabled(context.Background(), at) {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/node/queue"
@@ -25,12 +26,16 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 	began := time.Now()
 	epoch := t.Epoch + 1
 	own := tenant.Own{Tenant: t.ID, Node: me, Expect: t.Epoch, Read: true}
+	complete := true
 	if o.peered {
 		var err error
-		if own.Ends, own.Read, err = o.gather(ctx, st, t, me, epoch); err != nil {
+		if own.Ends, complete, err = o.gather(ctx, st, t, me, epoch); err != nil {
 			return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
 		}
 		own.Mirror = tenant.MirrorFor(st, t, o.usable(st))
+		// Until the new copy is complete the older ones stay open, also those
+		// that were taken in: this node may be the next to go.
+		own.Read = complete && own.Mirror == 0
 	}
 	var err error
 	if own.Spent, err = o.queue.Adopt(t.ID, epoch); err != nil {
@@ -49,70 +54,112 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 			return err
 		}
 	}
-	if !own.Read && t.Paused == "" {
+	if !complete && t.Paused == "" {
 		o.pause(ctx, t, reasonUnread)
 	}
 	// Before the epoch is used: no dot is older than this line.
-	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "read", own.Read)
-	o.set(t.ID, epoch)
+	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "complete", complete)
+	o.set(t.ID, epoch, complete)
 	return nil
 }
 
-// gather makes this store's copy of the tenant complete and tells how far the
-// last owner's log was read. The fence comes first: a holder that has seen it
+// gather makes this store's copy of the tenant complete, if it can, and tells
+// how far older logs were read. The fence comes first: a holder that has seen it
 // takes nothing more from an older owner.
-func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, me tenant.NodeID, epoch uint64) (ends []tenant.End, read bool, err error) {
-	here, err := o.queue.Fence(ctx, "", t.ID, epoch)
+func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, me tenant.NodeID, epoch uint64) (ends []tenant.End, complete bool, err error) {
+	last, err := o.queue.Fence(ctx, "", t.ID, epoch)
 	if err != nil {
 		return nil, false, err
 	}
-	n := len(t.Copies)
-	if n == 0 {
-		return nil, true, nil // one copy, and it is here
-	}
-	newest := t.Copies[n-1]
+	holders, here := holdersOf(t, me)
 	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
-	last := here
-	mine := o.wrote(t, newest.Epoch, me)
-	if !mine && newest.Node != me {
-		if last, err = o.take(ctx, st, t, newest, epoch, false); err != nil {
-			return nil, false, nil
+	complete = true
+	// The oldest first: where two know of a message, the later word counts. What
+	// lies here and is in no copy of the list is older than all of them, and one
+	// complete copy elsewhere replaces what lies here.
+	merge := here && len(t.Copies) > 1
+	for _, h := range holders {
+		name := nodeName(st, h)
+		got, err := o.queue.Fence(ctx, name, t.ID, epoch)
+		if err == nil {
+			err = o.queue.Fetch(ctx, name, t.ID, merge)
+		}
+		if err != nil {
+			o.log.Error("copy not read", "tenant", t.Name, "node", name, "err", err)
+			complete = false
+			continue
+		}
+		merge = true
+		if got.Epoch > last.Epoch || got.Epoch == last.Epoch && got.Last > last.Last {
+			last = got
 		}
 	}
-	read = true
-	for i := n - 2; i >= 0; i-- {
-		// What this node wrote, or holds, is here.
-		if c := t.Copies[i]; c.Node != me && c.Node != 0 && !o.wrote(t, c.Epoch, me) {
-			if _, err := o.take(ctx, st, t, c, epoch, true); err != nil {
-				read = false
-			}
+	return o.ends(t, me, last, complete), complete, nil
+}
+
+// holdersOf lists the nodes whose copies this one needs, oldest generation
+// first, and says whether any of the copies is here.
+func holdersOf(t *tenant.Tenant, me tenant.NodeID) (others []tenant.NodeID, here bool) {
+	need := func(n tenant.NodeID) {
+		switch {
+		case n == me:
+			here = true
+		case n != 0:
+			others = append(slices.DeleteFunc(others, func(x tenant.NodeID) bool { return x == n }), n)
 		}
 	}
-	if w := writer(t, newest.Epoch); w != 0 && !mine && last.Epoch == newest.Epoch {
-		ends = []tenant.End{{Epoch: newest.Epoch, Node: w, Last: last.Last}}
+	for _, c := range t.Copies {
+		switch w := writer(t, c.Epoch); {
+		case wrote(t, c.Epoch, me):
+			here = true
+		case c.Node == 0:
+			need(w)
+		default:
+			need(c.Node)
+		}
 	}
-	return ends, read, nil
+	if len(t.Copies) == 0 { // one copy, with the last owner
+		if w := writer(t, t.Epoch-1); w != 0 {
+			need(w)
+		}
+	}
+	return others, here
 }
 
-// take fences one copy's holder and brings its content here.
-func (o *owned) take(ctx context.Context, st *tenant.State, t *tenant.Tenant, c tenant.Copy, epoch uint64, merge bool) (queue.LogState, error) {
-	name := nodeName(st, c.Node)
-	last, err := o.queue.Fence(ctx, name, t.ID, epoch)
-	if err == nil {
-		err = o.queue.Fetch(ctx, name, t.ID, merge)
+// allOf is the end of a log that was taken in whole.
+const allOf = 1 << 62
+
+// ends tells how far the logs since the last Own were read. What their writers
+// have beyond that comes back later.
+func (o *owned) ends(t *tenant.Tenant, me tenant.NodeID, last queue.LogState, complete bool) []tenant.End {
+	if w := writer(t, t.Epoch-1); w == 0 || w == me { // this node goes on with its own log
+		return []tenant.End{{Epoch: t.Epoch, Node: me, Last: allOf}}
 	}
-	if err != nil {
-		o.log.Error("copy not read", "tenant", t.Name, "node", name, "generation", c.Generation, "err", err)
+	if !complete {
+		return nil
 	}
-	return last, err
+	var out []tenant.End
+	for _, e := range t.Ends {
+		switch {
+		case e.Node == me:
+			e.Last = allOf
+		case e.Epoch == last.Epoch:
+			e.Last = max(e.Last, last.Last)
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
-// wrote reports whether this node wrote the log of an epoch: then all of it
-// that got a 250 is on its own disk, because a 250 waits for both.
-func (o *owned) wrote(t *tenant.Tenant, epoch uint64, me tenant.NodeID) bool {
-	w := writer(t, epoch)
-	return w == me || w == 0 && epoch == t.Epoch
+// wrote reports whether a node wrote the tenant's log of an epoch: then all of
+// it that got a 250 is on that node's own disk.
+func wrote(t *tenant.Tenant, epoch uint64, node tenant.NodeID) bool {
+	if w := writer(t, epoch); w != 0 {
+		return w == node
+	}
+	// The list keeps the newest ends only.
+	return t.Owner == node && !slices.ContainsFunc(t.Ends, func(e tenant.End) bool { return e.Epoch >= epoch && e.Node != node })
 }
 
 // writer is the node that wrote the tenant's log of an epoch, or 0: nobody else
@@ -131,20 +178,6 @@ func (o *owned) pause(ctx context.Context, t *tenant.Tenant, reason string) {
 	if err != nil {
 		o.log.Error("pause not recorded", "tenant", t.Name, "reason", reason, "err", err)
 	}
-}
-
-// readable says whether copies that could not be read when the tenant was taken
-// over can be read now.
-func readable(t *tenant.Tenant, usable func(tenant.NodeID) bool) bool {
-	if t.Paused != reasonUnread || !unread(t) {
-		return false
-	}
-	for _, c := range t.Copies {
-		if c.Epoch < t.Epoch && c.Node != t.Owner && !usable(c.Node) {
-			return false
-		}
-	}
-	return true
 }
 
 func nodeName(st *tenant.State, id tenant.NodeID) string {

@@ -80,7 +80,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 		case want != t.Mirror():
 			change.Node, change.First = want, o.queue.NextFirst(id)
 			set = append(set, change)
-		case stand.Synced && len(t.Copies) > 1 && !unread(t):
+		case stand.Synced && len(t.Copies) > 1 && o.complete(id):
 			done = append(done, change)
 		}
 	}
@@ -126,11 +126,6 @@ func (m *mirrors) want(st *tenant.State, t *tenant.Tenant, usable func(tenant.No
 	}
 	delete(m.better, t.ID)
 	return best
-}
-
-// unread reports whether an older owner's copy has not been taken in.
-func unread(t *tenant.Tenant) bool {
-	return len(t.Copies) > 0 && t.Copies[0].Epoch < t.Epoch
 }
 
 // follow makes the store send the tenant's log where the state says.

@@ -102,11 +102,11 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	if n.seal, err = openSealer(n.cfg.SecretKeyFile); err != nil {
 		return err
 	}
-	peering, err := n.peering()
+	bootstrap, err := n.cfg.mayBootstrap()
 	if err != nil {
 		return err
 	}
-	bootstrap, err := n.cfg.mayBootstrap()
+	peering, err := n.peering()
 	if err != nil {
 		return err
 	}

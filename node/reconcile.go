@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	reconcileRetry = 500 * time.Millisecond
 	// adoptAtOnce is how many tenants are taken over at a time.
 	adoptAtOnce = 8
+	// againEvery is how often a tenant that was taken over without all copies
+	// is looked at again.
+	againEvery = 5 * time.Second
 )
 
 // owned makes what runs here equal to what the state says this node owns.
@@ -39,13 +43,14 @@ type owned struct {
 
 	mu      sync.Mutex // guards what follows
 	epochs  map[tenant.ID]uint64
-	changed chan struct{} // closed when epochs changes
+	partial map[tenant.ID]time.Time // adopted without all copies, and when
+	changed chan struct{}           // closed when epochs changes
 }
 
 func newOwned(name string, peered bool, c *cluster.Cluster, q *queue.Store, g *grants, log *slog.Logger) *owned {
 	return &owned{
 		name: name, peered: peered, cluster: c, queue: q, grants: g, log: log,
-		epochs: map[tenant.ID]uint64{}, changed: make(chan struct{}),
+		epochs: map[tenant.ID]uint64{}, partial: map[tenant.ID]time.Time{}, changed: make(chan struct{}),
 	}
 }
 
@@ -61,6 +66,8 @@ func (o *owned) Run(ctx context.Context) error {
 			return fmt.Errorf("note that the cluster has formed: %w", err)
 		}
 	}
+	again := time.NewTicker(againEvery)
+	defer again.Stop()
 	for ctx.Err() == nil {
 		st := o.cluster.State()
 		watch := o.cluster.Watch(st.Index())
@@ -73,6 +80,7 @@ func (o *owned) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-watch:
+		case <-again.C:
 		case <-retry:
 		}
 	}
@@ -93,11 +101,11 @@ func (o *owned) step(ctx context.Context, st *tenant.State) error {
 	}
 	for id, epoch := range o.snapshot() {
 		t := st.Tenant(id)
-		if t == nil || t.Owner != me.ID || t.Epoch != epoch || readable(t, o.usable(st)) {
+		if t == nil || t.Owner != me.ID || t.Epoch != epoch || o.readable(st, t, me.ID) {
 			if err := o.release(t, id, epoch); err != nil {
 				return err
 			}
-		} else if t.Paused == reasonUnread && !unread(t) {
+		} else if t.Paused == reasonUnread && o.complete(id) {
 			o.pause(ctx, t, "")
 		}
 	}
@@ -129,7 +137,7 @@ func (o *owned) release(t *tenant.Tenant, id tenant.ID, epoch uint64) error {
 	if t != nil {
 		name = t.Name
 	}
-	o.set(id, 0)
+	o.set(id, 0, true)
 	o.grants.drop(id, epoch+1)
 	if err := o.queue.Release(id); err != nil {
 		return fmt.Errorf("release tenant %s: %w", name, err)
@@ -193,14 +201,42 @@ func (o *owned) snapshot() map[tenant.ID]uint64 {
 	return m
 }
 
-func (o *owned) set(id tenant.ID, epoch uint64) {
+// set notes under which epoch a tenant is adopted, 0 for not, and whether all
+// copies of its log were taken in.
+func (o *owned) set(id tenant.ID, epoch uint64, complete bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	delete(o.partial, id)
 	if epoch == 0 {
 		delete(o.epochs, id)
 	} else {
 		o.epochs[id] = epoch
+		if !complete {
+			o.partial[id] = time.Now()
+		}
 	}
 	close(o.changed)
 	o.changed = make(chan struct{})
+}
+
+// complete says whether all copies of a tenant's log were taken in.
+func (o *owned) complete(id tenant.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, partial := o.partial[id]
+	return !partial
+}
+
+// readable says whether copies that could not be read when the tenant was taken
+// over can be read now: then it is taken over again.
+func (o *owned) readable(st *tenant.State, t *tenant.Tenant, me tenant.NodeID) bool {
+	o.mu.Lock()
+	since, partial := o.partial[t.ID]
+	o.mu.Unlock()
+	if !partial || time.Since(since) < againEvery {
+		return false
+	}
+	others, _ := holdersOf(t, me)
+	usable := o.usable(st)
+	return !slices.ContainsFunc(others, func(n tenant.NodeID) bool { return n != t.Mirror() && !usable(n) })
 }

@@ -75,7 +75,7 @@ func TestALostAnswerToOwnHeals(t *testing.T) {
 		}
 
 		// Another life of the process adopts, and its Own has no answer.
-		o.set(tn.ID, 0)
+		o.set(tn.ID, 0, true)
 		spent, err := o.queue.Adopt(tn.ID, first+1)
 		if err != nil || len(spent) != 1 {
 			t.Fatalf("adopt: %+v, %v", spent, err)

@@ -12,13 +12,10 @@ type queueGauges struct {
 }
 
 func newQueueGauges(v *views) *queueGauges {
-	gauge := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, []string{"tenant"}, nil)
-	}
 	return &queueGauges{
 		views:   v,
-		queued:  gauge("postern_queued", "Recipients of kept messages without an outcome."),
-		oneCopy: gauge("postern_one_copy", "Kept messages that no second node keeps."),
+		queued:  prometheus.NewDesc("postern_queued", "Recipients of kept messages without an outcome.", []string{"tenant"}, nil),
+		oneCopy: prometheus.NewDesc("postern_one_copy", "Kept messages of which no second node surely has a copy.", nil, nil),
 	}
 }
 
@@ -38,6 +35,6 @@ func (g *queueGauges) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		ch <- prometheus.MustNewConstMetric(g.queued, prometheus.GaugeValue, float64(c.Queued), t.Name)
-		ch <- prometheus.MustNewConstMetric(g.oneCopy, prometheus.GaugeValue, float64(c.Messages), t.Name) // a cluster of one keeps one
 	}
+	ch <- prometheus.MustNewConstMetric(g.oneCopy, prometheus.GaugeValue, float64(g.views.node.queue.OneCopy()))
 }

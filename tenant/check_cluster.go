@@ -33,7 +33,7 @@ func (s *State) checkLog(t *Tenant) error {
 	last := uint64(0)
 	for i, v := range t.Copies {
 		switch {
-		case v.Generation <= last || v.Generation > t.Generation:
+		case i > 0 && v.Generation <= last || v.Generation > t.Generation || v.Generation == 0 && v.Node != 0:
 			return fmt.Errorf("copy %d: generation", i)
 		case v.Node != 0 && !s.nodes.has(v.Node):
 			return fmt.Errorf("copy %d: no node %d", i, v.Node)

@@ -9,10 +9,16 @@ func (t *Tenant) Mirror() NodeID {
 	return 0
 }
 
-// mirrorTo begins a generation. The receiver must be a draft's own copy.
+// mirrorTo begins a generation. The first one after a time with one copy is not
+// the only open one: until its holder has everything, the owner's own log is the
+// complete one, and stands in the list under node 0. The receiver must be a
+// draft's own copy.
 func (t *Tenant) mirrorTo(node NodeID, first uint64) {
-	if node == 0 && len(t.Copies) == 0 {
-		return // one copy, as before
+	if len(t.Copies) == 0 {
+		if node == 0 {
+			return // one copy, as before
+		}
+		t.Copies = []Copy{{Generation: t.Generation, Epoch: t.Epoch, First: 1}}
 	}
 	t.Generation++
 	open := append(fewer(t.Copies), Copy{Generation: t.Generation, Node: node, Epoch: t.Epoch, First: max(first, 1)})
@@ -28,7 +34,7 @@ func fewer(copies []Copy) []Copy {
 	seen := make(map[NodeID]bool, len(copies))
 	var out []Copy
 	for _, v := range copies {
-		if v.Node != 0 && !seen[v.Node] {
+		if !seen[v.Node] {
 			seen[v.Node] = true
 			out = append(out, v)
 		}
@@ -60,7 +66,7 @@ func (d *draft) setMirrors(c SetMirrors) error {
 			continue
 		}
 		d.changeTenant(t.ID, func(t *Tenant) { t.mirrorTo(m.Node, m.First) })
-		d.emit(CopiesChanged{Tenant: t.ID, Generation: t.Generation + 1})
+		d.emit(CopiesChanged{Tenant: t.ID, Generation: d.tenants.get(t.ID).Generation})
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import "time"
 // Copy says who holds the second copy of a tenant's log from a generation on.
 type Copy struct {
 	Generation uint64 // grows with every change of holder; never reused
-	Node       NodeID // 0: nobody, the operator chose one copy
+	Node       NodeID // 0: nobody but who wrote the log of that epoch
 	Epoch      uint64 // the owner's, under which it was made
 	First      uint64 // first sequence of that epoch's log the holder gets live
 }
