@@ -13,6 +13,9 @@ const (
 	// brokenFor is how long a holder may be out of reach, or silent, before a
 	// stand-in is named.
 	brokenFor = 1500 * time.Millisecond
+	// namedFor is how long a new holder has to connect and take the log before it
+	// is judged: changes of holder must not chase each other.
+	namedFor = 4 * time.Second
 	// settledFor is how long a better holder must have been usable before the
 	// copy goes back to it.
 	settledFor = 10 * time.Second
@@ -24,6 +27,12 @@ const (
 type mirrors struct {
 	owned  *owned
 	better map[tenant.ID]candidate // since when another holder would be better
+	named  map[tenant.ID]naming    // when the present holder was named
+}
+
+type naming struct {
+	epoch uint64
+	at    time.Time
 }
 
 type candidate struct {
@@ -74,12 +83,20 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 			}
 			continue
 		}
-		want := m.want(st, t, usable, now, stand.Broken > brokenFor || stand.Behind > 2*brokenFor, stand.Synced)
+		if m.named[id].epoch != epoch {
+			m.named[id] = naming{epoch, now}
+		}
+		broken := stand.Broken > brokenFor || stand.Behind > 2*brokenFor
+		if now.Sub(m.named[id].at) < namedFor && usable(t.Mirror()) {
+			broken = false
+		}
+		want := m.want(st, t, usable, now, broken, stand.Synced)
 		change := tenant.MirrorChange{Tenant: id, Epoch: epoch, Generation: t.Generation}
 		switch {
 		case want != t.Mirror():
 			change.Node, change.First = want, o.queue.NextFirst(id)
 			set = append(set, change)
+			m.named[id] = naming{epoch, now}
 		case stand.Synced && len(t.Copies) > 1 && o.complete(id):
 			done = append(done, change)
 		}
