@@ -67,7 +67,7 @@ func (m *mailRig) judge(faults int) {
 	t := m.t
 	t.Helper()
 	m.calm()
-	m.quiet(3 * time.Minute)
+	m.quiet(2 * time.Minute)
 	m.sameState()
 
 	inDoubt := m.readLogs()

@@ -148,7 +148,8 @@ func (c *cluster) provision(ctx context.Context) error {
 // settleWait is how long a cluster may take until every second copy is whole.
 const settleWait = 3 * time.Minute
 
-// settled waits until all nodes are ready and every tenant has two whole copies.
+// settled waits until all nodes are ready and vote, and every tenant has two
+// whole copies.
 func (c *cluster) settled(ctx context.Context) error {
 	for _, p := range c.nodes {
 		if err := p.ready(ctx); err != nil {
@@ -163,11 +164,16 @@ func (c *cluster) settled(ctx context.Context) error {
 		for _, t := range page.Items {
 			whole = whole && t.Mirror != nil && t.Mirror.Known && t.Mirror.Synced && t.Mirror.Node != ""
 		}
+		nodes, nodesErr := c.nodes[0].api.Nodes(ctx, admin.List{})
+		whole, err = whole && nodesErr == nil, errors.Join(err, nodesErr)
+		for _, n := range nodes.Items {
+			whole = whole && (n.Role == "leader" || n.Role == "voter") && n.State == "up"
+		}
 		if whole {
 			return nil
 		}
 		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("a tenant has no whole second copy: %w", errors.Join(err, ctx.Err()))
+			return fmt.Errorf("a node does not vote, or a tenant has no whole second copy: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 }
