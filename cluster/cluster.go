@@ -199,7 +199,7 @@ func (c *Cluster) take(ctx context.Context) error {
 	var parts sync.WaitGroup
 	if c.peers != nil {
 		for _, part := range []func(context.Context){
-			c.confirmLeadership, c.askLeases, c.keepMembers, c.keepTime, c.reportSelf,
+			c.confirmLeadership, c.askLeases, c.keepMembers, c.keepTime, c.reportSelf, c.spread,
 		} {
 			parts.Go(func() { part(ctx) })
 		}

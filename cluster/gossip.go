@@ -163,7 +163,8 @@ func (p *port) gossipConfig(ctx context.Context, a *tenant.Authority, key []byte
 	c.SecretKey = key
 	c.TCPTimeout = dialTime
 	c.ProbeInterval, c.ProbeTimeout = p.pace.gossip.probe, p.pace.gossip.timeout
-	c.SuspicionMult = 8 // of three nodes nobody can confirm a suspicion
+	c.GossipInterval = time.Second // there is little to tell, and an idle node should sleep
+	c.SuspicionMult = 8            // of three nodes nobody can confirm a suspicion
 	c.GossipToTheDeadTime = p.pace.gossip.toDead
 	c.DeadNodeReclaimTime = 30 * time.Second // or a node that moved is refused for ever
 	c.Delegate = gossipMeta{p}

@@ -134,6 +134,9 @@ func (c *Cluster) answerLease(ctx context.Context, from string, ask leaseAsk) (l
 		r.answered = now
 		answer.Granted = true
 	}
+	if r.lag > 0 {
+		c.notice(from, answer.Index) // its lease waits for that entry
+	}
 	return answer, nil
 }
 

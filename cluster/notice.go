@@ -1,6 +1,37 @@
 package cluster
 
-import "github.com/hashicorp/raft"
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// spread tells all followers of what was applied here, as soon as it was, while
+// this node leads: they take over tenants by it.
+func (c *Cluster) spread(ctx context.Context) {
+	for {
+		index := c.State().Index()
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.Watch(index):
+		}
+		if !c.Leads() {
+			continue
+		}
+		index = c.State().Index()
+		for _, s := range c.raft.GetConfiguration().Configuration().Servers {
+			c.notice(string(s.ID), index)
+		}
+		pause := time.NewTimer(spreadPause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
 
 // notice tells a follower that an entry is committed, now. raft itself tells it
 // with the next entries, or after a pause of 50 to 100 ms; a follower that

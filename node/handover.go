@@ -12,6 +12,9 @@ import (
 // handed over all the same; what is without a reply then is named.
 const quiesceWait = 20 * time.Second
 
+// handoverEvery is how often a target's copy is looked at while one is asked for.
+const handoverEvery = 250 * time.Millisecond
+
 // handover gives tenants to the nodes the state asks for, once those have the
 // whole log: attempts end, the log's end is committed, and nothing is sent
 // here after that.
@@ -19,22 +22,25 @@ type handover struct{ owned *owned }
 
 // Run watches until ctx ends.
 func (h *handover) Run(ctx context.Context) error {
-	tick := time.NewTicker(mirrorsEvery)
-	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
 		st := h.owned.cluster.State()
+		var again <-chan time.Time
 		for t := range st.Tenants() {
+			if t.To != 0 {
+				again = time.After(handoverEvery)
+			}
 			if !h.ready(st, t) {
 				continue
 			}
 			if err := h.release(ctx, t); err != nil && ctx.Err() == nil {
 				h.owned.log.Error("handover failed, going on as owner", "tenant", t.Name, "err", err)
 			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.owned.cluster.Watch(st.Index()):
+		case <-again:
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	mirrorsEvery = 250 * time.Millisecond
+	mirrorsEvery = 500 * time.Millisecond
 	// brokenFor is how long a holder may be out of reach, or silent, before a
 	// stand-in is named.
 	brokenFor = 1500 * time.Millisecond

@@ -3,11 +3,12 @@ package queue
 import "postern/tenant"
 
 // wholeCounts makes a tenant's counts those of what is there, before it is
-// adopted. Only a copy that was never whole needs it: the settlements of what
-// it did not have yet were counted there too.
+// adopted from a copy. A copy's counts are its owner's, and it may be cut off in
+// the middle of a group of settlements, whose sums come with the last; and what
+// this store alone has, because it has not handed it over yet, is not in them.
 func (s *Store) wholeCounts(t tenant.ID) error {
-	st, copied, err := s.syncStateOf(t)
-	if err != nil || !copied || st.done {
+	_, copied, err := s.syncStateOf(t)
+	if err != nil || !copied {
 		return err
 	}
 	var v sum

@@ -144,6 +144,27 @@ func (h *holder) unclaim(ls ...*heldLog) {
 	h.idle.Broadcast()
 }
 
+// between runs f while no batch of the log is under way.
+func (h *holder) between(t tenant.ID, f func() error) error {
+	h.mu.Lock()
+	l, err := h.log(t)
+	if err != nil {
+		h.mu.Unlock()
+		return err
+	}
+	h.claim(l)
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.unclaim(l)
+		h.mu.Unlock()
+	}()
+	if l.own != 0 {
+		return errBusy
+	}
+	return f()
+}
+
 // open answers a connection that wants to write a log.
 func (h *holder) open(c *holding, a atFrame, first uint64) (atFrame, error) {
 	h.mu.Lock()

@@ -53,6 +53,12 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 			return 0, err
 		}
 		defer leave()
+		if held, _, err = s.holds(t); err != nil {
+			return 0, err
+		}
+		if held { // it began to be one in between
+			return 0, fmt.Errorf("return log: %w", errBusy)
+		}
 	}
 	ends = slices.Clone(ends)
 	slices.SortFunc(ends, func(a, b tenant.End) int { return compareIDs(ID{0, a.Epoch, a.Last}, ID{0, b.Epoch, b.Last}) })
@@ -91,10 +97,11 @@ func (r *returning) all(ctx context.Context) error {
 		return err
 	}
 	for _, e := range r.ends {
+		drop := r.drop
 		if r.held {
-			break
+			drop = r.dropEnded
 		}
-		if err := r.drop(e); err != nil {
+		if err := drop(ctx, e); err != nil {
 			return err
 		}
 	}
@@ -243,7 +250,7 @@ func (r *returning) send(q *returnPart) error {
 }
 
 // drop forgets what the owner has now.
-func (r *returning) drop(e tenant.End) error {
+func (r *returning) drop(_ context.Context, e tenant.End) error {
 	for from, end := r.beyondOf(e); from != end; {
 		_, next, err := r.s.statesIn(from, end, stepMessages, stepOctets)
 		if err != nil {
@@ -253,6 +260,54 @@ func (r *returning) drop(e tenant.End) error {
 			return err
 		}
 		from = next
+	}
+	return nil
+}
+
+// dropEnded forgets, in a copy that is held here, what does not live at the
+// owner: it knows all of it by now, so that has ended there. Nobody would ever
+// say so to this copy, if that was before the walk came by.
+func (r *returning) dropEnded(ctx context.Context, e tenant.End) error {
+	c, err := r.s.ask(ctx, r.owner, verbInventory)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for from, end := r.beyondOf(e); from != end; {
+		v, err := askInventory(c, &inventoryAsk{from: from, to: end})
+		if err != nil {
+			return err
+		}
+		live := map[ID]bool{}
+		for i := range v.list {
+			live[v.list[i].id] = true
+		}
+		err = r.s.hold.between(r.t, func() error { return r.s.dropBut(r.t, from, v.next, live) })
+		if err != nil {
+			return err
+		}
+		from = v.next
+	}
+	return nil
+}
+
+// dropBut drops what is not named from a copy. The counts are the owner's, which
+// has them without these messages.
+func (s *Store) dropBut(t tenant.ID, from, to ID, live map[ID]bool) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	w := &intake{s: s, b: b, t: t}
+	if err := w.rangeOf(from, to, nil, func(id ID) bool { return live[id] }); err != nil {
+		return err
+	}
+	if b.Empty() {
+		return nil
+	}
+	if err := s.commit(b); err != nil {
+		return err
+	}
+	for _, n := range w.files {
+		s.removeChunk(n)
 	}
 	return nil
 }

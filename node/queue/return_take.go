@@ -93,13 +93,15 @@ func (s *Store) writeOps(ctx context.Context, g *tlog, f func(*pebble.Batch) (*c
 		if err != nil {
 			return err
 		}
-		if !own.Empty() {
-			if err := b.Apply(own, nil); err != nil {
-				return fmt.Errorf("join batch: %w", err)
-			}
+		// The number first: what a log that was released does not say to its
+		// holder must not be written here either.
+		if o, err = s.appendOps(g, own, chunk); err != nil || own.Empty() {
+			return err
 		}
-		o, err = s.appendOps(g, own, chunk)
-		return err
+		if err := b.Apply(own, nil); err != nil {
+			return fmt.Errorf("join batch: %w", err)
+		}
+		return nil
 	}, func(err error) { done <- err })
 	if err := <-done; err != nil {
 		return nil, err
