@@ -25,7 +25,7 @@ const (
 	tabChunk   byte = 0x70 // file name (16 octets)                       -> the message it belongs to
 
 	tabReturned    byte = 0x72 // tenant epoch       -> handed over to a later owner
-	tabTransaction byte = 0x78 // tenant transaction -> epoch seq
+	tabTransaction byte = 0x78 // tenant transaction -> epoch seq; zeros: denied
 )
 
 // shareKey names an item within one tenant's log.

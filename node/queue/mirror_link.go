@@ -474,7 +474,7 @@ const longBehind = 2 * time.Second
 
 // watch announces what changes by time alone, and asks busy holders again.
 func (p *ship) watch() {
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {

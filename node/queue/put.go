@@ -156,6 +156,11 @@ func (s *Store) readyPut(ctx context.Context, g *tlog, p *putting) error {
 	if err := s.openEpoch(g); err != nil {
 		return err
 	}
+	if no, err := s.denied(g.tenant, p.head.env.Transaction); err != nil {
+		return err
+	} else if no {
+		return ErrDenied
+	}
 	if s.ship == nil {
 		return nil
 	}

@@ -134,7 +134,7 @@ func (s *Store) appendOps(g *tlog, b *pebble.Batch, chunk *chunkName) (*outgoing
 }
 
 // takeLate puts a message of an older epoch into the log, under the id it has.
-// One that is or was known here is left alone.
+// One that is or was known here, or denied, is left alone.
 func (s *Store) takeLate(ctx context.Context, g *tlog, q *returnPart, c *messageCopy) (bool, error) {
 	if c.message == nil || c.id.Epoch >= g.epoch || !beyond(q.ends, c.id) {
 		return false, fmt.Errorf("take late message %s: %w", c.id, ErrStale)
@@ -148,6 +148,9 @@ func (s *Store) takeLate(ctx context.Context, g *tlog, q *returnPart, c *message
 	var counts sum
 	_, err = s.writeOps(ctx, g, func(b *pebble.Batch) (*chunkName, error) {
 		known, err := s.knows(c.id)
+		if err == nil && !known { // the client was told 451, and came again
+			known, err = s.denied(g.tenant, h.env.Transaction)
+		}
 		if err != nil || known {
 			return nil, err
 		}

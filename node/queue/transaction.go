@@ -2,8 +2,10 @@ package queue
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -46,7 +48,7 @@ func (w *intake) addTransaction(id ID, e *Envelope) error {
 	if ms < uint64(max(w.s.cfg.Now().Add(-keepTransactions).UnixMilli(), 0)) {
 		return nil
 	}
-	if _, err := w.s.Find(id.Tenant, e.Transaction); !errors.Is(err, ErrNotFound) {
+	if _, err := w.s.noted(id.Tenant, e.Transaction); !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	setTransaction(w.b, id, e)
@@ -59,6 +61,16 @@ func (s *Store) Find(t tenant.ID, transaction [16]byte) (ID, error) {
 	if err := s.broken(); err != nil {
 		return ID{}, err
 	}
+	id, err := s.noted(t, transaction)
+	if err == nil && id.Epoch == 0 { // denied
+		return ID{}, ErrNotFound
+	}
+	return id, err
+}
+
+// noted reads what is noted of a transaction: its message, or a denial, which
+// has no epoch.
+func (s *Store) noted(t tenant.ID, transaction [16]byte) (ID, error) {
 	id := ID{Tenant: t}
 	err := s.get(transactionKey(nil, t, transaction), func(p []byte) error {
 		if len(p) != 16 {
@@ -71,6 +83,53 @@ func (s *Store) Find(t tenant.ID, transaction [16]byte) (ID, error) {
 		return ID{}, err
 	}
 	return id, nil
+}
+
+// ErrDenied says that somebody was told already that the message is not kept.
+var ErrDenied = errors.New("message was denied")
+
+// denied reports whether a transaction may not become a message any more.
+func (s *Store) denied(t tenant.ID, transaction [16]byte) (bool, error) {
+	if transaction == [16]byte{} {
+		return false, nil
+	}
+	id, err := s.noted(t, transaction)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && id.Epoch == 0, err
+}
+
+// Deny forbids a transaction to become a message, durably here and at the
+// holder: who asked for it is told that it is not kept, and the client comes
+// again. An earlier owner may have it on its disk and return it later. It does
+// nothing to one that is a message already; Find tells. No Put of it may be
+// under way.
+func (s *Store) Deny(ctx context.Context, t tenant.ID, transaction [16]byte) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	g := s.index.logs[t]
+	s.mu.Unlock()
+	if g == nil {
+		return ErrStale
+	}
+	if err := s.openEpoch(g); err != nil {
+		return err
+	}
+	_, err := s.writeOps(ctx, g, func(b *pebble.Batch) (*chunkName, error) {
+		_, err := s.noted(t, transaction)
+		if errors.Is(err, ErrNotFound) {
+			setFramed(b, transactionKey(nil, t, transaction), make([]byte, 16), nil)
+			return nil, nil
+		}
+		return nil, err
+	}, true) // one that was denied before waits for the holder, too
+	if err != nil {
+		return fmt.Errorf("deny transaction: %w", err)
+	}
+	return nil
 }
 
 // expireTransactions drops the old notes of every tenant, hopping from one

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"postern/tenant"
 )
 
 func transactionAt(at time.Time, no uint64) (x [16]byte) {
@@ -84,5 +86,74 @@ func TestFindAfterWithdrawal(t *testing.T) {
 	}
 	if _, err := a.Find(1, e.Transaction); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Find: %v", err)
+	}
+}
+
+// TestDeny: a message whose absence was told does not come back with the node
+// that had it on its disk alone, neither at the owner nor at who adopts next.
+func TestDeny(t *testing.T) {
+	for _, next := range []bool{false, true} {
+		n := newNetwork()
+		fs := vfs.NewCrashableMem()
+		a := n.member(t, "a", fs, nil)
+		b := n.member(t, "b", vfs.NewMem(), nil)
+		c := n.member(t, "c", vfs.NewMem(), nil)
+		adopt(t, a, 1, 1)
+		mirror(t, a, 1, 1, 1, "")
+		put1 := func(no uint64) (ID, [16]byte) {
+			e := envelope("u@one.test", "v@one.test")
+			e.Transaction = transactionAt(time.Now(), no)
+			return put(t, a, 1, []byte("x"), e), e.Transaction
+		}
+		asked, x := put1(1)
+		other, y := put1(2)
+		crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+		closeStore(t, a)
+		adopt(t, b, 1, 3)
+		mirror(t, b, 1, 3, 2, "c")
+		if err := c.Deny(t.Context(), 1, x); !errors.Is(err, ErrStale) {
+			t.Errorf("Deny at a holder: %v", err)
+		}
+		for range 2 {
+			if err := b.Deny(t.Context(), 1, x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		owner := b
+		if next {
+			until(t, "the copy is whole", synced(b, 1))
+			closeStore(t, b)
+			owner = c
+			adopt(t, c, 1, 5)
+			mirror(t, c, 1, 5, 3, "")
+		}
+		if _, err := owner.Find(1, x); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Find of a denied one: %v", err)
+		}
+		e := envelope("u@one.test")
+		e.Transaction = x
+		if _, err := tryPut(owner, 1, []byte("x"), e); !errors.Is(err, ErrDenied) {
+			t.Errorf("Put of a denied one: %v", err)
+		}
+		a = n.member(t, "a", crashed, nil)
+		name := map[*Store]string{b: "b", c: "c"}[owner]
+		if got, err := a.Return(t.Context(), name, 1, []tenant.End{{Epoch: 1}}); err != nil || got != 1 {
+			t.Errorf("Return: %d %v", got, err)
+		}
+		for _, s := range []*Store{owner, a} {
+			if _, err := s.Show(asked); !errors.Is(err, ErrNotFound) {
+				t.Errorf("denied and there: %v", err)
+			}
+		}
+		if id, err := owner.Find(1, y); err != nil || id != other {
+			t.Errorf("Find of one that nobody asked for: %v %v", id, err)
+		}
+		if err := owner.Deny(t.Context(), 1, y); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := owner.Find(1, y); err != nil || id != other {
+			t.Errorf("Find of one that is a message already: %v %v", id, err)
+		}
+		checkCounted(t, owner, 1)
 	}
 }

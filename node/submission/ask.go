@@ -78,14 +78,30 @@ func (s *Server) find(q question) answer {
 		return elsewhere
 	}
 	id, err := s.store.Find(q.tenant, q.transaction)
+	if errors.Is(err, queue.ErrNotFound) {
+		id, err = s.deny(q)
+	}
 	switch {
 	case err == nil:
 		return answer{tag: q.tag, outcome: saysKept, id: id.String()}
 	case errors.Is(err, queue.ErrNotFound):
 		return answer{tag: q.tag, outcome: saysAbsent}
+	case errors.Is(err, queue.ErrStale), errors.Is(err, queue.ErrNoCopy):
+		return elsewhere
 	}
 	s.log.internal(stageData, err, "")
 	return elsewhere
+}
+
+// deny makes the absence of a message last before anybody is told of it: an
+// earlier owner may have it on its disk, and hand it over when it is back.
+func (s *Server) deny(q question) (queue.ID, error) {
+	ctx, cancel := context.WithTimeout(s.hard, s.waits.owner)
+	defer cancel()
+	if err := s.store.Deny(ctx, q.tenant, q.transaction); err != nil {
+		return queue.ID{}, err
+	}
+	return s.store.Find(q.tenant, q.transaction) // it may have been handed over just before
 }
 
 // pending are the messages other nodes stream to this one. Whoever asks for

@@ -20,6 +20,7 @@ type store interface {
 	Full() error
 	NewMessage(tenant.ID) (message, error)
 	Find(t tenant.ID, transaction [16]byte) (queue.ID, error)
+	Deny(ctx context.Context, t tenant.ID, transaction [16]byte) error
 }
 
 // message is one message on its way into the queue.

@@ -100,6 +100,14 @@ func TestAskForbids(t *testing.T) {
 	if a.tag != 7 || a.outcome != saysAbsent {
 		t.Fatalf("answer %+v", a)
 	}
+	// The store knows that it was denied: no copy of it is taken in later.
+	w, err := rigs[0].queue.NewMessage(rigs[0].shop().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Put(t.Context(), nil, &queue.Envelope{From: "a@shop.test", Rcpts: []queue.Rcpt{{Addr: "u@one.test"}}, Transaction: id}, nil); !errors.Is(err, queue.ErrDenied) {
+		t.Errorf("Put of a denied one: %v", err)
+	}
 	c.send(".\r\n")
 	c.expect("451 4.3.0", "message")
 	if n := len(rigs[0].kept()); n != 0 {
