@@ -321,21 +321,24 @@ func (c *Cluster) lead(leads bool) {
 
 // keepTime runs the leader's clocks until ctx ends.
 func (c *Cluster) keepTime(ctx context.Context) {
-	tick := time.NewTicker(tickPause)
-	defer tick.Stop()
+	pause := time.NewTimer(tickPause)
+	defer pause.Stop()
 	for {
 		bad := c.badClock.next()
 		select {
 		case <-ctx.Done():
 			return
 		case <-bad:
-		case <-tick.C:
+		case <-pause.C:
 		}
-		if c.Leads() {
-			c.lessor.tick(c.clocks.boot())
-			c.lagging()
-			c.judgeClock()
+		if !c.Leads() {
+			pause.Reset(restPause)
+			continue
 		}
+		pause.Reset(tickPause)
+		c.lessor.tick(c.clocks.boot())
+		c.lagging()
+		c.judgeClock()
 	}
 }
 

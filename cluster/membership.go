@@ -11,7 +11,7 @@ import (
 
 const (
 	// memberPause is how often the leader looks at its members without a cause.
-	memberPause = 500 * time.Millisecond
+	memberPause = time.Second
 	// caughtUp is how many entries a non-voter may lack and still be promoted.
 	caughtUp = 64
 	// partingTime is how long a removed node stays, so that it hears of it.

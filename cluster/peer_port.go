@@ -48,7 +48,7 @@ type pace struct {
 
 func standardPace() pace {
 	return pace{
-		sweep:     500 * time.Millisecond,
+		sweep:     time.Second,
 		renewal:   time.Hour,
 		span:      lifeNode,
 		retryMin:  50 * time.Millisecond,

@@ -26,7 +26,7 @@ const (
 	// commitTimeout is how often raft repeats its position to idle followers.
 	// They hear of a new entry at once (spread); raft's own 50 ms would wake
 	// an idle leader forty times a second.
-	commitTimeout = 250 * time.Millisecond
+	commitTimeout = time.Second
 	// hungWrite is the default of Config.HungWrite.
 	hungWrite = 10 * time.Second
 	// maxAppendEntries is raft's batch: what one fsync carries.
@@ -43,6 +43,8 @@ const (
 	logCache = 512
 	// tickPause is how often the leader looks at its clocks and followers.
 	tickPause = 250 * time.Millisecond
+	// restPause is how often a node looks whether it has come to lead.
+	restPause = 500 * time.Millisecond
 	// spreadPause bounds how often followers are told of new entries.
 	spreadPause = 2 * time.Millisecond
 	// keepSnapshots is how many snapshots stay.

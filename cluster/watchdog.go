@@ -63,7 +63,7 @@ type watchdog struct {
 
 // run looks until ctx ends or something hangs.
 func (w *watchdog) run(ctx context.Context) {
-	tick := time.NewTicker(max(w.limit/20, time.Millisecond))
+	tick := time.NewTicker(max(w.limit/10, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {

@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	controlEvery = 200 * time.Millisecond
+	controlEvery = 250 * time.Millisecond
+	// standByEvery is how often a node looks whether it has come to lead.
+	standByEvery = time.Second
 	// homeAfter is how long a home must have been up before its tenants go back.
 	homeAfter = 10 * time.Minute
 	// handovers is how many tenants are handed over at a time.
@@ -29,17 +31,19 @@ type controller struct {
 
 // Run watches until ctx ends.
 func (c *controller) Run(ctx context.Context) error {
-	tick := time.NewTicker(controlEvery)
-	defer tick.Stop()
+	pause := time.NewTimer(controlEvery)
+	defer pause.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-pause.C:
 		}
 		if !c.cluster.Leads() {
+			pause.Reset(standByEvery)
 			continue
 		}
+		pause.Reset(controlEvery)
 		if err := c.step(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("control step failed, trying again", "err", err)
 		}
