@@ -99,7 +99,7 @@ func (w *world) Propose(_ context.Context, req tenant.RequestID, op tenant.Op) (
 		return nil, w.st, w.propose
 	}
 	w.index++
-	st, events, err := tenant.Apply(w.st, w.index, tenant.Command{Request: req, At: time.Unix(1.7e9, 0).UTC(), Op: op})
+	st, events, err := tenant.Apply(w.st, w.index, tenant.Command{Request: req, At: time.Now().UTC(), Op: op})
 	if st != nil {
 		w.st = st
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // Status says whether the node is fine, and if not, what to do.
@@ -211,6 +212,25 @@ func (c *Client) DrainNode(ctx context.Context, name string, on bool) (Node, err
 		verb = http.MethodDelete
 	}
 	return ask[Node](ctx, c, verb, path("nodes", name, "drain"), nil)
+}
+
+// MaintainNode lets a node be away for d, whole seconds and tenant.MaxAway at
+// most, without its tenants moving; 0 ends that.
+func (c *Client) MaintainNode(ctx context.Context, name string, d time.Duration) (Node, error) {
+	if d == 0 {
+		return ask[Node](ctx, c, http.MethodDelete, path("nodes", name, "maintenance"), nil)
+	}
+	return ask[Node](ctx, c, http.MethodPut, path("nodes", name, "maintenance"), Maintenance{Seconds: int((d + time.Second - 1) / time.Second)})
+}
+
+// JoinTokens lists the join tokens that are good now, without their secrets.
+func (c *Client) JoinTokens(ctx context.Context, l List) (Page[OpenToken], error) {
+	return ask[Page[OpenToken]](ctx, c, http.MethodGet, path("join-tokens")+l.query(), nil)
+}
+
+// RevokeJoinTokens takes all join tokens back.
+func (c *Client) RevokeJoinTokens(ctx context.Context) (Done, error) {
+	return ask[Done](ctx, c, http.MethodDelete, path("join-tokens"), nil)
 }
 
 // MakeJoinToken makes a token that lets nodes join, shown once.

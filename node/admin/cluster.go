@@ -9,55 +9,17 @@ import (
 	"postern/tenant"
 )
 
-// Bounds of a join token's life.
-const (
-	tokenHours    = 24
-	maxTokenHours = 24 * 30
-)
-
 func (s *Server) clusterRoutes() {
 	register(s, in{verb: http.MethodGet, path: "/v1/cluster", id: "get-cluster", tag: "node",
 		does: "Say who leads, whether this node may act, and how many tenants would survive a loss"},
 		func(ctx context.Context, _ caller, _ *struct{}) (*out[Cluster], error) {
 			return reply(s.viewCluster(s.cfg.State())), nil
 		})
-	type make struct {
-		Keyed
-		Body NewJoinToken
-	}
-	register(s, in{verb: http.MethodPost, path: "/v1/join-tokens", id: "make-join-token", tag: "node", status: http.StatusCreated,
-		does: "Make a token that lets nodes join; shown once"},
-		func(ctx context.Context, _ caller, i *make) (*out[JoinToken], error) {
-			return s.makeJoinToken(ctx, i.Keyed, i.Body)
-		})
+	s.joinTokenRoutes()
 	s.nodeChanges()
+	s.maintenanceRoutes()
 	s.handoverRoutes()
 	s.backupRoutes()
-}
-
-func (s *Server) makeJoinToken(ctx context.Context, k Keyed, b NewJoinToken) (*out[JoinToken], error) {
-	if s.cfg.JoinToken == nil {
-		return nil, problem(http.StatusConflict, "set peer in its configuration, then postern init", "this node is a cluster of one without a peer port")
-	}
-	if b.Node != "" && !tenant.ValidName(b.Node) {
-		return nil, badField("body.node", "write a-z, 0-9 and hyphens, 63 at most", "%q is no node name", clip(b.Node))
-	}
-	if b.Hours == 0 {
-		b.Hours = tokenHours
-	}
-	st, err := s.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	text, hash, err := s.cfg.JoinToken(st)
-	if err != nil {
-		return nil, s.fail(ctx, "make join token", err)
-	}
-	until := time.Now().Add(time.Duration(b.Hours) * time.Hour).UTC().Truncate(time.Second)
-	if _, _, err := s.propose(ctx, k, tenant.AddToken{Token: tenant.JoinToken{Hash: hash, Expires: until, Witness: b.Witness, Node: b.Node}}); err != nil {
-		return nil, err
-	}
-	return reply(JoinToken{Token: text, Expires: until, Witness: b.Witness, Node: b.Node}), nil
 }
 
 // ToNode is a change of one node.
@@ -182,6 +144,8 @@ func (s *Server) clusterReasons() []Reason {
 		switch {
 		case !n.Down.IsZero():
 			add(false, "start it; if it is lost: postern node replace "+n.Name, "node %s is down since %s", n.Name, n.Down.UTC().Format("15:04:05 UTC"))
+		case away(n) != nil:
+			add(false, "postern node maintenance "+n.Name+" --end", "node %s is in maintenance until %s: its tenants wait for it", n.Name, n.Away.UTC().Format("15:04:05 UTC"))
 		case n.Key == [32]byte{} && n.Peer != "":
 			add(false, "on it: postern join --again", "node %s has to join again", n.Name)
 		case n.Draining:

@@ -12,7 +12,7 @@ func FuzzBodies(f *testing.F) {
 	routes := []struct{ verb, path string }{
 		{"POST", "/v1/nodes"}, {"POST", "/v1/sources"}, {"POST", "/v1/tenants"}, {"POST", "/v1/accounts"},
 		{"PATCH", "/v1/accounts/info@acme.example"}, {"PUT", "/v1/tenants/acme/domains/acme.example"}, {"PUT", "/v1/tenants/acme/place"},
-		{"PUT", "/v1/tenants/acme/hold"}, {"PUT", "/v1/routes/x.example"}, {"POST", "/v1/queue/flush"},
+		{"PUT", "/v1/tenants/acme/hold"}, {"PUT", "/v1/routes/x.example"}, {"PUT", "/v1/nodes/n1/maintenance"}, {"POST", "/v1/queue/flush"},
 	}
 	for _, body := range bodies {
 		for i := range routes {

@@ -88,7 +88,7 @@ func (s *Server) condition() *ClusterStatus {
 }
 
 func (s *Server) viewNode(st *tenant.State, n *tenant.Node, c *ClusterStatus) Node {
-	v := Node{ID: uint64(n.ID), Name: n.Name, Self: n.Name == s.cfg.Node, Peer: n.Peer, Witness: n.Witness, Version: n.Version,
+	v := Node{ID: uint64(n.ID), Name: n.Name, Self: n.Name == s.cfg.Node, Peer: n.Peer, Witness: n.Witness, Version: n.Version, Away: away(n),
 		Role: "unknown", State: "up", Lease: "unknown"}
 	for x := range st.Sources() {
 		if x.Node == n.ID {
@@ -103,6 +103,9 @@ func (s *Server) viewNode(st *tenant.State, n *tenant.Node, c *ClusterStatus) No
 	if c == nil {
 		if v.Self {
 			v.Role, v.Lease = "leader", "held"
+		}
+		if v.Away != nil {
+			v.State = "maintenance"
 		}
 		return v
 	}
@@ -128,6 +131,8 @@ func (s *Server) viewNode(st *tenant.State, n *tenant.Node, c *ClusterStatus) No
 	case !n.Down.IsZero():
 		at := n.Down.UTC()
 		v.State, v.Down, v.Lease = "down", &at, "none"
+	case v.Away != nil:
+		v.State = "maintenance"
 	case n.Draining:
 		v.State = "draining"
 	case !alive:

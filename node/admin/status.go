@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,6 +29,8 @@ func (s *Server) status(who caller) Status {
 	reasons := s.reasons()
 	v.Ready = !stops(reasons)
 	if who.operator {
+		digest := st.Digest()
+		v.Digest = hex.EncodeToString(digest[:])
 		v.Reasons = append(v.Reasons, reasons...)
 	} else {
 		v.Role = schemeTenant

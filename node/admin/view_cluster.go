@@ -37,6 +37,19 @@ type JoinToken struct {
 	Node    string    `json:"node,omitempty"`
 }
 
+// OpenToken is a join token that is good now, without its secret.
+type OpenToken struct {
+	ID      string    `json:"id" doc:"Names it in lists; lets nobody join"`
+	Expires time.Time `json:"expires"`
+	Witness bool      `json:"witness"`
+	Node    string    `json:"node,omitempty" doc:"Only a node of this name may join by it"`
+}
+
+// Maintenance lets a node be away for a moment.
+type Maintenance struct {
+	Seconds int `json:"seconds,omitempty" minimum:"0" maximum:"30" doc:"How long at most; 30 when absent"`
+}
+
 // Move asks for a handover.
 type Move struct {
 	To string `json:"to" minLength:"1" maxLength:"63" doc:"Node"`

@@ -22,6 +22,7 @@ type Status struct {
 	Queued  int      `json:"queued" doc:"Recipients without an outcome, at this node"`
 	InDoubt int      `json:"in_doubt" doc:"Attempts begun before a crash whose result is unknown"`
 	Index   uint64   `json:"index" doc:"Index of the newest applied log entry"`
+	Digest  string   `json:"digest,omitempty" doc:"Of the state at that index: nodes at the same index have the same; operator only"`
 	Role    string   `json:"role" enum:"operator,tenant" doc:"Of the token this was asked with"`
 	Tenant  string   `json:"tenant,omitempty" doc:"Of the token this was asked with"`
 }
@@ -43,11 +44,13 @@ type Node struct {
 	Tenants int    `json:"tenants" doc:"Owned now; twenty at most"`
 	Peer    string `json:"peer,omitempty" doc:"Where other nodes reach it"`
 	Role    string `json:"role" enum:"leader,voter,joining,unknown" doc:"In deciding; unknown when nobody could be asked"`
-	State   string `json:"state" enum:"up,silent,down,draining,to join" doc:"silent: no sign of life, but not declared down"`
+	State   string `json:"state" enum:"up,silent,down,draining,to join,maintenance" doc:"silent: no sign of life, but not declared down; maintenance: it may be away for a moment"`
 	Witness bool   `json:"witness" doc:"It decides and may hold copies, but has no sources and owns nothing"`
 	Version uint32 `json:"version" doc:"Newest command version its program knows"`
 	// Down is since when it has no lease.
-	Down  *time.Time `json:"down,omitempty"`
+	Down *time.Time `json:"down,omitempty"`
+	// Away is until when nothing moves because it has no lease.
+	Away  *time.Time `json:"away,omitempty" doc:"Until when it may be away without its tenants moving"`
 	RTTMS *float64   `json:"rtt_ms,omitempty" doc:"Round trip from the leader, or from the node that was asked"`
 	Lag   *uint64    `json:"lag,omitempty" doc:"Log entries it has not applied yet; the leader knows"`
 	Lease string     `json:"lease" enum:"held,none,unknown" doc:"The leader knows"`
