@@ -29,14 +29,17 @@ func (a *app) backupCommand() *cobra.Command {
 			}
 			return a.show(map[string]any{"file": args[0], "octets": len(b), "index": st.Index()}, func() {
 				a.say("%s: %s, log entry %d", clean(args[0]), bytesText(uint64(len(b))), st.Index())
-				a.say("Keep a copy of secret.key beside it, under another lock: it is not inside.")
+				a.say("Not inside, and a restore needs it: secret.key, and with a peer port one node's")
+				a.say("DIR/pki. Keep copies of both apart, under another lock.")
 			})
 		})
 	c.Long = `Write the cluster's state into a file: nodes, sources, tenants, accounts, quotas
 and use. It is a state that has everything decided before. FILE must not exist.
 
-Not in it: mail (it lies on two nodes), and secret.key, without which the DKIM
-keys in the file cannot be read: keep a copy of that file apart.`
+Not in it: mail (it lies on two nodes); secret.key, without which the DKIM keys
+in the file cannot be read; and the nodes' certificates in DIR/pki, without
+which no cluster with a peer port is restored. Keep a copy of secret.key and of
+one node's DIR/pki apart.`
 	return c
 }
 
@@ -67,8 +70,12 @@ when the cluster is lost: one that runs needs no restore. All nodes must be
 stopped. The old state is set aside, not deleted; the queue here stays.
 
 Before the restore, put the secret.key that belongs to the backup into its
-place. After it: postern serve here, then postern join --again on the others.
-Each tenant waits until the holders of its queue have said what they have.`,
+place. With a peer port, this machine must be one of the backup's nodes: the
+same name in its configuration, and the DIR/pki of that node, from its disk or
+a copy; the backup has no certificates.
+
+After it: postern serve here, then postern join --again on the others. Each
+tenant waits until the holders of its queue have said what they have.`,
 		Example: "  postern restore /var/backups/postern-2026-01-31.backup --yes",
 		Args:    named("restore FILE"),
 	}

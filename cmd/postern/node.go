@@ -13,7 +13,7 @@ import (
 
 func (a *app) nodeCommand() *cobra.Command {
 	return family("node", "Machines of the cluster, their condition, and static routes",
-		a.nodeAdd(), a.nodeList(), a.nodeShow(), a.nodeStatus(), a.nodeToken(), a.nodeDrain(), a.nodeUndrain(), a.nodeRemove(), a.nodeReplace(),
+		a.nodeAdd(), a.nodeList(), a.nodeShow(), a.nodeStatus(), a.nodeToken(), a.nodeTokens(), a.nodeMaintenance(), a.nodeDrain(), a.nodeUndrain(), a.nodeRemove(), a.nodeReplace(),
 		family("route", "Recipient domains that go to a fixed host instead of their MX", a.routeSet(), a.routeList(), a.routeRemove()))
 }
 
@@ -68,6 +68,8 @@ func nodeTrouble(n admin.Node) string {
 		return n.Name + " gives no sign of life"
 	case "draining":
 		return n.Name + " is being drained: " + some(n.Tenants, "tenant") + " left"
+	case "maintenance":
+		return n.Name + " is in maintenance until " + at(*n.Away) + ": its tenants wait"
 	case "to join":
 		return n.Name + " has to join again"
 	}
@@ -80,6 +82,8 @@ func nodeMend(n admin.Node) string {
 		return "start it; if it is lost: postern node replace " + n.Name
 	case "draining":
 		return "when none is left: postern node remove " + n.Name
+	case "maintenance":
+		return "postern node maintenance " + n.Name + " --end"
 	case "to join":
 		return "on it: postern join --again"
 	}

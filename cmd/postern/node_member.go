@@ -10,44 +10,6 @@ import (
 
 // The verbs about a node's place in the cluster.
 
-func (a *app) nodeToken() *cobra.Command {
-	var n admin.NewJoinToken
-	c := a.verb("token", "Make a token that lets nodes join, shown once", `  postern node token
-  postern node token --witness --hours 2
-  postern node token --node n4`,
-		func(ctx context.Context, c *admin.Client, _ []string) error {
-			t, err := c.MakeJoinToken(ctx, n)
-			if err != nil {
-				return err
-			}
-			return a.show(t, func() { a.joinToken(t) })
-		})
-	c.Long = `Make a token that lets nodes join until it expires. It is shown once: the
-cluster keeps only its hash. A witness decides with the others and may hold
-copies, but has no sources and owns no tenant: it is for those who own two
-servers.`
-	f := c.Flags()
-	f.IntVar(&n.Hours, "hours", 24, "how long it is good, 1 to 720")
-	f.BoolVar(&n.Witness, "witness", false, "who joins by it is a witness")
-	f.StringVar(&n.Node, "node", "", "only a node of this name")
-	return c
-}
-
-func (a *app) joinToken(t admin.JoinToken) {
-	who := "a node"
-	if t.Node != "" {
-		who = "node " + t.Node
-	}
-	if t.Witness {
-		who += ", as a witness"
-	}
-	a.say("This lets %s in until %s. Who has it can join: keep it secret.", clean(who), at(t.Expires))
-	a.say("On that machine, with a peer section in its configuration:")
-	a.say("")
-	a.say("%s", joinLine(clean(t.Token)))
-	a.say("postern serve")
-}
-
 func (a *app) nodeDrain() *cobra.Command {
 	c := a.verb("drain NODE", "Hand a node's tenants over to others, and give it no more", "  postern node drain n2",
 		func(ctx context.Context, c *admin.Client, args []string) error {
@@ -61,8 +23,9 @@ func (a *app) nodeDrain() *cobra.Command {
 			})
 		})
 	c.Long = `Hand all tenants of a node over to their other places, in good order and with
-their queues, and give the node no more: before taking it out for good. A
-restart needs no drain. postern plan drain NODE tells what will move.`
+their queues, and give the node no more: before taking it out for good. For a
+restart there is postern node maintenance. What a drain will move, postern plan
+drain NODE tells.`
 	return c
 }
 
@@ -112,7 +75,7 @@ node. From the moment it joins, the old machine is refused.`
 }
 
 func (a *app) replacement(n admin.Node, t admin.JoinToken) {
-	if n.State == "up" || n.State == "draining" {
+	if n.State == "up" || n.State == "draining" || n.State == "maintenance" {
 		a.say("Careful: %s runs. When the new machine joins, the old one is shut out.", n.Name)
 	}
 	a.say("On the new machine:")

@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "unready": unready, "fits": fits, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "unready": unready, "fits": fits, "exits": exits},
 	})
 }
 
@@ -126,6 +126,20 @@ func putMail(ts *testscript.TestScript, _ bool, args []string) {
 			TLS: "TLS1.3 TLS_AES_128_GCM_SHA256", Dialogue: "S: 220 mx1 ready\r\nC: EHLO out-10.relay.test\r\nS: 451 4.7.1 greylisted \x1b[31m" + strings.Repeat("x", 200) + "\r\n",
 			Outcomes: []admin.Outcome{{Rcpt: args[3], Result: "deferred", Reply: refusal, At: at}}},
 			{N: 2, At: at, Domain: domain, Dialogue: "look-up: no answer"}},
+	}
+}
+
+// letin NODE...: there is a join token for each; "any" is for all, "witness" for
+// witnesses.
+func letIn(ts *testscript.TestScript, _ bool, args []string) {
+	for i, name := range args {
+		t := tenant.JoinToken{Hash: [32]byte{0xab, byte(i)}, Expires: time.Now().Add(time.Duration(i+2) * time.Hour), Witness: name == "witness"}
+		if !t.Witness && name != "any" {
+			t.Node = name
+		}
+		if _, _, err := deskOf(ts).propose(context.Background(), tenant.RequestID{}, tenant.AddToken{Token: t}); err != nil {
+			ts.Fatalf("%v", err)
+		}
 	}
 }
 
