@@ -72,7 +72,37 @@ func (c *cluster) mirror(to string) {
 }
 
 func (c *cluster) whole() {
-	until(c.t, "the copy is whole", synced(c.s(), 1))
+	until(c.t, "the copy is whole", func() bool { return synced(c.s(), 1)() && c.startsKnown() })
+}
+
+// startsKnown says that the holder knows all attempts under way. One that lost
+// its power is told them again, a moment after the owner has noticed.
+func (c *cluster) startsKnown() bool {
+	if c.held == "" {
+		return true
+	}
+	var list []attempt
+	s := c.s()
+	s.mu.Lock()
+	for _, e := range s.index.logs[1].entries {
+		if e.started != nil && e.phase == phaseLeased {
+			list = append(list, attempt{at{e.at.epoch, e.at.seq}, e.at.n, e.at.rev})
+		}
+	}
+	s.mu.Unlock()
+	h := c.nodes[c.held].hold
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.logs[1]
+	if l == nil || l.conn == nil {
+		return false
+	}
+	for _, x := range list {
+		if l.starts[x] == nil && !l.doubts[x] {
+			return false
+		}
+	}
+	return true
 }
 
 // others are the nodes that do not own the tenant.
