@@ -157,6 +157,15 @@ func TestFormingAndRecovering(t *testing.T) {
 	awaitReady(t, n3.api, n3.ended)
 	n3.awaitNodes("three voters", all(3))
 
+	// A token that was taken back at one node opens no other.
+	taken := n2.token("node", "token")
+	n3.ask(exitDone, "node", "tokens", "--revoke-all")
+	n4 := newMachine(t, "n4")
+	if text := n4.ask(exitRefused, "join", "--token", taken); !strings.Contains(text, "token is not known") {
+		t.Errorf("%s", text)
+	}
+	n3.awaitNodes("three nodes still", all(3))
+
 	// What one node is told, another one knows.
 	n1.ask(exitDone, "source", "add", "127.77.1.12", "--node", "n1", "--ehlo", "out-1.relay.test", "--shared")
 	n2.ask(exitDone, "source", "add", "127.77.2.12", "--node", "n2", "--ehlo", "out-2.relay.test", "--shared")

@@ -69,7 +69,7 @@ func nodeTrouble(n admin.Node) string {
 	case "draining":
 		return n.Name + " is being drained: " + some(n.Tenants, "tenant") + " left"
 	case "maintenance":
-		return n.Name + " is in maintenance until " + at(*n.Away) + ": its tenants wait"
+		return n.Name + " is in maintenance until " + at(*n.Away) + ": its tenants stay"
 	case "to join":
 		return n.Name + " has to join again"
 	}

@@ -145,7 +145,7 @@ func (s *Server) clusterReasons() []Reason {
 		case !n.Down.IsZero():
 			add(false, "start it; if it is lost: postern node replace "+n.Name, "node %s is down since %s", n.Name, n.Down.UTC().Format("15:04:05 UTC"))
 		case away(n) != nil:
-			add(false, "postern node maintenance "+n.Name+" --end", "node %s is in maintenance until %s: its tenants wait for it", n.Name, n.Away.UTC().Format("15:04:05 UTC"))
+			add(false, "postern node maintenance "+n.Name+" --end", "node %s is in maintenance until %s: its tenants stay with it", n.Name, n.Away.UTC().Format("15:04:05 UTC"))
 		case n.Key == [32]byte{} && n.Peer != "":
 			add(false, "on it: postern join --again", "node %s has to join again", n.Name)
 		case n.Draining:
