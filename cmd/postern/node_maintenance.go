@@ -31,7 +31,7 @@ func (a *app) nodeMaintenance() *cobra.Command {
 					a.say("node %s is in no maintenance: without a lease, its tenants move", n.Name)
 					return
 				}
-				a.say("node %s is in maintenance until %s: its tenants stay with it", n.Name, at(*n.Away))
+				a.say("node %s is in maintenance until %s: its tenants stay", n.Name, at(*n.Away))
 				a.say("restart it now; what takes longer moves them to their backups")
 			})
 		})
