@@ -40,7 +40,11 @@ func TestFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ca.hash() != tok.authority || ca.cluster != auth.Cluster || bytes.Contains(auth.SealedKey, ca.key.D.Bytes()) {
+	private, err := ca.key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca.hash() != tok.authority || ca.cluster != auth.Cluster || bytes.Contains(auth.SealedKey, private) {
 		t.Error("authority, token and state do not agree, or the key is not sealed")
 	}
 	for _, name := range []string{fileAuthorityKey, fileToken} {

@@ -55,7 +55,6 @@ func (c *Cluster) notice(node string, index uint64) {
 		req := &raft.AppendEntriesRequest{
 			RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.cfg.Name), Addr: []byte(t.LocalAddr())},
 			Term:         term,
-			Leader:       t.EncodePeer(raft.ServerID(c.cfg.Name), t.LocalAddr()),
 			PrevLogEntry: index, PrevLogTerm: entry.Term, LeaderCommitIndex: index,
 		}
 		c.calls.begin(func() {

@@ -73,14 +73,13 @@ func (r *tribe) node(name string) *tenant.Node {
 
 // seat is one node's place in a tribe.
 type seat struct {
-	name   string
-	dir    string
-	addr   string
-	port   *port
-	view   atomic.Pointer[tenant.State] // instead of the tribe's state
-	isNew  atomic.Bool                  // what fresh says
-	stopMu sync.Mutex
-	stop   func()
+	name  string
+	dir   string
+	addr  string
+	port  *port
+	view  atomic.Pointer[tenant.State] // instead of the tribe's state
+	isNew atomic.Bool                  // what fresh says
+	stop  func()
 }
 
 // flip seals by turning every octet: what is not opened cannot be used.

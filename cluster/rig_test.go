@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -14,11 +15,21 @@ import (
 	"go.uber.org/goleak"
 )
 
+// TestMain looks for goroutines that nobody ended; those that end by a timeout
+// of their own get the time.
 func TestMain(m *testing.M) {
-	if name := os.Getenv(childVar); name != "" {
-		os.Exit(child(name))
+	code := m.Run()
+	var leak error
+	for end := time.Now().Add(30 * time.Second); code == 0 && time.Now().Before(end); {
+		if leak = goleak.Find(); leak == nil {
+			break
+		}
 	}
-	goleak.VerifyTestMain(m)
+	if leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // soak multiplies the rounds of the long proofs.

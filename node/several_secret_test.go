@@ -151,7 +151,11 @@ func authorityKey(t *testing.T, cfg Config) []byte {
 	}
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-			return key.(*ecdsa.PrivateKey).D.Bytes()
+			private, err := key.(*ecdsa.PrivateKey).Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return private
 		}
 	}
 	t.Fatal("no key in ca.key")

@@ -157,12 +157,13 @@ func verdict(o overview) (text, mend string) {
 	if len(o.Missing) > 0 {
 		return "NOT FINE: no answer from " + strings.Join(o.Missing, ", "), "is it up? what it owns is missing below"
 	}
-	for _, r := range o.Status.Reasons {
-		text := "takes care: " + r.Text
-		if n := len(o.Status.Reasons); n > 1 {
+	if n := len(o.Status.Reasons); n > 0 {
+		first := o.Status.Reasons[0]
+		text := "takes care: " + first.Text
+		if n > 1 {
 			text += fmt.Sprintf(" (and %d more: postern node status)", n-1)
 		}
-		return text, r.Mend
+		return text, first.Mend
 	}
 	return "fine: all accept and send mail", ""
 }

@@ -18,7 +18,6 @@ type cutter struct {
 	mem   *vfs.MemFS // the holder's
 	l     *ledger
 	on    bool
-	busy  bool
 	every int
 	n     int
 	rng   *rand.Rand

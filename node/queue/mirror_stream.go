@@ -37,11 +37,10 @@ type holding struct {
 	mu       sync.Mutex // guards what follows
 	queue    []*arrival
 	octets   int
-	received uint64 // records of this connection read
-	durable  uint64 // and durable
-	said     []byte // frames to be written before the next ack
-	ack      bool   // an ack is due
-	ended    bool
+	received uint64        // records of this connection read
+	durable  uint64        // and durable
+	said     []byte        // frames to be written before the next ack
+	ack      bool          // an ack is due
 	work     chan struct{} // something for the batches
 	room     chan struct{} // the queue has room again
 	out      chan struct{} // something to write

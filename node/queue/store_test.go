@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,7 +16,22 @@ import (
 	"postern/tenant"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for goroutines that nobody ended; those that end by a timeout
+// of their own get the time.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	var leak error
+	for end := time.Now().Add(30 * time.Second); code == 0 && time.Now().Before(end); {
+		if leak = goleak.Find(); leak == nil {
+			break
+		}
+	}
+	if leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // clock is a settable time for Config.Now.
 type clock struct{ us atomic.Int64 }

@@ -165,7 +165,6 @@ type plan struct {
 	ids     []ID
 	there   map[ID]uint64       // what the holder has
 	content map[ID]*messageCopy // what it needs
-	heads   map[ID]*head
 }
 
 // plan asks the holder what it has of the next range and reads what it lacks.

@@ -96,12 +96,6 @@ type frames struct {
 	r, e int
 }
 
-// buffered says whether a whole frame is there already.
-func (f *frames) buffered() bool {
-	_, _, n, err := cutFrame(f.buf[f.r:f.e])
-	return n > 0 || err != nil
-}
-
 // next waits for a frame. Before each read it asks for the deadline.
 func (f *frames) next(size int, arm func() error) (kind, []byte, error) {
 	for {

@@ -22,7 +22,6 @@ type remote struct {
 	owner tenant.NodeID
 	epoch uint64
 	link  *link // from the owner's yes to MAIL on
-	said  bool  // the owner was asked, and answered or was given up
 	lost  bool  // nothing can come of it any more
 	good  int   // recipients
 }
