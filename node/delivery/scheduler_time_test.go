@@ -64,8 +64,11 @@ func TestADeadDestinationRestsAsAWhole(t *testing.T) {
 			var gaps []time.Duration
 			last := began
 			for _, d := range p.dials {
-				gaps = append(gaps, d.Sub(last).Round(time.Second))
-				last = d
+				gap := d.Sub(last).Round(time.Second)
+				if gap == 0 && len(gaps) > 0 {
+					continue // two couriers may be under way when the first hears the no
+				}
+				gaps, last = append(gaps, gap), d
 			}
 			want := []time.Duration{0, 300, 600, 1200}
 			if len(gaps) < len(want) {

@@ -82,7 +82,7 @@ func fetchMerges(t *testing.T, adopter string) {
 		live[put(t, a, 1, fmt.Appendf(nil, "old %d", i), envelope("u@one.test", "v@one.test"), sp)] = true
 	}
 	until(t, "the first copy is whole", synced(a, 1))
-	n.wrap = noCalls
+	n.wrapping(noCalls)
 	mirror(t, a, 1, 1, 2, "c")
 	for i := range 20 {
 		live[put(t, a, 1, fmt.Appendf(nil, "new %d", i), envelope("u@one.test"), sp)] = true
@@ -105,7 +105,7 @@ func fetchMerges(t *testing.T, adopter string) {
 		t.Fatal("the walk went on")
 	}
 	closeStore(t, a)
-	n.wrap = nil
+	n.wrapping(nil)
 	me, other := s[adopter], map[string]string{"b": "c", "c": "b"}[adopter]
 	for _, s := range s {
 		if _, err := s.Fence(t.Context(), "", 1, 2); err != nil {

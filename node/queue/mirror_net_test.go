@@ -85,10 +85,11 @@ func (n *network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	}
 	n.mu.Lock()
 	n.conns[near] = [2]string{from, to}
+	wrap := n.wrap
 	n.mu.Unlock()
 	var c net.Conn = &namedConn{near, to}
-	if n.wrap != nil {
-		c = n.wrap(from, to, c)
+	if wrap != nil {
+		c = wrap(from, to, c)
 	}
 	return c, nil
 }
@@ -153,4 +154,18 @@ func pause(ctx context.Context) <-chan struct{} {
 	c, cancel := context.WithTimeout(ctx, 2*time.Millisecond)
 	context.AfterFunc(c, cancel)
 	return c.Done()
+}
+
+// setWord changes how long a store waits for a holder's word.
+func setWord(s *Store, d time.Duration) {
+	s.ship.mu.Lock()
+	defer s.ship.mu.Unlock()
+	s.limits.word = d
+}
+
+// wrapping makes connections from now on go through wrap.
+func (n *network) wrapping(wrap func(from, to string, c net.Conn) net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.wrap = wrap
 }

@@ -237,7 +237,9 @@ func (s *Store) awaitRoom(ctx context.Context, g *tlog) error {
 	if s.ship == nil {
 		return nil
 	}
+	s.ship.mu.Lock()
 	timer := time.NewTimer(s.limits.word)
+	s.ship.mu.Unlock()
 	defer timer.Stop()
 	for {
 		s.ship.mu.Lock()
@@ -277,10 +279,10 @@ func (s *Store) await(ctx context.Context, o *outgoing, durably bool) error {
 		if o.told == nil {
 			o.told = make(chan struct{})
 		}
-		told := o.told
+		told, word := o.told, s.limits.word
 		s.ship.mu.Unlock()
 		if timer == nil {
-			timer = time.NewTimer(s.limits.word)
+			timer = time.NewTimer(word)
 			defer timer.Stop()
 		}
 		select {

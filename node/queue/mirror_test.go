@@ -77,7 +77,7 @@ func TestSecondCopy(t *testing.T) {
 func TestPutNeedsItsCopy(t *testing.T) {
 	n := newNetwork()
 	a := n.member(t, "a", vfs.NewMem(), nil)
-	a.limits.word = 300 * time.Millisecond
+	setWord(a, 300 * time.Millisecond)
 	adopt(t, a, 1, 1)
 	sp := Spend{Window: tenant.Window{Kind: 1, Start: 5}, Amount: tenant.Amount{Mails: 2, Bytes: 7}}
 	if _, err := tryPut(a, 1, []byte("x"), envelope("u@d.test"), sp); !errors.Is(err, ErrNoCopy) {
@@ -95,7 +95,7 @@ func TestPutNeedsItsCopy(t *testing.T) {
 	if st := a.Mirrors()[1]; st.Broken == 0 || st.Synced {
 		t.Fatalf("status %+v", st)
 	}
-	a.limits.word = time.Minute
+	setWord(a, time.Minute)
 	b := n.member(t, "b", vfs.NewMem(), nil)
 	id := put(t, a, 1, []byte("y"), envelope("u@d.test"), sp)
 	until(t, "the copy is whole", synced(a, 1))

@@ -172,7 +172,7 @@ func TestReturn(t *testing.T) {
 func TestReturnIsRepeated(t *testing.T) {
 	x := newReturnScene(t, nil)
 	for broken := 0; ; broken++ {
-		x.n.wrap = breakAfter(broken)
+		x.n.wrapping(breakAfter(broken))
 		_, err := x.a.Return(t.Context(), "b", 1, x.ends)
 		if err == nil {
 			if broken < 3 {
@@ -181,7 +181,7 @@ func TestReturnIsRepeated(t *testing.T) {
 			break
 		}
 	}
-	x.n.wrap = nil
+	x.n.wrapping(nil)
 	x.check(t)
 	// The power goes before what it dropped is durable: it has it all again.
 	fs := x.fsA.CrashClone(vfs.CrashCloneCfg{})
