@@ -33,7 +33,7 @@ func TestFenceHolds(t *testing.T) {
 	}
 	refused := func() bool { return a.Mirrors()[1].Broken > 0 }
 	until(t, "the owner is told", refused)
-	setWord(a, 100 * time.Millisecond)
+	setWord(a, 100*time.Millisecond)
 	if _, err := tryPut(a, 1, []byte("y"), envelope("u@d.test")); !errors.Is(err, ErrNoCopy) {
 		t.Fatalf("Put behind a fence: %v", err)
 	}

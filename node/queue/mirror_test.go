@@ -77,7 +77,7 @@ func TestSecondCopy(t *testing.T) {
 func TestPutNeedsItsCopy(t *testing.T) {
 	n := newNetwork()
 	a := n.member(t, "a", vfs.NewMem(), nil)
-	setWord(a, 300 * time.Millisecond)
+	setWord(a, 300*time.Millisecond)
 	adopt(t, a, 1, 1)
 	sp := Spend{Window: tenant.Window{Kind: 1, Start: 5}, Amount: tenant.Amount{Mails: 2, Bytes: 7}}
 	if _, err := tryPut(a, 1, []byte("x"), envelope("u@d.test"), sp); !errors.Is(err, ErrNoCopy) {

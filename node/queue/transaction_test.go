@@ -77,7 +77,7 @@ func TestFind(t *testing.T) {
 func TestFindAfterWithdrawal(t *testing.T) {
 	n := newNetwork()
 	a := n.member(t, "a", vfs.NewMem(), nil)
-	setWord(a, 200 * time.Millisecond)
+	setWord(a, 200*time.Millisecond)
 	adopt(t, a, 1, 1)
 	e := envelope("u@one.test")
 	e.Transaction = transactionAt(time.Now(), 1)
