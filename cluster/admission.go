@@ -125,7 +125,7 @@ func (p *port) admit(ctx context.Context, b []byte) joinAnswer {
 		return joinAnswer{Refused: err.Error()}
 	}
 	s := p.state()
-	if p.propose == nil || authorityOf(s) == nil {
+	if p.propose == nil || s.Authority() == nil {
 		return joinAnswer{Later: "the cluster is not formed yet"}
 	}
 	s = p.await(ctx, sha256.Sum256(r.Secret))
@@ -176,7 +176,7 @@ func (p *port) admit(ctx context.Context, b []byte) joinAnswer {
 func (p *port) await(ctx context.Context, hash [32]byte) *tenant.State {
 	for until := time.Now().Add(p.pace.grace); ; {
 		s := p.state()
-		if tokenOf(s, hash) != nil || time.Now().After(until) || !sleep(ctx, tokenPoll) {
+		if s.JoinToken(hash) != nil || time.Now().After(until) || !sleep(ctx, tokenPoll) {
 			return s
 		}
 	}
@@ -186,7 +186,7 @@ func (p *port) await(ctx context.Context, hash [32]byte) *tenant.State {
 // first one is still on its way. The state's own check when the proposal is
 // applied is the one that counts; this one has the better words.
 func (p *port) fitting(s *tenant.State, r joinRequest) (*tenant.JoinToken, error) {
-	t := tokenOf(s, sha256.Sum256(r.Secret))
+	t := s.JoinToken(sha256.Sum256(r.Secret))
 	switch {
 	case t == nil && p.unfinished():
 		return nil, nil
@@ -205,7 +205,7 @@ func (p *port) fitting(s *tenant.State, r joinRequest) (*tenant.JoinToken, error
 // authority opens the cluster's authority with its key: from the state, or
 // from the directory of the founding node before the state has it.
 func (p *port) authority(s *tenant.State) (*authority, error) {
-	a := authorityOf(s)
+	a := s.Authority()
 	if a == nil {
 		return p.pki.authority()
 	}

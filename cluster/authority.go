@@ -145,7 +145,7 @@ func (p *port) found(ctx context.Context, propose proposal) error {
 	defer p.founding.Unlock()
 	a, err := p.pki.authority()
 	if errors.Is(err, os.ErrNotExist) {
-		if authorityOf(p.state()) == nil {
+		if p.state().Authority() == nil {
 			return fmt.Errorf("found cluster: neither the state nor %s has an authority", p.pki.dir)
 		}
 		return nil
@@ -182,7 +182,7 @@ func (p *port) finishFounding(ctx context.Context) {
 		if !p.unfinished() {
 			return
 		}
-		if authorityOf(p.state()) == nil {
+		if p.state().Authority() == nil {
 			continue
 		}
 		err := p.found(ctx, p.propose)
@@ -197,7 +197,7 @@ func (p *port) finishFounding(ctx context.Context) {
 }
 
 func (p *port) proposeAuthority(ctx context.Context, a *authority, propose proposal) error {
-	if known := authorityOf(p.state()); known != nil {
+	if known := p.state().Authority(); known != nil {
 		if string(known.Cert) != string(a.cert.Raw) {
 			return fmt.Errorf("the state has the authority of cluster %x and %s that of %x: %w", known.Cluster, p.pki.dir, a.cluster, ErrForeign)
 		}
@@ -240,7 +240,7 @@ func (p *port) proposeToken(ctx context.Context, propose proposal) error {
 		return fmt.Errorf("%s has a hash of %d octets", p.pki.path(fileToken), len(t.Hash))
 	}
 	hash := [32]byte(t.Hash)
-	if !p.now().Before(t.Expires) || tokenOf(p.state(), hash) != nil {
+	if !p.now().Before(t.Expires) || p.state().JoinToken(hash) != nil {
 		return nil
 	}
 	_, err = propose(ctx, tenant.AddToken{Token: tenant.JoinToken{Hash: hash, Expires: t.Expires}})

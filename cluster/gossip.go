@@ -99,7 +99,7 @@ func (p *port) gossip(ctx context.Context) {
 
 // gossipOnce gossips until ctx ends; an error means that it did not begin.
 func (p *port) gossipOnce(ctx context.Context) error {
-	a := authorityOf(p.state())
+	a := p.state().Authority()
 	if a == nil || p.peering.Open == nil {
 		return errors.New("the state has no gossip key yet")
 	}

@@ -43,7 +43,7 @@ func newToken(authority [32]byte, addrs []string) token {
 // NewToken makes a join token for the cluster of s: its text, and the hash
 // that tenant.AddToken registers. It names all nodes with a peer port.
 func NewToken(s *tenant.State) (text string, hash [32]byte, err error) {
-	a := authorityOf(s)
+	a := s.Authority()
 	if a == nil {
 		return "", hash, errors.New("make join token: the cluster has no authority yet")
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	"postern/node/queue"
 	"postern/tenant"
 )
 
@@ -37,6 +35,11 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 		// that were taken in: this node may be the next to go.
 		own.Read = complete && own.Mirror == 0
 	}
+	if !complete && t.Paused == "" { // first: nothing may leave before it is known
+		if err := o.pause(ctx, t, reasonUnread); err != nil {
+			return err
+		}
+	}
 	var err error
 	if own.Spent, err = o.queue.Adopt(t.ID, epoch); err != nil {
 		return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
@@ -54,9 +57,6 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 			return err
 		}
 	}
-	if !complete && t.Paused == "" {
-		o.pause(ctx, t, reasonUnread)
-	}
 	// Before the epoch is used: no dot is older than this line.
 	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "complete", complete)
 	o.set(t.ID, epoch, complete)
@@ -71,7 +71,7 @@ func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, 
 	if err != nil {
 		return nil, false, err
 	}
-	holders, here := holdersOf(t, me)
+	holders, here := t.Holders(me)
 	ctx, cancel := context.WithTimeout(ctx, reachWait)
 	defer cancel()
 	complete = true
@@ -95,89 +95,15 @@ func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, 
 			last = got
 		}
 	}
-	return o.ends(t, me, last, complete), complete, nil
+	return t.EndsAt(me, tenant.End{Epoch: last.Epoch, Last: last.Last}, complete), complete, nil
 }
 
-// holdersOf lists the nodes whose copies this one needs, oldest generation
-// first, and says whether any of the copies is here.
-func holdersOf(t *tenant.Tenant, me tenant.NodeID) (others []tenant.NodeID, here bool) {
-	need := func(n tenant.NodeID) {
-		switch {
-		case n == me:
-			here = true
-		case n != 0:
-			others = append(slices.DeleteFunc(others, func(x tenant.NodeID) bool { return x == n }), n)
-		}
-	}
-	for _, c := range t.Copies {
-		switch w := writer(t, c.Epoch); {
-		case wrote(t, c.Epoch, me):
-			here = true
-		case c.Node == 0:
-			need(w)
-		default:
-			need(c.Node)
-		}
-	}
-	if len(t.Copies) == 0 { // one copy, with the last owner
-		if w := writer(t, t.Epoch-1); w != 0 {
-			need(w)
-		}
-	}
-	return others, here
-}
-
-// allOf is the end of a log that was taken in whole.
-const allOf = 1 << 62
-
-// ends tells how far the logs since the last Own were read. What their writers
-// have beyond that comes back later.
-func (o *owned) ends(t *tenant.Tenant, me tenant.NodeID, last queue.LogState, complete bool) []tenant.End {
-	if w := writer(t, t.Epoch-1); w == 0 || w == me { // this node goes on with its own log
-		return []tenant.End{{Epoch: t.Epoch, Node: me, Last: allOf}}
-	}
-	if !complete {
-		return nil
-	}
-	var out []tenant.End
-	for _, e := range t.Ends {
-		switch {
-		case e.Node == me:
-			e.Last = allOf
-		case e.Epoch == last.Epoch:
-			e.Last = max(e.Last, last.Last)
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-// wrote reports whether a node wrote the tenant's log of an epoch: then all of
-// it that got a 250 is on that node's own disk.
-func wrote(t *tenant.Tenant, epoch uint64, node tenant.NodeID) bool {
-	if w := writer(t, epoch); w != 0 {
-		return w == node
-	}
-	// The list keeps the newest ends only.
-	return t.Owner == node && !slices.ContainsFunc(t.Ends, func(e tenant.End) bool { return e.Epoch >= epoch && e.Node != node })
-}
-
-// writer is the node that wrote the tenant's log of an epoch, or 0: nobody else
-// has owned the tenant since.
-func writer(t *tenant.Tenant, epoch uint64) tenant.NodeID {
-	for _, e := range t.Ends {
-		if e.Epoch == epoch {
-			return e.Node
-		}
-	}
-	return 0
-}
-
-func (o *owned) pause(ctx context.Context, t *tenant.Tenant, reason string) {
+func (o *owned) pause(ctx context.Context, t *tenant.Tenant, reason string) error {
 	_, _, err := o.cluster.Propose(ctx, tenant.RequestID{}, tenant.Pause{Tenant: t.ID, Reason: reason})
 	if err != nil {
-		o.log.Error("pause not recorded", "tenant", t.Name, "reason", reason, "err", err)
+		return fmt.Errorf("pause tenant %s (%q): %w", t.Name, reason, err)
 	}
+	return nil
 }
 
 func nodeName(st *tenant.State, id tenant.NodeID) string {
