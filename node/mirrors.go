@@ -157,7 +157,7 @@ func (o *owned) follow(st *tenant.State, id tenant.ID) error {
 	} else if !alone(st) {
 		return nil // nobody can be reached: nothing is accepted with one copy
 	}
-	if err := o.queue.Mirror(id, t.Epoch, t.Generation, name); err != nil {
+	if err := o.queue.Mirror(id, t.Epoch, t.Generation, name, t.Ends); err != nil {
 		return fmt.Errorf("mirror tenant %s to %q: %w", t.Name, name, err)
 	}
 	return nil

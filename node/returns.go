@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -63,22 +65,34 @@ func (r *returns) step(ctx context.Context) error {
 	if err := r.report(ctx, st, me.ID, held); err != nil {
 		return err
 	}
+	var errs []error
 	for _, h := range held {
-		t := st.Tenant(h.Tenant)
-		switch {
-		case h.Adopted, t != nil && t.Owner == me.ID:
-		case t == nil:
-			err = o.queue.Erase(h.Tenant)
-		case r.done[t.ID] != t.Epoch:
-			err = r.giveBack(ctx, st, t)
-		case !holds(t, me.ID) && len(t.Copies) == 1:
-			err = o.queue.Erase(h.Tenant)
-		}
-		if err != nil {
-			return fmt.Errorf("look after the log of tenant %d: %w", h.Tenant, err)
+		if err := r.lookAfter(ctx, st, me.ID, h); err != nil {
+			errs = append(errs, fmt.Errorf("look after the log of tenant %d: %w", h.Tenant, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// lookAfter judges one log by a state that may be behind: what came since then
+// Erase does not touch.
+func (r *returns) lookAfter(ctx context.Context, st *tenant.State, me tenant.NodeID, h queue.Held) error {
+	t := st.Tenant(h.Tenant)
+	var err error
+	switch {
+	case h.Adopted, t != nil && t.Owner == me:
+	case t == nil && st.Removed(h.Tenant):
+		err = r.owned.queue.Erase(h.Tenant, math.MaxUint64, math.MaxUint64)
+	case t == nil: // of a tenant this state does not know yet
+	case r.done[t.ID] != t.Epoch:
+		err = r.giveBack(ctx, st, t)
+	case !holds(t, me) && len(t.Copies) == 1:
+		err = r.owned.queue.Erase(h.Tenant, t.Epoch, t.Generation)
+	}
+	if errors.Is(err, queue.ErrNewer) {
+		return nil
+	}
+	return err
 }
 
 // report tells the state what logs here spent that it does not know: of

@@ -81,6 +81,9 @@ func (s *State) SourcesAt(p Place) []*Source {
 // Tenant returns a tenant or nil.
 func (s *State) Tenant(id ID) *Tenant { return s.tenants.get(id) }
 
+// Removed reports whether a tenant was there and is no more.
+func (s *State) Removed(id ID) bool { return id <= s.lastTenant && s.tenants.get(id) == nil }
+
 // TenantByName returns a tenant or nil.
 func (s *State) TenantByName(name string) *Tenant { return s.tenants.get(s.lookup.tenants[name]) }
 

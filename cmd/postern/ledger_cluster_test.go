@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,7 +85,7 @@ func (m *mailRig) judge(faults int) {
 		}
 	}
 	if f.Doubles > 2*inDoubt { // a share of a message has two recipients at most
-		t.Errorf("%d doubles, but only %d in doubt at adoptions", f.Doubles, inDoubt)
+		t.Errorf("%d doubles, but only %d in doubt at adoptions:\n%s", f.Doubles, inDoubt, strings.Join(f.Twice, "\n"))
 	}
 	for i, name := range []string{"daily", "refused", "small"} { // what was spent last shares a ledger
 		c := m.books[i].ledger.Final()

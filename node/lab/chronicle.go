@@ -50,6 +50,7 @@ type Chronicle struct {
 type arrival struct {
 	at   time.Time
 	rcpt string
+	node string // whose source it came from
 }
 
 // NewChronicle makes an empty one. nodes says which node each source belongs
@@ -88,7 +89,7 @@ func (c *Chronicle) Taken(m *Mail) {
 	if uid, ok := m.ID(); ok {
 		for _, r := range m.Rcpts {
 			k := KeyOf(uid, r)
-			c.arrivals[k] = append(c.arrivals[k], arrival{m.At, r})
+			c.arrivals[k] = append(c.arrivals[k], arrival{m.At, r, c.nodes[m.Source]})
 		}
 	}
 }

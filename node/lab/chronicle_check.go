@@ -43,6 +43,8 @@ type Finding struct {
 	Moves   int // changes of a tenant's node
 	Doubles int // arrivals beyond the first, those of forgetful receivers left out
 	Thawed  int // dots of frozen processes: the admitted exception
+	// Twice tells of some doubles, by the fault before their last arrival.
+	Twice []string
 	// Unforced are changes of owner that no fault of the former one explains.
 	Unforced []string
 	// Wrong is what must not be: at most a few of each kind, in words.
@@ -167,11 +169,28 @@ func (c *Chronicle) checkDoubles(f *Finding, r Rules, all []arrival) {
 		doubt := func(x Fault) bool {
 			return a.at.After(x.From.Add(-r.Doubt)) && (x.To.IsZero() && a.at.Before(x.From.Add(r.Doubt)) || a.at.Before(x.To.Add(r.Doubt)))
 		}
+		again := all[len(all)-1]
+		if len(f.Twice) < maxTold {
+			f.Twice = append(f.Twice, fmt.Sprintf("%s: %s %s, again %s %s%s", a.rcpt, a.node, clockOf(a.at), again.node, clockOf(again.at), c.after(again.at)))
+		}
 		if !slices.ContainsFunc(c.faults, doubt) {
-			f.wrong("%s got a message at %s and again at %s, and no fault was near", a.rcpt, clockOf(a.at), clockOf(all[len(all)-1].at))
+			f.wrong("%s got a message at %s and again at %s, and no fault was near", a.rcpt, clockOf(a.at), clockOf(again.at))
 		}
 	}
 }
+
+// after names the newest fault begun before a time.
+func (c *Chronicle) after(at time.Time) string {
+	for _, x := range slices.Backward(c.faults) {
+		if x.From.Before(at) {
+			return fmt.Sprintf(" (%s of %s at %s)", x.What, x.Node, clockOf(x.From))
+		}
+	}
+	return ""
+}
+
+// maxTold bounds the doubles told in words.
+const maxTold = 40
 
 func clockOf(t time.Time) string { return t.Format("15:04:05.000") }
 

@@ -79,7 +79,7 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err erro
 		return nil, err
 	}
 	s.mu.Lock()
-	if s.index.copying[t] {
+	if s.index.copying[t] != nil {
 		s.mu.Unlock()
 		return nil, fmt.Errorf("adopt tenant: %w", errBusy)
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 
 	"postern/tenant"
@@ -8,16 +9,20 @@ import (
 
 // tenantTables are all tables whose keys start with the tenant.
 var tenantTables = [...]byte{tabMessage, tabBody, tabDue, tabShare, tabDoubt, tabSpend, tabCount, tabOutcome, tabTalk,
-	tabDay, tabHeld, tabSync, tabReturned, tabTransaction}
+	tabDay, tabHeld, tabSync, tabTransaction}
 
-// Erase forgets a tenant's log: nobody needs this copy any more. It costs a
-// range deletion a table, whatever lies in it. The fences stay: neither an epoch
-// this store wrote nor one it refused comes back.
-func (s *Store) Erase(t tenant.ID) error {
+// ErrNewer says that a log went on since it was judged.
+var ErrNewer = errors.New("the log went on meanwhile")
+
+// Erase forgets a tenant's log that nobody needed any more as of an epoch and
+// generation: what was fenced, adopted or named a copy since is ErrNewer. It
+// costs a range deletion a table, whatever lies in it. The fences stay: neither
+// an epoch this store wrote nor one it refused comes back.
+func (s *Store) Erase(t tenant.ID, epoch, generation uint64) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
-	leave, err := s.beginCopying(t)
+	leave, err := s.beginCopying(t, nil)
 	if err != nil {
 		return err
 	}
@@ -42,7 +47,16 @@ func (s *Store) Erase(t tenant.ID) error {
 			return fmt.Errorf("erase log: %w", err)
 		}
 	}
-	err = s.hold.forget(t, func() error { return s.commit(b) })
+	written, err := s.fences(t)
+	if err != nil {
+		return fmt.Errorf("erase log: %w", err)
+	}
+	for _, e := range written { // nothing is left that only this store has
+		if err := s.setReturned(b, t, e); err != nil {
+			return fmt.Errorf("erase log: %w", err)
+		}
+	}
+	err = s.hold.forget(t, epoch, generation, func() error { return s.commit(b) })
 	if err != nil {
 		return fmt.Errorf("erase log: %w", err)
 	}

@@ -264,13 +264,13 @@ func (s *Store) writtenBefore(t tenant.ID) (LogState, error) {
 	return st, nil
 }
 
-// Held lists all tenants whose log lies here.
+// Held lists all tenants of whose logs something lies here.
 func (s *Store) Held() ([]Held, error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
 	found := map[tenant.ID]bool{}
-	for _, tab := range []byte{tabHeld, tabFence, tabCount} {
+	for _, tab := range []byte{tabHeld, tabCount} {
 		ts, err := s.tenantsOf(tab)
 		if err != nil {
 			return nil, err
@@ -318,8 +318,9 @@ func compareTenants(a, b tenant.ID) int {
 	return 0
 }
 
-// forget erases what is known of a log here, but the bar. erase makes it durable.
-func (h *holder) forget(t tenant.ID, erase func() error) error {
+// forget erases what is known of a log here, but the bar, unless it is newer
+// than epoch and generation. erase makes it durable.
+func (h *holder) forget(t tenant.ID, epoch, generation uint64, erase func() error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l, err := h.log(t)
@@ -330,6 +331,9 @@ func (h *holder) forget(t tenant.ID, erase func() error) error {
 	defer h.unclaim(l)
 	if l.own != 0 {
 		return errBusy
+	}
+	if l.bar > epoch || l.known && (l.pos.epoch > epoch || l.pos.generation > generation) {
+		return ErrNewer
 	}
 	l.conn = nil
 	h.mu.Unlock()
@@ -347,8 +351,15 @@ func (h *holder) forget(t tenant.ID, erase func() error) error {
 	return nil
 }
 
+// isCopying reports whether a log may not be held here just now, and asks who
+// copies it to give way.
 func (s *Store) isCopying(t tenant.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.index.copying[t]
+	giveWay := s.index.copying[t]
+	if giveWay == nil {
+		return false
+	}
+	giveWay()
+	return true
 }

@@ -33,7 +33,7 @@ func (s *Store) Fetch(ctx context.Context, node string, t tenant.ID, merge bool)
 	if err := s.broken(); err != nil {
 		return err
 	}
-	leave, err := s.beginCopying(t)
+	leave, err := s.beginCopying(t, nil)
 	if err != nil {
 		return err
 	}
@@ -54,14 +54,19 @@ func (s *Store) Fetch(ctx context.Context, node string, t tenant.ID, merge bool)
 	return nil
 }
 
-// beginCopying keeps a log from being adopted while a copy is taken in.
-func (s *Store) beginCopying(t tenant.ID) (leave func(), err error) {
+// beginCopying keeps a log from being adopted, and from being held for another
+// node, while a copy is taken in. giveWay, if any, is called when a node wants
+// it to be held here.
+func (s *Store) beginCopying(t tenant.ID, giveWay func()) (leave func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.index.logs[t] != nil || s.index.copying[t] {
+	if s.index.logs[t] != nil || s.index.copying[t] != nil {
 		return nil, fmt.Errorf("copy log: %w", errBusy)
 	}
-	s.index.copying[t] = true
+	if giveWay == nil {
+		giveWay = func() {}
+	}
+	s.index.copying[t] = giveWay
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -164,8 +164,8 @@ type tlog struct {
 // store's mutex guards it.
 type index struct {
 	logs     map[tenant.ID]*tlog
-	past     map[tenant.ID]*tlog // the last one released; only its numbers are used
-	copying  map[tenant.ID]bool  // a copy of it is being taken in or erased
+	past     map[tenant.ID]*tlog  // the last one released; only its numbers are used
+	copying  map[tenant.ID]func() // a copy of it is being taken in or erased; asks that to give way
 	heap     laneHeap
 	cached   int64 // cost of messages that hold their bytes
 	ready    int   // entries in ready heaps

@@ -93,7 +93,7 @@ func FuzzOperations(f *testing.F) {
 func FuzzHolder(f *testing.F) {
 	s := testStore(f, vfs.NewMem(), func(c *Config) { c.Peers = newNetwork().peers("b") })
 	adopt(f, s, 9, 1)
-	if err := s.Mirror(9, 1, 1, ""); err != nil {
+	if err := s.Mirror(9, 1, 1, "", nil); err != nil {
 		f.Fatal(err)
 	}
 	id := put(f, s, 9, []byte("kept"), envelope("u@d.test"))

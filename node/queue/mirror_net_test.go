@@ -127,9 +127,9 @@ func (n *network) member(t testing.TB, node string, fs vfs.FS, change func(*Conf
 	})
 }
 
-func mirror(t testing.TB, s *Store, id tenant.ID, epoch, generation uint64, node string) {
+func mirror(t testing.TB, s *Store, id tenant.ID, epoch, generation uint64, node string, ends ...tenant.End) {
 	t.Helper()
-	if err := s.Mirror(id, epoch, generation, node); err != nil {
+	if err := s.Mirror(id, epoch, generation, node, ends); err != nil {
 		t.Fatalf("Mirror: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,7 @@ type stream struct {
 	set        bool   // Mirror was called
 	node       string // "": one copy
 	generation uint64
+	ends       []tenant.End // of older logs, as far as they are in this one
 	link       *link
 	state      streamState
 	reason     error     // why it was refused
@@ -390,8 +392,10 @@ func (p *ship) announce() {
 // Mirror sends the tenant's log to node from now on, under a generation the
 // cluster has agreed on; "" keeps one copy. Records that nobody else has go
 // before are sent again; older messages are compared and copied meanwhile.
-// First is the first sequence the new holder gets live: see NextFirst.
-func (s *Store) Mirror(t tenant.ID, epoch, generation uint64, node string) error {
+// First is the first sequence the new holder gets live: see NextFirst. ends say
+// how far this log took the older ones in: what the holder wrote itself behind
+// its end it keeps until it is returned, what ended here before it drops.
+func (s *Store) Mirror(t tenant.ID, epoch, generation uint64, node string, ends []tenant.End) error {
 	if s.ship == nil {
 		return errAlone
 	}
@@ -418,7 +422,7 @@ func (s *Store) Mirror(t tenant.ID, epoch, generation uint64, node string) error
 		return fmt.Errorf("mirror log: %w: generation %d after %d", ErrStale, generation, st.generation)
 	}
 	st.detach(g)
-	st.set, st.node, st.generation, st.pin = true, node, generation, 0
+	st.set, st.node, st.generation, st.pin, st.ends = true, node, generation, 0, slices.Clone(ends)
 	st.synced, st.left, st.walk = node == "", 0, 0
 	for _, o := range st.recs {
 		if o.kind == recSync { // a step of a walk that is over

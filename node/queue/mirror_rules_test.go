@@ -52,7 +52,7 @@ func TestFenceHolds(t *testing.T) {
 	if _, ok := a.Count()[1]; ok {
 		t.Fatal("still adopted behind a fence of its own")
 	}
-	if err := a.Mirror(1, 1, 2, "c"); !errors.Is(err, ErrStale) {
+	if err := a.Mirror(1, 1, 2, "c", nil); !errors.Is(err, ErrStale) {
 		t.Fatalf("Mirror of a log given up: %v", err)
 	}
 	h, err := b.Held()

@@ -47,8 +47,12 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 	if err != nil || done {
 		return 0, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if !held {
-		leave, err := s.beginCopying(t)
+		// The owner may want this very node for its second copy, and answers
+		// only when that has what was handed over.
+		leave, err := s.beginCopying(t, func() { cancel(errBusy) })
 		if err != nil {
 			return 0, err
 		}
@@ -67,7 +71,11 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 		return 0, fmt.Errorf("return log: %w", err)
 	}
 	defer r.call.close()
-	if err := r.all(ctx); err != nil {
+	err = r.all(ctx)
+	if errors.Is(context.Cause(ctx), errBusy) {
+		err = errBusy
+	}
+	if err != nil {
 		return r.n, fmt.Errorf("return log: %w", err)
 	}
 	return r.n, nil

@@ -211,14 +211,23 @@ func TestReturnIsRefused(t *testing.T) {
 	if _, err := x.b.takeReturn(context.Background(), q); !errors.Is(err, ErrStale) {
 		t.Fatalf("message at or below the end: %v", err)
 	}
-	if err := x.b.Erase(1); !errors.Is(err, errBusy) {
+	if err := x.b.Erase(1, 9, 9); !errors.Is(err, errBusy) {
 		t.Fatalf("Erase of an adopted tenant: %v", err)
 	}
-	if err := x.a.Erase(1); err != nil {
+	if err := x.a.Erase(1, 2, 9); !errors.Is(err, ErrNewer) { // its bar is at epoch 3
+		t.Fatalf("Erase as of an epoch before the fence: %v", err)
+	}
+	if err := x.a.Erase(1, 3, 3); err != nil {
 		t.Fatal(err)
 	}
 	if m := dump(t, x.a, 1); len(m) != 0 {
 		t.Errorf("left after Erase: %d keys", len(m))
+	}
+	if h, err := x.a.Held(); err != nil || len(h) != 0 {
+		t.Errorf("held after Erase: %+v, %v", h, err)
+	}
+	if err := x.c.Erase(1, 3, 2); !errors.Is(err, ErrNewer) {
+		t.Errorf("Erase of a copy named since: %v", err)
 	}
 	if fs, _ := x.a.fs.List(x.a.chunks); len(fs) != 0 {
 		t.Errorf("chunk files left: %v", fs)
@@ -283,4 +292,88 @@ func TestHandedOverIsDropped(t *testing.T) {
 		t.Errorf("delivered by the next owner and still here: %v", err)
 	}
 	sameCopies(t, a, b, 1)
+}
+
+// TestAFormerOwnerHoldsTheCopy: the node that died becomes the holder before it
+// has returned its log. What the owner settled meanwhile is over there too, and
+// what only it has stays for the return.
+func TestAFormerOwnerHoldsTheCopy(t *testing.T) {
+	n := newNetwork()
+	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "b")
+	put(t, a, 1, []byte("settled by the next owner"), envelope("u@one.test"))
+	both := put(t, a, 1, []byte("waits at both"), envelope("u@two.test"))
+	until(t, "the copy is whole", synced(a, 1))
+	mirror(t, a, 1, 1, 2, "")
+	late := put(t, a, 1, []byte("nobody else has it"), envelope("u@three.test"))
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	st, err := b.Fence(t.Context(), "", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := []tenant.End{{Epoch: 1, Last: st.Last}}
+	adopt(t, b, 1, 3)
+	mirror(t, b, 1, 3, 3, "a", ends...)
+	until(t, "the copy is whole", synced(b, 1))
+	deliver(t, b, takeOf(t, b, "one.test"))
+	mirror(t, b, 1, 3, 4, "", ends...)
+	deliver(t, b, takeOf(t, b, "two.test")) // a does not hear of it live
+	mirror(t, b, 1, 3, 5, "a", ends...)
+	until(t, "the copy is whole again", synced(b, 1))
+	list, _, err := a.statesIn(ID{Tenant: 1}, lastID(1), 10, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || list[0].id != late {
+		t.Fatalf("the copy has %d messages, want %s only, not %s", len(list), late, both)
+	}
+	if _, err := a.Return(t.Context(), "b", 1, ends); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, b, takeOf(t, b, "three.test"))
+}
+
+// TestReturnGivesWay: the owner wants its second copy on the very node that
+// returns a log, and cannot answer before it has it there.
+func TestReturnGivesWay(t *testing.T) {
+	n := newNetwork()
+	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "")
+	put(t, a, 1, []byte("only here"), envelope("u@one.test"))
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	ends := []tenant.End{{Epoch: 1}}
+	if _, err := b.Fence(t.Context(), "", 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, b, 1, 3)
+	way := func(open bool) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.cut[[2]string{"b", "a"}] = !open
+	}
+	way(false)
+	mirror(t, b, 1, 3, 2, "a", ends...)
+	returned := make(chan error, 1)
+	go func() {
+		_, err := a.Return(t.Context(), "b", 1, ends)
+		returned <- err
+	}()
+	until(t, "the owner has the message", func() bool { return b.Count()[1].Messages == 1 })
+	way(true)
+	if err := <-returned; !errors.Is(err, errBusy) {
+		t.Fatalf("Return: %v", err)
+	}
+	until(t, "the copy is whole", synced(b, 1))
+	if _, err := a.Return(t.Context(), "b", 1, ends); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, b, takeOf(t, b, "one.test"))
+	until(t, "the copy is whole", synced(b, 1))
+	sameCopies(t, b, a, 1)
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"postern/tenant"
 )
@@ -25,10 +26,7 @@ type returnPart struct {
 
 func (q *returnPart) encode() []byte {
 	b := be64(append(newRecord(nil), q.what), uint64(q.tenant))
-	b = binary.AppendUvarint(b, uint64(len(q.ends)))
-	for _, e := range q.ends {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, e.Epoch), e.Last)
-	}
+	b = appendEnds(b, q.ends)
 	b = appendCopies(b, q.copies)
 	return seal(appendSums(b, q.sums))
 }
@@ -42,10 +40,7 @@ func decodeReturn(b []byte) (*returnPart, error) {
 	if t := r.bytes(8); t != nil {
 		q.tenant = tenant.ID(binary.BigEndian.Uint64(t))
 	}
-	n := r.count()
-	for i := 0; i < n && !r.bad; i++ {
-		q.ends = append(q.ends, tenant.End{Epoch: r.uint(), Last: r.uint()})
-	}
+	q.ends = readEnds(r)
 	q.copies = readCopies(r, ID{Tenant: q.tenant})
 	prefix := tenantPrefix(nil, tabSpend, q.tenant)
 	q.sums = readSums(r, prefix, prefix, after(prefix))
@@ -53,6 +48,29 @@ func decodeReturn(b []byte) (*returnPart, error) {
 		r.fail()
 	}
 	return q, r.done("return")
+}
+
+func appendEnds(b []byte, ends []tenant.End) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ends)))
+	for _, e := range ends {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, e.Epoch), e.Last)
+	}
+	return b
+}
+
+func readEnds(r *reader) (ends []tenant.End) {
+	n := r.count()
+	for i := 0; i < n && !r.bad; i++ {
+		ends = append(ends, tenant.End{Epoch: r.uint(), Last: r.uint()})
+	}
+	return ends
+}
+
+// unread reports whether the owner may not know a message: one behind the end
+// of its epoch's log, or of an epoch whose end nobody knows.
+func unread(ends []tenant.End, id ID) bool {
+	i := slices.IndexFunc(ends, func(e tenant.End) bool { return e.Epoch == id.Epoch })
+	return i < 0 || id.Seq > ends[i].Last
 }
 
 // beyond reports whether a message is behind the end of its epoch's log.

@@ -112,7 +112,7 @@ func New(cfg Config) (*Store, error) {
 		cfg:    cfg,
 		fs:     cfg.FS,
 		limits: defaultLimits,
-		index:  index{logs: map[tenant.ID]*tlog{}, past: map[tenant.ID]*tlog{}, copying: map[tenant.ID]bool{}},
+		index:  index{logs: map[tenant.ID]*tlog{}, past: map[tenant.ID]*tlog{}, copying: map[tenant.ID]func(){}},
 		wake:   make(chan struct{}, 1),
 		dead:   make(chan struct{}),
 	}

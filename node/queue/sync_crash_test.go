@@ -202,7 +202,7 @@ func TestEraseAtEveryStep(t *testing.T) {
 	}
 	whole := len(dump(t, s, 1))
 	all := cuts.during(20, func() {
-		if err := s.Erase(1); err != nil {
+		if err := s.Erase(1, 1, 0); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -96,7 +96,11 @@ func (m *clusterModel) close() {
 }
 
 func (m *clusterModel) mirror(x string) {
-	if err := m.s().Mirror(1, m.epoch, m.gen, x); err != nil {
+	var ends []tenant.End
+	for _, of := range m.ends {
+		ends = append(ends, of...)
+	}
+	if err := m.s().Mirror(1, m.epoch, m.gen, x, ends); err != nil {
 		m.t.Fatalf("Mirror: %v", err)
 	}
 	m.open = append(m.open, tenantCopy{m.gen, x})
@@ -109,7 +113,7 @@ func (m *clusterModel) ctx() (context.Context, context.CancelFunc) {
 }
 
 func (m *clusterModel) wait(what string, ok func() bool) {
-	for end := time.Now().Add(time.Minute); !ok(); {
+	for end := time.Now().Add(10 * time.Second); !ok(); {
 		if time.Now().After(end) {
 			m.t.Fatalf("waited for: %s", what)
 		}
@@ -285,6 +289,7 @@ func (m *clusterModel) Fail(t *rapid.T) {
 	if err != nil {
 		m.t.Fatalf("Adopt: %v", err)
 	}
+	delete(m.ends, m.owner) // what it has alone is in its log now
 	m.open, m.lone = nil, true
 	for _, x := range clusterNodes {
 		if x != m.owner && !m.down[x] {
@@ -302,19 +307,34 @@ func (m *clusterModel) Fail(t *rapid.T) {
 	m.check()
 }
 
-// Back brings the failed node back; it hands over what it has.
+// Back brings the failed node back.
 func (m *clusterModel) Back(*rapid.T) {
 	for _, x := range clusterNodes {
-		if !m.down[x] {
+		if m.down[x] {
+			m.start(x)
+			m.t.Logf("%s is back", x)
+		}
+	}
+}
+
+// Return lets the nodes that failed hand over what they have, perhaps after
+// they became holders again.
+func (m *clusterModel) Return(*rapid.T) {
+	for _, x := range clusterNodes {
+		if m.down[x] || len(m.ends[x]) == 0 {
 			continue
 		}
-		m.start(x)
 		ctx, cancel := m.ctx()
 		defer cancel()
-		if _, err := m.stores[x].Return(ctx, m.owner, 1, m.ends[x]); err != nil {
-			m.t.Fatalf("Return: %v", err)
-		}
-		m.ends[x] = nil
+		m.wait("the log is returned", func() bool { // a line that was severed is found dead only in use
+			_, err := m.stores[x].Return(ctx, m.owner, 1, m.ends[x])
+			if errors.Is(err, errBusy) { // it gave way: the owner asks again every half second
+				<-time.After(700 * time.Millisecond)
+			}
+			return err == nil
+		})
+		m.t.Logf("%s returned", x)
+		delete(m.ends, x)
 	}
 	m.check()
 }
@@ -391,9 +411,10 @@ func TestCluster(t *testing.T) {
 		defer m.close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": m.Put, "put more": m.Put, "work": m.Work, "work more": m.Work, "cancel": m.Cancel,
-			"change": m.Change, "close": m.Close, "sever": m.Sever, "fail": m.Fail,
+			"change": m.Change, "close": m.Close, "sever": m.Sever, "fail": m.Fail, "return": m.Return,
 		})
 		m.Back(rt)
+		m.Return(rt)
 		m.wait("the copy is whole", synced(m.s(), 1))
 		sameCopies(rt, m.s(), m.stores[m.open[len(m.open)-1].node], 1)
 	})

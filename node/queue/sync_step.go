@@ -17,6 +17,7 @@ type syncStep struct {
 	syncState               // where the holder is when it has taken the step in
 	from      ID            // the step says all of [from, pos)
 	copies    []messageCopy // what lives there; the rest is dropped
+	ends      []tenant.End  // how far the owner took older logs in
 	marks     []dayMark     // all of older epochs, with the first step
 	sums      bool          // spent holds all of [spentFrom, spentTo)
 	spentFrom []byte        // whole keys
@@ -58,6 +59,7 @@ func (x *syncStep) encode() []byte {
 	b := x.syncState.append(newRecord(make([]byte, 0, 4096)))
 	b = appendPlace(b, x.from)
 	b = appendCopies(b, x.copies)
+	b = appendEnds(b, x.ends)
 	b = appendMarks(b, x.marks)
 	b = append(b, flagOctet(x.sums))
 	if x.sums {
@@ -80,6 +82,7 @@ func decodeStep(t tenant.ID, b []byte) (*syncStep, error) {
 	x := &syncStep{syncState: r.syncState(at)}
 	x.from = r.place(at)
 	x.copies = readCopies(r, at)
+	x.ends = readEnds(r)
 	x.marks = readMarks(r, t)
 	if x.sums = r.byte() == 1; x.sums {
 		x.spentFrom, x.spentTo = r.part(), r.part()
@@ -170,10 +173,11 @@ func (s *Store) applySync(b *pebble.Batch, t tenant.ID, payload []byte) (files [
 		return nil, err
 	}
 	w := &intake{s: s, b: b, t: t}
-	keep, err := s.toReturn(t)
+	open, err := s.toReturn(t)
 	if err != nil {
 		return nil, err
 	}
+	keep := func(id ID) bool { return open != nil && open(id) && unread(x.ends, id) }
 	if err := w.rangeOf(x.from, x.pos, x.copies, keep); err != nil {
 		return nil, fmt.Errorf("take in step: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"postern/tenant"
 )
 
 // walk makes a new holder's older part equal to the log of its owner: in order
@@ -20,6 +22,7 @@ type walk struct {
 	generation uint64
 	node       string
 	end        ID // first message that the holder gets live
+	ends       []tenant.End
 	call       *call
 	chunks     int // big bodies sent in this round
 	begun      bool
@@ -49,7 +52,7 @@ func (s *Store) beginWalk(g *tlog, generation uint64) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	g.endWalk = cancel
 	// All below base is durable here, so the walk sees it; the rest goes live.
-	w := &walk{s: s, g: g, generation: generation, node: st.node, end: ID{g.tenant, g.epoch, st.base()}}
+	w := &walk{s: s, g: g, generation: generation, node: st.node, end: ID{g.tenant, g.epoch, st.base()}, ends: st.ends}
 	p.all.Go(func() {
 		defer cancel()
 		w.run(ctx)
@@ -244,7 +247,7 @@ func (w *walk) inventory(ctx context.Context, q *inventoryAsk) (v *inventory, er
 
 // step says a part in a record of the log and waits until the holder has it.
 func (w *walk) step(ctx context.Context, x *syncStep, p *plan) error {
-	x.epoch, x.generation, x.first, x.summed = w.g.epoch, w.generation, w.end.Seq, w.summed
+	x.epoch, x.generation, x.first, x.summed, x.ends = w.g.epoch, w.generation, w.end.Seq, w.summed, w.ends
 	if !w.begun {
 		marks, err := w.s.dayMarksOf(w.g.tenant)
 		if err != nil {
