@@ -123,6 +123,7 @@ func checkEnvelope(e *Envelope) error {
 const (
 	flagEightBit = 1 << iota
 	flagUTF8
+	flagRemote
 )
 
 func (h *head) append(b []byte) []byte {
@@ -151,6 +152,9 @@ func appendEnvelope(b []byte, e *Envelope) []byte {
 	if e.UTF8 {
 		flags |= flagUTF8
 	}
+	if e.Remote {
+		flags |= flagRemote
+	}
 	b = append(b, byte(e.Class), byte(e.Kind), flags)
 	b = putString(b, e.From)
 	b = putTime(putTime(b, e.Arrived), e.Expires)
@@ -168,7 +172,7 @@ func readEnvelope(r *reader) *Envelope {
 	e := &Envelope{Account: tenant.AccountID(r.uint())}
 	e.Class, e.Kind = tenant.Class(r.byte()), Kind(r.byte())
 	flags := r.byte()
-	e.EightBit, e.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
+	e.EightBit, e.UTF8, e.Remote = flags&flagEightBit != 0, flags&flagUTF8 != 0, flags&flagRemote != 0
 	e.From = r.string()
 	e.Arrived, e.Expires = r.time(), r.time()
 	e.Size = r.int()

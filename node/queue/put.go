@@ -89,6 +89,10 @@ func (w *Writer) spill() (err error) {
 // message), what was written, envelope, spending and due entries in one synced
 // batch. When it returns nil the 250 may be said. The Writer is done either way.
 // The store sets e.Size.
+//
+// An error with an ID comes from behind the point where the message got its
+// place: it is taken back here, but if the log has another owner by now, that
+// one may have it. Find tells.
 func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Spend) (ID, error) {
 	if w.done {
 		return ID{}, errDone
@@ -137,11 +141,11 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 	w.chunk = nil
 	w.s.dispatch(p.out, k, k.b.Repr()[batchHead:])
 	if err := w.s.commit(k.b); err != nil {
-		return ID{}, err
+		return p.id, err
 	}
 	w.s.isLocal(p.out)
 	if err := w.s.await(ctx, p.out, true); err != nil {
-		return ID{}, errors.Join(err, w.s.withdraw(w.log, p, err))
+		return p.id, errors.Join(err, w.s.withdraw(w.log, p, err))
 	}
 	w.s.endPut(w.log, p)
 	return p.id, nil
@@ -156,10 +160,12 @@ func (s *Store) readyPut(ctx context.Context, g *tlog, p *putting) error {
 	if err := s.openEpoch(g); err != nil {
 		return err
 	}
-	if no, err := s.denied(g.tenant, p.head.env.Transaction); err != nil {
-		return err
-	} else if no {
-		return ErrDenied
+	if p.head.env.Remote {
+		if no, err := s.denied(g.tenant, p.head.env.Transaction); err != nil {
+			return err
+		} else if no {
+			return ErrDenied
+		}
 	}
 	if s.ship == nil {
 		return nil

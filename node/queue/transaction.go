@@ -15,7 +15,9 @@ import (
 
 // A node that streamed a message to the owner and lost the answer asks what
 // became of it by the transaction's id. Its first six octets are the time in
-// Unix milliseconds, so that the old ones are one range.
+// Unix milliseconds, so that the old ones are one range. An owner that lost the
+// tenant while it put a message of its own client knows the message's id: no
+// note is needed for that.
 
 // keepTransactions is how long an ingress may ask for a transaction.
 const keepTransactions = 2 * time.Hour
@@ -26,7 +28,7 @@ func transactionKey(b []byte, t tenant.ID, id [16]byte) []byte {
 
 // setTransaction notes with a message which transaction it was.
 func setTransaction(b *pebble.Batch, id ID, e *Envelope) {
-	if e.Transaction != [16]byte{} {
+	if e.Remote {
 		var v [16]byte
 		binary.BigEndian.PutUint64(v[:], id.Epoch)
 		binary.BigEndian.PutUint64(v[8:], id.Seq)
@@ -36,7 +38,7 @@ func setTransaction(b *pebble.Batch, id ID, e *Envelope) {
 
 // dropTransaction takes the note of a withdrawn message back.
 func dropTransaction(b *pebble.Batch, id ID, e *Envelope) {
-	if e.Transaction != [16]byte{} {
+	if e.Remote {
 		_ = b.SingleDelete(transactionKey(nil, id.Tenant, e.Transaction), nil)
 	}
 }
@@ -44,6 +46,9 @@ func dropTransaction(b *pebble.Batch, id ID, e *Envelope) {
 // addTransaction is setTransaction for a message that came as a copy: the note
 // may be here already, or too old.
 func (w *intake) addTransaction(id ID, e *Envelope) error {
+	if !e.Remote {
+		return nil
+	}
 	ms := binary.BigEndian.Uint64(e.Transaction[:8]) >> 16
 	if ms < uint64(max(w.s.cfg.Now().Add(-keepTransactions).UnixMilli(), 0)) {
 		return nil
@@ -56,16 +61,34 @@ func (w *intake) addTransaction(id ID, e *Envelope) error {
 }
 
 // Find tells which message a transaction became, of those put within the last
-// hour at least; ErrNotFound when it became none.
-func (s *Store) Find(t tenant.ID, transaction [16]byte) (ID, error) {
+// hour at least; ErrNotFound when it became none. place is where it was put, if
+// who asks knows: of what came through no other node only the place tells.
+func (s *Store) Find(t tenant.ID, transaction [16]byte, place ID) (ID, error) {
 	if err := s.broken(); err != nil {
 		return ID{}, err
 	}
-	id, err := s.noted(t, transaction)
+	id, err := s.became(t, transaction, place)
 	if err == nil && id.Epoch == 0 { // denied
 		return ID{}, ErrNotFound
 	}
 	return id, err
+}
+
+// became is noted, and looks at the place where there is no note.
+func (s *Store) became(t tenant.ID, transaction [16]byte, place ID) (ID, error) {
+	id, err := s.noted(t, transaction)
+	if !errors.Is(err, ErrNotFound) || place.Epoch == 0 {
+		return id, err
+	}
+	place.Tenant = t
+	known, kerr := s.knows(place)
+	if kerr != nil {
+		return ID{}, kerr
+	}
+	if known {
+		return place, nil
+	}
+	return ID{}, err
 }
 
 // noted reads what is noted of a transaction: its message, or a denial, which
@@ -105,7 +128,7 @@ func (s *Store) denied(t tenant.ID, transaction [16]byte) (bool, error) {
 // again. An earlier owner may have it on its disk and return it later. It does
 // nothing to one that is a message already; Find tells. No Put of it may be
 // under way.
-func (s *Store) Deny(ctx context.Context, t tenant.ID, transaction [16]byte) error {
+func (s *Store) Deny(ctx context.Context, t tenant.ID, transaction [16]byte, place ID) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
@@ -119,7 +142,7 @@ func (s *Store) Deny(ctx context.Context, t tenant.ID, transaction [16]byte) err
 		return err
 	}
 	_, err := s.writeOps(ctx, g, func(b *pebble.Batch) (*chunkName, error) {
-		_, err := s.noted(t, transaction)
+		_, err := s.became(t, transaction, place)
 		if errors.Is(err, ErrNotFound) {
 			setFramed(b, transactionKey(nil, t, transaction), make([]byte, 16), nil)
 			return nil, nil

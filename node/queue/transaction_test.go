@@ -27,48 +27,48 @@ func TestFind(t *testing.T) {
 	adopt(t, a, 1, 1)
 	mirror(t, a, 1, 1, 1, "")
 	e := envelope("u@one.test")
-	e.Transaction = transactionAt(c.now(), 1)
+	e.Transaction, e.Remote = transactionAt(c.now(), 1), true
 	old := put(t, a, 1, []byte("x"), e)
 	mirror(t, a, 1, 1, 2, "b")
 	until(t, "the copy is whole", synced(a, 1))
 	f := envelope("u@one.test")
-	f.Transaction = transactionAt(c.now(), 2)
+	f.Transaction, f.Remote = transactionAt(c.now(), 2), true
 	live := put(t, a, 1, []byte("y"), f)
 	deliver(t, a, takeOne(t, a)) // it is found also when it ended
 	until(t, "all is there", synced(a, 1))
 	for _, s := range []*Store{a, b} {
 		for want, x := range map[ID][16]byte{old: e.Transaction, live: f.Transaction} {
-			if id, err := s.Find(1, x); err != nil || id != want {
+			if id, err := s.Find(1, x, ID{}); err != nil || id != want {
 				t.Errorf("Find: %v %v, want %v", id, err, want)
 			}
 		}
 		for _, no := range []uint64{0, 3} {
-			if _, err := s.Find(1, transactionAt(c.now(), no)); !errors.Is(err, ErrNotFound) {
+			if _, err := s.Find(1, transactionAt(c.now(), no), ID{}); !errors.Is(err, ErrNotFound) {
 				t.Errorf("Find of nothing: %v", err)
 			}
 		}
-		if _, err := s.Find(2, e.Transaction); !errors.Is(err, ErrNotFound) {
+		if _, err := s.Find(2, e.Transaction, ID{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Find for another tenant: %v", err)
 		}
 	}
 	c.advance(keepTransactions - time.Minute)
 	g := envelope("u@one.test")
-	g.Transaction = transactionAt(c.now(), 4)
+	g.Transaction, g.Remote = transactionAt(c.now(), 4), true
 	put(t, a, 1, []byte("z"), g)
 	if err := a.expire(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Find(1, e.Transaction); err != nil {
+	if _, err := a.Find(1, e.Transaction, ID{}); err != nil {
 		t.Errorf("forgotten too early: %v", err)
 	}
 	c.advance(2 * time.Minute)
 	if err := a.expire(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Find(1, e.Transaction); !errors.Is(err, ErrNotFound) {
+	if _, err := a.Find(1, e.Transaction, ID{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("kept too long: %v", err)
 	}
-	if _, err := a.Find(1, g.Transaction); err != nil {
+	if _, err := a.Find(1, g.Transaction, ID{}); err != nil {
 		t.Errorf("the young one is gone: %v", err)
 	}
 }
@@ -80,12 +80,68 @@ func TestFindAfterWithdrawal(t *testing.T) {
 	setWord(a, 200*time.Millisecond)
 	adopt(t, a, 1, 1)
 	e := envelope("u@one.test")
-	e.Transaction = transactionAt(time.Now(), 1)
+	e.Transaction, e.Remote = transactionAt(time.Now(), 1), true
 	if _, err := tryPut(a, 1, []byte("x"), e); !errors.Is(err, ErrNoCopy) {
 		t.Fatalf("Put: %v", err)
 	}
-	if _, err := a.Find(1, e.Transaction); !errors.Is(err, ErrNotFound) {
+	if _, err := a.Find(1, e.Transaction, ID{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Find: %v", err)
+	}
+}
+
+// TestFindByPlace: an owner that lost the tenant learns from the next one what
+// became of a message of its own client, of which there is no note.
+func TestFindByPlace(t *testing.T) {
+	n := newNetwork()
+	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "b")
+	e := envelope("u@one.test")
+	e.Transaction = transactionAt(time.Now(), 1)
+	kept := put(t, a, 1, []byte("x"), e)
+	until(t, "the copy is whole", synced(a, 1))
+	mirror(t, a, 1, 1, 2, "")
+	f := envelope("u@one.test")
+	f.Transaction = transactionAt(time.Now(), 2)
+	late := put(t, a, 1, []byte("y"), f)
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	st, err := b.Fence(t.Context(), "", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, b, 1, 3)
+	mirror(t, b, 1, 3, 3, "")
+	find := func(x [16]byte, place ID) (ID, error) { return b.Find(1, x, ID{Epoch: place.Epoch, Seq: place.Seq}) }
+	for range 2 { // also when it was delivered
+		if id, err := find(e.Transaction, kept); err != nil || id != kept {
+			t.Errorf("Find of one that came over: %v %v", id, err)
+		}
+		if err := b.Deny(t.Context(), 1, e.Transaction, kept); err != nil {
+			t.Fatal(err)
+		}
+		if id, err := find(e.Transaction, kept); err != nil || id != kept {
+			t.Errorf("Find after a denial that came too late: %v %v", id, err)
+		}
+		if s := b.Count()[1]; s.Messages == 1 {
+			deliver(t, b, takeOne(t, b))
+		}
+	}
+	if _, err := find(f.Transaction, late); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Find of one that did not come over: %v", err)
+	}
+	if err := b.Deny(t.Context(), 1, f.Transaction, late); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Return(t.Context(), "b", 1, []tenant.End{{Epoch: 1, Last: st.Last}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := find(f.Transaction, late); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Find of one that was denied: %v", err)
+	}
+	if s := b.Count()[1]; s.Messages != 0 {
+		t.Errorf("denied and there: %+v", s)
 	}
 }
 
@@ -102,7 +158,7 @@ func TestDeny(t *testing.T) {
 		mirror(t, a, 1, 1, 1, "")
 		put1 := func(no uint64) (ID, [16]byte) {
 			e := envelope("u@one.test", "v@one.test")
-			e.Transaction = transactionAt(time.Now(), no)
+			e.Transaction, e.Remote = transactionAt(time.Now(), no), true
 			return put(t, a, 1, []byte("x"), e), e.Transaction
 		}
 		asked, x := put1(1)
@@ -111,11 +167,11 @@ func TestDeny(t *testing.T) {
 		closeStore(t, a)
 		adopt(t, b, 1, 3)
 		mirror(t, b, 1, 3, 2, "c")
-		if err := c.Deny(t.Context(), 1, x); !errors.Is(err, ErrStale) {
+		if err := c.Deny(t.Context(), 1, x, ID{}); !errors.Is(err, ErrStale) {
 			t.Errorf("Deny at a holder: %v", err)
 		}
 		for range 2 {
-			if err := b.Deny(t.Context(), 1, x); err != nil {
+			if err := b.Deny(t.Context(), 1, x, ID{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -127,11 +183,11 @@ func TestDeny(t *testing.T) {
 			adopt(t, c, 1, 5)
 			mirror(t, c, 1, 5, 3, "")
 		}
-		if _, err := owner.Find(1, x); !errors.Is(err, ErrNotFound) {
+		if _, err := owner.Find(1, x, ID{}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Find of a denied one: %v", err)
 		}
 		e := envelope("u@one.test")
-		e.Transaction = x
+		e.Transaction, e.Remote = x, true
 		if _, err := tryPut(owner, 1, []byte("x"), e); !errors.Is(err, ErrDenied) {
 			t.Errorf("Put of a denied one: %v", err)
 		}
@@ -145,13 +201,13 @@ func TestDeny(t *testing.T) {
 				t.Errorf("denied and there: %v", err)
 			}
 		}
-		if id, err := owner.Find(1, y); err != nil || id != other {
+		if id, err := owner.Find(1, y, ID{}); err != nil || id != other {
 			t.Errorf("Find of one that nobody asked for: %v %v", id, err)
 		}
-		if err := owner.Deny(t.Context(), 1, y); err != nil {
+		if err := owner.Deny(t.Context(), 1, y, ID{}); err != nil {
 			t.Fatal(err)
 		}
-		if id, err := owner.Find(1, y); err != nil || id != other {
+		if id, err := owner.Find(1, y, ID{}); err != nil || id != other {
 			t.Errorf("Find of one that is a message already: %v %v", id, err)
 		}
 		checkCounted(t, owner, 1)

@@ -39,7 +39,8 @@ type Envelope struct {
 	Ret         string    // DSN RET: "", "FULL" or "HDRS" (RFC 3461 §4.3)
 	EnvID       string    // DSN ENVID, decoded
 	MessageID   string    // for the log and the trace
-	Transaction [16]byte  // the ingress's id of the SMTP transaction
+	Transaction [16]byte  // id of the SMTP transaction, ascending with time
+	Remote      bool      // came through another node, which may ask for the transaction
 }
 
 // Rcpt is one recipient.

@@ -12,15 +12,15 @@ import (
 )
 
 // lostAnswer finds out what became of a message whose end was sent and whose
-// answer did not come. It asks whoever owns the tenant, and never sends the
-// message again.
-func (s *Server) lostAnswer(t *tenant.Tenant, a *tenant.Account, id [16]byte) (answer, error) {
+// answer did not come, or that this node put and cannot answer for any more. It
+// asks whoever owns the tenant, and never sends the message again.
+func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, place queue.ID) (answer, error) {
 	until := time.Now().Add(s.waits.lost)
 	found := "unknown"
 	var ans answer
 	err := error(errNotHere)
 	for {
-		if got, ok := s.askOwner(t.ID, id, until); ok {
+		if got, ok := s.askOwner(question{tenant: t.ID, transaction: id, place: place}, until); ok {
 			ans, err = got, nil
 			if found = "kept"; got.outcome == saysAbsent {
 				found, err = "absent", errNotStored
@@ -37,11 +37,15 @@ func (s *Server) lostAnswer(t *tenant.Tenant, a *tenant.Account, id [16]byte) (a
 }
 
 // askOwner asks the present owner once; not ok means that it may know later.
-func (s *Server) askOwner(id tenant.ID, transaction [16]byte, until time.Time) (answer, bool) {
+func (s *Server) askOwner(q question, until time.Time) (answer, bool) {
 	st := s.cfg.State()
-	t := st.Tenant(id)
+	t := st.Tenant(q.tenant)
 	if t == nil {
 		return answer{}, false
+	}
+	if t.Owner == s.cfg.Node() {
+		ans := s.find(q)
+		return ans, ans.certain()
 	}
 	n := st.Node(t.Owner)
 	if n == nil {
@@ -53,10 +57,11 @@ func (s *Server) askOwner(id tenant.ID, transaction [16]byte, until time.Time) (
 		return answer{}, false
 	}
 	k.tag++
-	k.say(kindAsk, appendAsk(nil, question{k.tag, id, transaction}))
+	q.tag = k.tag
+	k.say(kindAsk, appendAsk(nil, q))
 	k.flush()
 	ans, err := s.await(k, time.Until(until), func() bool {
-		now := s.cfg.State().Tenant(id)
+		now := s.cfg.State().Tenant(q.tenant)
 		return now == nil || now.Owner != t.Owner
 	})
 	if err != nil {
@@ -64,8 +69,11 @@ func (s *Server) askOwner(id tenant.ID, transaction [16]byte, until time.Time) (
 		return answer{}, false
 	}
 	s.links.put(k)
-	return ans, ans.outcome == saysKept || ans.outcome == saysAbsent
+	return ans, ans.certain()
 }
+
+// certain says that nobody will know better.
+func (a answer) certain() bool { return a.outcome == saysKept || a.outcome == saysAbsent }
 
 // reply to an ask, at the owner. It is certain only under the present epoch,
 // and when no Put of that transaction is under way or can still begin.
@@ -77,7 +85,7 @@ func (s *Server) find(q question) answer {
 	if !s.pending.settled(s.hard, q.transaction, s.waits.owner) {
 		return elsewhere
 	}
-	id, err := s.store.Find(q.tenant, q.transaction)
+	id, err := s.store.Find(q.tenant, q.transaction, q.place)
 	if errors.Is(err, queue.ErrNotFound) {
 		id, err = s.deny(q)
 	}
@@ -98,10 +106,10 @@ func (s *Server) find(q question) answer {
 func (s *Server) deny(q question) (queue.ID, error) {
 	ctx, cancel := context.WithTimeout(s.hard, s.waits.owner)
 	defer cancel()
-	if err := s.store.Deny(ctx, q.tenant, q.transaction); err != nil {
+	if err := s.store.Deny(ctx, q.tenant, q.transaction, q.place); err != nil {
 		return queue.ID{}, err
 	}
-	return s.store.Find(q.tenant, q.transaction) // it may have been handed over just before
+	return s.store.Find(q.tenant, q.transaction, q.place) // it may have been handed over just before
 }
 
 // pending are the messages other nodes stream to this one. Whoever asks for

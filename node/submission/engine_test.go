@@ -121,7 +121,7 @@ func TestEnvelope(t *testing.T) {
 		t.Errorf("rcpts %+v", e.Rcpts)
 	}
 	if e.Ret != "HDRS" || e.EnvID != "x+y" || !e.EightBit || e.UTF8 || e.Class != tenant.Bulk || e.Kind != queue.Submitted ||
-		e.MessageID != "<m@shop.test>" || e.Transaction != [16]byte{} || e.Expires.Sub(e.Arrived) != 5*24*time.Hour {
+		e.MessageID != "<m@shop.test>" || e.Transaction == [16]byte{} || e.Remote || e.Expires.Sub(e.Arrived) != 5*24*time.Hour {
 		t.Errorf("envelope %+v", e)
 	}
 	if n := counted(t, r.srv.metrics.accepted.WithLabelValues("shop")); n != 2 {

@@ -57,7 +57,7 @@ func TestFrameBounds(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add(appendFrame(nil, kindBegin, appendBegin(nil, 3, testOpening())), false)
 	f.Add(appendFrame(nil, kindRcpt, appendRcpt(nil, queue.Rcpt{Addr: "a@example.test", Notify: queue.NotifyNever, ORcpt: "rfc822;x"})), true)
-	f.Add(appendFrame(nil, kindAsk, appendAsk(nil, question{1, 2, [16]byte{3}})), false)
+	f.Add(appendFrame(nil, kindAsk, appendAsk(nil, question{1, 2, [16]byte{3}, queue.ID{Tenant: 2, Epoch: 4, Seq: 5}})), false)
 	f.Add(appendFrame(nil, kindAnswer, appendAnswer(nil, answer{tag: 1, outcome: saysNo, reply: errFull})), false)
 	f.Add(appendFrame(nil, kindAnswer, appendAnswer(nil, answer{tag: 1, outcome: saysKept, id: "1-2-3"})), false)
 	f.Fuzz(func(t *testing.T, in []byte, utf8 bool) {
@@ -124,7 +124,7 @@ func FuzzPeer(f *testing.F) {
 	none := []byte{}
 	f.Add(spoken(kindBegin, begin, kindRcpt, rcpt, kindPiece, text, kindCheck, none, kindEnd, none))
 	f.Add(spoken(kindBegin, begin, kindRcpt, rcpt, kindPiece, text[:21], kindPiece, text[21:], kindEnd, none, kindBegin, begin, kindReset, none))
-	f.Add(spoken(kindAsk, []byte(appendAsk(nil, question{1, 1, [16]byte{1}})), kindBegin, begin, kindRcpt, rcpt, kindEnd, none))
+	f.Add(spoken(kindAsk, []byte(appendAsk(nil, question{tag: 1, tenant: 1, transaction: [16]byte{1}})), kindBegin, begin, kindRcpt, rcpt, kindEnd, none))
 	f.Add(spoken(kindBegin, begin, kindRcpt, rcpt, kindPiece, []byte("a\rb\n.\r\n"), kindEnd, none, kindAnswer, none))
 	srv := bareServer(f)
 	logs := &lockedBuffer{}

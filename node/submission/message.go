@@ -19,8 +19,8 @@ const keepWait = 50 * time.Second
 type store interface {
 	Full() error
 	NewMessage(tenant.ID) (message, error)
-	Find(t tenant.ID, transaction [16]byte) (queue.ID, error)
-	Deny(ctx context.Context, t tenant.ID, transaction [16]byte) error
+	Find(t tenant.ID, transaction [16]byte, place queue.ID) (queue.ID, error)
+	Deny(ctx context.Context, t tenant.ID, transaction [16]byte, place queue.ID) error
 }
 
 // message is one message on its way into the queue.
@@ -208,8 +208,12 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 	n := uint64(len(e.Rcpts))
 	spend := tx.share.res.Spend(tenant.Amount{Mails: n, Bytes: n * uint64(k.size)})
 	id, err := tx.message.Put(ctx, prefix, e, spend)
-	if err != nil {
-		return queue.ID{}, fmt.Errorf("put message: %w", err) // drop releases the share
+	if err != nil { // drop releases the share
+		err = fmt.Errorf("put message: %w", err)
+		if id.Seq > 0 && !srv.stillOwns(t) {
+			err = &unsure{id, err}
+		}
+		return queue.ID{}, err
 	}
 	tx.share, tx.message = share{}, nil
 	tx.turn.used()
@@ -218,14 +222,31 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 	return id, nil
 }
 
+// unsure is the failure of a Put at a node that may be the owner no more. The
+// message has its place in the log, and who owns that now may keep it.
+type unsure struct {
+	place queue.ID
+	error
+}
+
+func (e *unsure) Unwrap() error { return e.error }
+
+// stillOwns says whether this node answers for the tenant now, under the epoch
+// it had: what it took back then nobody keeps.
+func (s *Server) stillOwns(t *tenant.Tenant) bool {
+	now := s.cfg.State().Tenant(t.ID)
+	if now == nil || now.Owner != t.Owner || now.Epoch != t.Epoch {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(s.hard, s.waits.poll)
+	defer cancel()
+	return s.cfg.MayAnswer(ctx, t.ID, t.Epoch) == nil
+}
+
 func (tx *transaction) envelope(l *letter, now time.Time, eight bool) *queue.Envelope {
 	class, o := tx.account.Class, tx.opening
 	if l.bulk {
 		class = tenant.Bulk
-	}
-	var transaction [16]byte
-	if o.ingress != "" {
-		transaction = o.id // nobody asks for the others
 	}
 	utf8 := o.utf8 && (l.eight || o.from.utf8())
 	for i := range tx.rcpts {
@@ -236,6 +257,6 @@ func (tx *transaction) envelope(l *letter, now time.Time, eight bool) *queue.Env
 		From: o.from.String(), Rcpts: tx.rcpts,
 		Arrived: now, Expires: now.Add(tx.srv.cfg.Lifetime[class]),
 		EightBit: eight, UTF8: utf8, Ret: o.ret, EnvID: o.envID,
-		MessageID: l.messageID, Transaction: transaction,
+		MessageID: l.messageID, Transaction: o.id, Remote: o.ingress != "",
 	}
 }

@@ -77,7 +77,7 @@ func TestGroupCostsOneRoundTrip(t *testing.T) {
 	if fmt.Sprint(writes) != fmt.Sprint(want) {
 		t.Errorf("writes %v, want %v", writes, want)
 	}
-	if k := rigs[0].one(); len(k.env.Rcpts) != 2 || k.env.Transaction == [16]byte{} {
+	if k := rigs[0].one(); len(k.env.Rcpts) != 2 || k.env.Transaction == [16]byte{} || !k.env.Remote {
 		t.Errorf("kept %+v", k.env)
 	}
 }

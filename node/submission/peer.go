@@ -159,6 +159,8 @@ func (p *peer) take(k kind, payload []byte) error {
 	case err == nil:
 		p.say(answer{tag: p.tag, outcome: saysKept, id: id.String()})
 	case errors.Is(err, errDropped):
+	case errors.As(err, new(*unsure)):
+		p.say(answer{tag: p.tag, outcome: saysElsewhere})
 	default:
 		p.answer(stageData, err)
 	}

@@ -196,9 +196,11 @@ func (r *remote) take(b *body) (string, error) {
 	a, err := r.srv.await(k, r.srv.waits.final, r.gone)
 	if err != nil {
 		r.fail()
-		a, err = r.srv.lostAnswer(r.tenant, r.account, r.opening.id)
 	} else {
 		r.release()
+	}
+	if err != nil || a.outcome == saysElsewhere {
+		a, err = r.srv.lostAnswer(r.tenant, r.opening.id, queue.ID{})
 	}
 	if err != nil {
 		return "", err

@@ -238,6 +238,7 @@ type noting struct {
 	fail   sync.Map      // injected errors by step
 	mirror *sync.Map     // what a node that adopts would find, by transaction
 	hold   chan struct{} // a Put waits for its end, when there is one
+	held   atomic.Int64  // Puts that wait so, or did
 }
 
 type notingMessage struct {
@@ -266,14 +267,17 @@ func (n *noting) holdPuts() (release func()) {
 }
 
 // Find asks the queue, but for what a test pretends to have come by the mirror.
-func (n *noting) Find(t tenant.ID, transaction [16]byte) (queue.ID, error) {
+func (n *noting) Find(t tenant.ID, transaction [16]byte, place queue.ID) (queue.ID, error) {
 	if err := n.failed("find"); err != nil {
 		return queue.ID{}, err
 	}
 	if id, ok := n.mirror.Load(transaction); ok {
 		return id.(queue.ID), nil
 	}
-	return n.store.Find(t, transaction)
+	if _, ok := n.mirror.Load(place); ok {
+		return place, nil
+	}
+	return n.store.Find(t, transaction, place)
 }
 
 func (n *noting) failed(step string) error {
@@ -317,10 +321,14 @@ func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelop
 		return queue.ID{}, err
 	}
 	if hold := m.n.holding(); hold != nil {
+		m.n.held.Add(1)
 		<-hold
 	}
 	if err := m.n.failed("late put"); err != nil {
 		return queue.ID{}, err
+	}
+	if err := m.n.failed("stale put"); err != nil {
+		return queue.ID{Tenant: 1, Epoch: 1, Seq: 77}, err
 	}
 	id, err := m.message.Put(ctx, prefix, e, spend)
 	if err == nil && !m.n.quiet.Load() {

@@ -1,6 +1,7 @@
 package submission
 
 import (
+	"errors"
 	"time"
 
 	"postern/node/queue"
@@ -24,6 +25,11 @@ func (l local) accepted() (int, error) { return len(l.rcpts), nil }
 
 func (l local) take(b *body) (string, error) {
 	id, err := l.transaction.take(b)
+	if lost := (*unsure)(nil); errors.As(err, &lost) && l.srv.links != nil {
+		l.transaction.drop() // what it spent is another's business now
+		a, err := l.srv.lostAnswer(l.tenant, l.opening.id, lost.place)
+		return a.id, err
+	}
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package submission
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -105,7 +106,7 @@ func TestAskForbids(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Put(t.Context(), nil, &queue.Envelope{From: "a@shop.test", Rcpts: []queue.Rcpt{{Addr: "u@one.test"}}, Transaction: id}, nil); !errors.Is(err, queue.ErrDenied) {
+	if _, err := w.Put(t.Context(), nil, &queue.Envelope{From: "a@shop.test", Rcpts: []queue.Rcpt{{Addr: "u@one.test"}}, Transaction: id, Remote: true}, nil); !errors.Is(err, queue.ErrDenied) {
 		t.Errorf("Put of a denied one: %v", err)
 	}
 	c.send(".\r\n")
@@ -149,6 +150,41 @@ func TestOwnerDiesWithTheAnswer(t *testing.T) {
 				t.Errorf("%d kept", n)
 			}
 		})
+	}
+}
+
+// TestOwnerLosesTheTenantInThePut: an owner that wakes up too late to answer for
+// a message asks the next owner, whoever has the client.
+func TestOwnerLosesTheTenantInThePut(t *testing.T) {
+	for _, in := range []int{0, 1} { // at the owner, through another node
+		for _, kept := range []bool{true, false} {
+			t.Run(fmt.Sprintf("client at %s, kept %v", nodeNames[in], kept), func(t *testing.T) {
+				t.Parallel()
+				_, rigs := newCluster(t, 3)
+				release := rigs[0].notes.holdPuts()
+				defer release()
+				rigs[0].notes.inject("stale put", queue.ErrStale)
+				c := rigs[in].inBody()
+				c.send(".\r\n")
+				eventually(t, "the Put", func() bool { return rigs[0].notes.held.Load() == 1 })
+				place := queue.ID{Tenant: rigs[0].shop().ID, Epoch: 1, Seq: 77}
+				switch {
+				case kept && in == 0:
+					rigs[0].notes.mirror.Store(place, place)
+				case kept:
+					rigs[0].notes.mirror.Store(rigs[0].srv.pending.ids()[0], place)
+				}
+				rigs[0].forgetLater()
+				rigs[0].give(rigs[2])
+				release()
+				rigs[2].adopt()
+				if kept {
+					c.expect("250 2.0.0 OK: queued as ", "message")
+				} else {
+					c.expect("451 4.3.0 Not stored", "message")
+				}
+			})
+		}
 	}
 }
 

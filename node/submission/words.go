@@ -92,17 +92,22 @@ type question struct {
 	tag         uint32
 	tenant      tenant.ID
 	transaction [16]byte
+	place       queue.ID // where it was put, if that is known
 }
 
 func appendAsk(p pack, q question) pack {
 	p.u32(q.tag)
 	p.u64(uint64(q.tenant))
-	return append(p, q.transaction[:]...)
+	p = append(p, q.transaction[:]...)
+	p.u64(q.place.Epoch)
+	p.u64(q.place.Seq)
+	return p
 }
 
 func parseAsk(in []byte) (q question, ok bool) {
 	u := &unpack{rest: in}
-	q = question{u.u32(), tenant.ID(u.u64()), u.id()}
+	q = question{tag: u.u32(), tenant: tenant.ID(u.u64()), transaction: u.id()}
+	q.place = queue.ID{Tenant: q.tenant, Epoch: u.u64(), Seq: u.u64()}
 	return q, u.done()
 }
 
