@@ -19,7 +19,9 @@ type cutRig struct {
 func newCutRig(t *testing.T) *cutRig {
 	t.Helper()
 	s := namespaces(t, 3)
-	return &cutRig{mailRig: newMailRig(t, s.place, 3, 6), spaces: s, t: t}
+	m := newMailRig(t, s.place, 3, 6)
+	m.cutOff = true
+	return &cutRig{mailRig: m, spaces: s, t: t}
 }
 
 // partition is one scenario: how nodes are separated, and whether the node's

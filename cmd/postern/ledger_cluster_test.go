@@ -109,10 +109,10 @@ func (m *mailRig) judge(faults int) {
 const maxGhosts = 20
 
 // excused passes over a few messages whose 451 came from an owner that was cut
-// off, or frozen, after the second copy was there: it cannot know, and its
-// client's next try is a double. One node alone has no such excuse.
+// off after the second copy was there, and stayed so for longer than it asks the
+// next owner: it cannot know, and its client's next try is a double.
 func (m *mailRig) excused(c lab.Counts) lab.Counts {
-	if len(m.nodes) > 1 && c.Ghosts <= min(maxGhosts, c.Postponed) {
+	if m.cutOff && c.Ghosts <= min(maxGhosts, c.Postponed) {
 		c.Ghosts = 0
 	}
 	return c

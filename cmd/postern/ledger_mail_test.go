@@ -23,6 +23,8 @@ type mailRig struct {
 	tenants   []rigTenant
 	chronicle *lab.Chronicle
 
+	cutOff bool // nodes lose their network for a time
+
 	// Counted by processes that are gone.
 	doubts, mismatches float64
 

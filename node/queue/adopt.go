@@ -66,6 +66,9 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err erro
 	if spent, err = s.spentBelow(t, epoch); err != nil {
 		return nil, err
 	}
+	if err := s.dropDenied(t); err != nil {
+		return nil, err
+	}
 	if err := s.wholeCounts(t); err != nil {
 		return nil, err
 	}

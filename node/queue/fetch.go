@@ -282,6 +282,9 @@ func (f *fetching) sums() error {
 			return err
 		}
 	}
+	if err := w.addDenials(f.there.denials); err != nil {
+		return err
+	}
 	if add {
 		st.addedEpoch, st.addedGeneration = f.there.epoch, f.there.generation
 		st.summed = st.summed || newer == f.here && f.there.summed()

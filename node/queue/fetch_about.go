@@ -14,6 +14,9 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 	if a.marks, err = s.dayMarksOf(t); err != nil {
 		return nil, err
 	}
+	if a.denials, err = s.denials(t); err != nil {
+		return nil, err
+	}
 	if a.sync, _, err = s.syncStateOf(t); err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ type about struct {
 	sync              syncState // of a copy
 	counts            sum
 	marks             []dayMark
+	denials           []denial
 }
 
 // covers reports whether the copy is as its owner's was at id.
@@ -116,7 +117,7 @@ func (a *about) encode() []byte {
 	b := binary.AppendUvarint(binary.AppendUvarint(newRecord(nil), a.epoch), a.generation)
 	b = a.sync.append(append(b, flagOctet(a.written)))
 	b = binary.AppendVarint(binary.AppendVarint(b, a.counts.a), a.counts.b)
-	return seal(appendMarks(b, a.marks))
+	return seal(appendDenials(appendMarks(b, a.marks), a.denials))
 }
 
 func decodeAbout(t tenant.ID, b []byte) (*about, error) {
@@ -126,7 +127,7 @@ func decodeAbout(t tenant.ID, b []byte) (*about, error) {
 	}
 	a := &about{epoch: r.uint(), generation: r.uint(), written: r.byte() == 1, sync: r.syncState(ID{Tenant: t})}
 	a.counts = sum{r.int(), r.int()}
-	a.marks = readMarks(r, t)
+	a.marks, a.denials = readMarks(r, t), readDenials(r, t)
 	return a, r.done("answer")
 }
 

@@ -25,7 +25,8 @@ const (
 	tabChunk   byte = 0x70 // file name (16 octets)                       -> the message it belongs to
 
 	tabReturned    byte = 0x72 // tenant epoch       -> handed over to a later owner
-	tabTransaction byte = 0x78 // tenant transaction -> epoch seq; zeros: denied
+	tabTransaction byte = 0x78 // tenant transaction -> epoch seq
+	tabDenied      byte = 0x79 // tenant transaction -> epoch seq where it would be; zeros: not known
 )
 
 // shareKey names an item within one tenant's log.

@@ -168,6 +168,8 @@ func (o *op) check(r *record) error {
 		fits = len(o.key) == 1+len(chunkName{}) && one
 	case tabTransaction:
 		fits = len(o.key) == 1+8+16 && one
+	case tabDenied:
+		fits = len(o.key) == deniedKeyLen && o.kind == opSet
 	}
 	if !fits {
 		return bad("no such operation on this table")

@@ -19,6 +19,7 @@ type syncStep struct {
 	copies    []messageCopy // what lives there; the rest is dropped
 	ends      []tenant.End  // how far the owner took older logs in
 	marks     []dayMark     // all of older epochs, with the first step
+	denials   []denial      // all, with the first step
 	sums      bool          // spent holds all of [spentFrom, spentTo)
 	spentFrom []byte        // whole keys
 	spentTo   []byte
@@ -60,7 +61,7 @@ func (x *syncStep) encode() []byte {
 	b = appendPlace(b, x.from)
 	b = appendCopies(b, x.copies)
 	b = appendEnds(b, x.ends)
-	b = appendMarks(b, x.marks)
+	b = appendDenials(appendMarks(b, x.marks), x.denials)
 	b = append(b, flagOctet(x.sums))
 	if x.sums {
 		b = putBytes(putBytes(b, x.spentFrom), x.spentTo)
@@ -83,7 +84,7 @@ func decodeStep(t tenant.ID, b []byte) (*syncStep, error) {
 	x.from = r.place(at)
 	x.copies = readCopies(r, at)
 	x.ends = readEnds(r)
-	x.marks = readMarks(r, t)
+	x.marks, x.denials = readMarks(r, t), readDenials(r, t)
 	if x.sums = r.byte() == 1; x.sums {
 		x.spentFrom, x.spentTo = r.part(), r.part()
 		x.spent = readSums(r, tenantPrefix(nil, tabSpend, t), x.spentFrom, x.spentTo)
@@ -192,6 +193,9 @@ func (s *Store) applySync(b *pebble.Batch, t tenant.ID, payload []byte) (files [
 		if err := w.addMark(m); err != nil {
 			return nil, err
 		}
+	}
+	if err := w.addDenials(x.denials); err != nil {
+		return nil, err
 	}
 	if x.sums {
 		if err := w.setSums(x.spentFrom, x.spentTo, x.spent); err != nil {

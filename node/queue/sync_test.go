@@ -18,7 +18,7 @@ import (
 )
 
 // comparedTables are those of which an owner and a holder have the same keys.
-var comparedTables = []byte{tabMessage, tabBody, tabDue, tabShare, tabSpend, tabCount, tabDay}
+var comparedTables = []byte{tabMessage, tabBody, tabDue, tabShare, tabSpend, tabCount, tabDay, tabDenied}
 
 // reporter is what a test and a property have in common.
 type reporter interface {

@@ -253,6 +253,9 @@ func (w *walk) step(ctx context.Context, x *syncStep, p *plan) error {
 		if err != nil {
 			return err
 		}
+		if x.denials, err = w.s.denials(w.g.tenant); err != nil {
+			return err
+		}
 		x.marks, w.begun = marks, true
 	}
 	done := make(chan error, 1)

@@ -2,10 +2,8 @@ package queue
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -67,11 +65,7 @@ func (s *Store) Find(t tenant.ID, transaction [16]byte, place ID) (ID, error) {
 	if err := s.broken(); err != nil {
 		return ID{}, err
 	}
-	id, err := s.became(t, transaction, place)
-	if err == nil && id.Epoch == 0 { // denied
-		return ID{}, ErrNotFound
-	}
-	return id, err
+	return s.became(t, transaction, place)
 }
 
 // became is noted, and looks at the place where there is no note.
@@ -91,8 +85,7 @@ func (s *Store) became(t tenant.ID, transaction [16]byte, place ID) (ID, error) 
 	return ID{}, err
 }
 
-// noted reads what is noted of a transaction: its message, or a denial, which
-// has no epoch.
+// noted reads which message a transaction became.
 func (s *Store) noted(t tenant.ID, transaction [16]byte) (ID, error) {
 	id := ID{Tenant: t}
 	err := s.get(transactionKey(nil, t, transaction), func(p []byte) error {
@@ -108,66 +101,22 @@ func (s *Store) noted(t tenant.ID, transaction [16]byte) (ID, error) {
 	return id, nil
 }
 
-// ErrDenied says that somebody was told already that the message is not kept.
-var ErrDenied = errors.New("message was denied")
-
-// denied reports whether a transaction may not become a message any more.
-func (s *Store) denied(t tenant.ID, transaction [16]byte) (bool, error) {
-	if transaction == [16]byte{} {
-		return false, nil
-	}
-	id, err := s.noted(t, transaction)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && id.Epoch == 0, err
-}
-
-// Deny forbids a transaction to become a message, durably here and at the
-// holder: who asked for it is told that it is not kept, and the client comes
-// again. An earlier owner may have it on its disk and return it later. It does
-// nothing to one that is a message already; Find tells. No Put of it may be
-// under way.
-func (s *Store) Deny(ctx context.Context, t tenant.ID, transaction [16]byte, place ID) error {
-	if err := s.broken(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	g := s.index.logs[t]
-	s.mu.Unlock()
-	if g == nil {
-		return ErrStale
-	}
-	if err := s.openEpoch(g); err != nil {
-		return err
-	}
-	_, err := s.writeOps(ctx, g, func(b *pebble.Batch) (*chunkName, error) {
-		_, err := s.became(t, transaction, place)
-		if errors.Is(err, ErrNotFound) {
-			setFramed(b, transactionKey(nil, t, transaction), make([]byte, 16), nil)
-			return nil, nil
-		}
-		return nil, err
-	}, true) // one that was denied before waits for the holder, too
-	if err != nil {
-		return fmt.Errorf("deny transaction: %w", err)
-	}
-	return nil
-}
-
-// expireTransactions drops the old notes of every tenant, hopping from one
-// tenant to the next.
+// expireTransactions drops the old notes and denials of every tenant, hopping
+// from one tenant to the next.
 func (s *Store) expireTransactions() error {
-	var cut [16]byte
-	ms := uint64(max(s.cfg.Now().Add(-keepTransactions).UnixMilli(), 0))
-	binary.BigEndian.PutUint64(cut[:], ms<<16)
-	ts, err := s.tenantsOf(tabTransaction)
-	if err != nil {
-		return err
-	}
-	for _, t := range ts {
-		if err := s.dropRange(tenantPrefix(nil, tabTransaction, t), transactionKey(nil, t, cut)); err != nil {
+	for tab, keep := range map[byte]time.Duration{tabTransaction: keepTransactions, tabDenied: keepDenials} {
+		var cut [8]byte
+		ms := uint64(max(s.cfg.Now().Add(-keep).UnixMilli(), 0))
+		binary.BigEndian.PutUint64(cut[:], ms<<16)
+		ts, err := s.tenantsOf(tab)
+		if err != nil {
 			return err
+		}
+		for _, t := range ts {
+			prefix := tenantPrefix(nil, tab, t)
+			if err := s.dropRange(prefix, append(bytes.Clone(prefix), cut[:]...)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

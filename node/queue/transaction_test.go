@@ -213,3 +213,45 @@ func TestDeny(t *testing.T) {
 		checkCounted(t, owner, 1)
 	}
 }
+
+// TestDeniedOnAFormerOwner: a node that was the owner has on its disk what a
+// later one denied, becomes the holder and then the owner again before it
+// returned that.
+func TestDeniedOnAFormerOwner(t *testing.T) {
+	n := newNetwork()
+	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "")
+	var all [3]*Envelope
+	var ids [3]ID
+	for i := range all { // asked for by another node, by this one, by nobody
+		e := envelope("u@one.test")
+		e.Transaction, e.Remote = transactionAt(time.Now(), uint64(i+1)), i == 0
+		all[i], ids[i] = e, put(t, a, 1, []byte("x"), e)
+	}
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	ends := []tenant.End{{Epoch: 1}}
+	adopt(t, b, 1, 3)
+	mirror(t, b, 1, 3, 2, "")
+	for i, place := range []ID{{}, ids[1]} {
+		if err := b.Deny(t.Context(), 1, all[i].Transaction, place); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mirror(t, b, 1, 3, 3, "a", ends...)
+	until(t, "the copy is whole", synced(b, 1))
+	closeStore(t, b)
+	adopt(t, a, 1, 5)
+	mirror(t, a, 1, 5, 4, "")
+	if c := a.Count()[1]; c.Messages != 1 || c.Queued != 1 {
+		t.Errorf("counts %+v, want the one message that nobody asked for", c)
+	}
+	for i, id := range ids {
+		if _, err := a.Show(id); (err == nil) != (i == 2) {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	deliver(t, a, takeOne(t, a))
+}
