@@ -297,17 +297,17 @@ func (r *rig) stop() {
 			r.t.Errorf("node %s did not end within %v", x.name, rigGrace)
 		}
 	}
-	if r.t.Failed() {
-		r.keepLogs()
-	}
+	r.keepLogs()
 }
 
-// keepLogs shows the ends of the nodes' logs, and keeps them whole where
-// POSTERN_LOGS names a directory.
+// keepLogs shows the ends of the nodes' logs after a failure, and keeps them
+// whole where POSTERN_LOGS names a directory.
 func (r *rig) keepLogs() {
 	keep := os.Getenv("POSTERN_LOGS")
 	for _, x := range r.nodes {
-		r.t.Logf("log of %s:\n%s", x.name, tail(x.logFile, 15))
+		if r.t.Failed() {
+			r.t.Logf("log of %s:\n%s", x.name, tail(x.logFile, 15))
+		}
 		if keep == "" {
 			continue
 		}

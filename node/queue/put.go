@@ -90,9 +90,7 @@ func (w *Writer) spill() (err error) {
 // batch. When it returns nil the 250 may be said. The Writer is done either way.
 // The store sets e.Size.
 //
-// An error with an ID comes from behind the point where the message got its
-// place: it is taken back here, but if the log has another owner by now, that
-// one may have it. Find tells.
+// A *LostPut is an error from behind the point where the message got its place.
 func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Spend) (ID, error) {
 	if w.done {
 		return ID{}, errDone
@@ -141,15 +139,28 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 	w.chunk = nil
 	w.s.dispatch(p.out, k, k.b.Repr()[batchHead:])
 	if err := w.s.commit(k.b); err != nil {
-		return p.id, err
+		return ID{}, &LostPut{Place: p.id, Err: err}
 	}
 	w.s.isLocal(p.out)
 	if err := w.s.await(ctx, p.out, true); err != nil {
-		return p.id, errors.Join(err, w.s.withdraw(w.log, p, err))
+		back, werr := w.s.withdraw(w.log, p, err)
+		return ID{}, &LostPut{Place: p.id, Back: back, Err: errors.Join(err, werr)}
 	}
 	w.s.endPut(w.log, p)
 	return p.id, nil
 }
+
+// A LostPut says that a message had its place in the log when its Put failed. It
+// is kept nowhere if this store still owns the log; else whoever took that in up
+// to Place, and not up to Back, keeps it.
+type LostPut struct {
+	Place ID
+	Back  uint64 // sequence of the record that takes it back; 0: there is none
+	Err   error
+}
+
+func (e *LostPut) Error() string { return e.Err.Error() }
+func (e *LostPut) Unwrap() error { return e.Err }
 
 // batchHead is what stands before the operations in a batch of pebble.
 const batchHead = 12
@@ -215,16 +226,18 @@ func (s *Store) enterPut(ctx context.Context, g *tlog, p *putting) error {
 }
 
 // withdraw takes a message back whose second copy was not confirmed: the client
-// is told 451 and comes again.
-func (s *Store) withdraw(g *tlog, p *putting, why error) error {
+// is told 451 and comes again. It returns the sequence of the record that says so.
+func (s *Store) withdraw(g *tlog, p *putting, why error) (seq uint64, err error) {
 	if errors.Is(why, ErrFailed) {
-		return nil // nothing is written here any more
+		return 0, nil // nothing is written here any more
 	}
 	done := make(chan error, 1)
-	if !s.queue.add(&ending{log: g, back: p, tell: func(err error) { done <- err }}) {
-		return errClosed
+	op := &ending{log: g, back: p, tell: func(err error) { done <- err }}
+	if !s.queue.add(op) {
+		return 0, errClosed
 	}
-	return <-done
+	err = <-done
+	return op.seq, err
 }
 
 // Discard drops an unfinished message; harmless after Put.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,13 +15,21 @@ import (
 // lostAnswer finds out what became of a message whose end was sent and whose
 // answer did not come, or that this node put and cannot answer for any more. It
 // asks whoever owns the tenant, and never sends the message again.
-func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, place queue.ID) (answer, error) {
+func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, put *queue.LostPut) (answer, error) {
 	until := time.Now().Add(s.waits.lost)
 	found := "unknown"
 	var ans answer
 	err := error(errNotHere)
 	for {
-		if got, ok := s.askOwner(question{tenant: t.ID, transaction: id, place: place}, until); ok {
+		got, ok := s.takenIn(t.ID, put)
+		if !ok {
+			q := question{tenant: t.ID, transaction: id}
+			if put != nil {
+				q.place = put.Place
+			}
+			got, ok = s.askOwner(q, until)
+		}
+		if ok {
 			ans, err = got, nil
 			if found = "kept"; got.outcome == saysAbsent {
 				found, err = "absent", errNotStored
@@ -34,6 +43,20 @@ func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, place queue.ID) (answ
 	s.metrics.lost.WithLabelValues(found).Inc()
 	s.log.answerLost(t, hex.EncodeToString(id[:]), found, err)
 	return ans, err
+}
+
+// takenIn answers from the state alone: it says how far the next owner took this
+// node's log in. Later owners may not know of what has ended since.
+func (s *Server) takenIn(id tenant.ID, put *queue.LostPut) (answer, bool) {
+	t := s.cfg.State().Tenant(id)
+	if t == nil || put == nil {
+		return answer{}, false
+	}
+	in := slices.ContainsFunc(t.Ends, func(e tenant.End) bool {
+		return e.Epoch == put.Place.Epoch && e.Node == s.cfg.Node() &&
+			put.Place.Seq <= e.Last && (put.Back == 0 || e.Last < put.Back)
+	})
+	return answer{outcome: saysKept, id: put.Place.String()}, in
 }
 
 // askOwner asks the present owner once; not ok means that it may know later.

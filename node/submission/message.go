@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -210,8 +211,8 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 	id, err := tx.message.Put(ctx, prefix, e, spend)
 	if err != nil { // drop releases the share
 		err = fmt.Errorf("put message: %w", err)
-		if id.Seq > 0 && !srv.stillOwns(t) {
-			err = &unsure{id, err}
+		if lost := (*queue.LostPut)(nil); errors.As(err, &lost) && !srv.stillOwns(t) {
+			err = &unsure{lost, err}
 		}
 		return queue.ID{}, err
 	}
@@ -222,10 +223,10 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 	return id, nil
 }
 
-// unsure is the failure of a Put at a node that may be the owner no more. The
-// message has its place in the log, and who owns that now may keep it.
+// unsure is the failure of a Put at a node that may be the owner no more: who
+// owns the log now may keep the message.
 type unsure struct {
-	place queue.ID
+	put *queue.LostPut
 	error
 }
 

@@ -200,7 +200,7 @@ func (r *remote) take(b *body) (string, error) {
 		r.release()
 	}
 	if err != nil || a.outcome == saysElsewhere {
-		a, err = r.srv.lostAnswer(r.tenant, r.opening.id, queue.ID{})
+		a, err = r.srv.lostAnswer(r.tenant, r.opening.id, nil)
 	}
 	if err != nil {
 		return "", err

@@ -328,7 +328,7 @@ func (m *notingMessage) Put(ctx context.Context, prefix []byte, e *queue.Envelop
 		return queue.ID{}, err
 	}
 	if err := m.n.failed("stale put"); err != nil {
-		return queue.ID{Tenant: 1, Epoch: 1, Seq: 77}, err
+		return queue.ID{}, &queue.LostPut{Place: queue.ID{Tenant: 1, Epoch: 1, Seq: 77}, Err: err}
 	}
 	id, err := m.message.Put(ctx, prefix, e, spend)
 	if err == nil && !m.n.quiet.Load() {

@@ -27,7 +27,7 @@ func (l local) take(b *body) (string, error) {
 	id, err := l.transaction.take(b)
 	if lost := (*unsure)(nil); errors.As(err, &lost) && l.srv.links != nil {
 		l.transaction.drop() // what it spent is another's business now
-		a, err := l.srv.lostAnswer(l.tenant, l.opening.id, lost.place)
+		a, err := l.srv.lostAnswer(l.tenant, l.opening.id, lost.put)
 		return a.id, err
 	}
 	if err != nil {
