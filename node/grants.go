@@ -59,8 +59,8 @@ type purse struct {
 	tenant   tenant.ID
 	epoch    uint64
 	given    tenant.Amount // cumulative under epoch
-	spent    tenant.Amount // cumulative under epoch
-	reserved tenant.Amount
+	spent    tenant.Amount // by messages that were kept, cumulative under epoch
+	reserved tenant.Amount // by messages that are not kept yet
 	reported tenant.Amount // spent, as last proposed
 	mark     tenant.Amount // spent, at the start of this round
 	rate     tenant.Amount // spent in the last round
@@ -116,7 +116,6 @@ type reservation struct {
 	epoch   uint64
 	keys    []purseKey
 	held    tenant.Amount
-	spent   tenant.Amount
 	over    bool
 }
 
@@ -135,39 +134,49 @@ func (r *reservation) Grow(ctx context.Context, need tenant.Amount) error {
 	return nil
 }
 
-// Spend implements submission.Reservation.
+// Spend implements submission.Reservation. What it names stays reserved: the
+// message may never reach the log, and the state is told of nothing that the
+// log may lack. It would stay charged for good, as the state believes the
+// larger of both.
 func (r *reservation) Spend(used tenant.Amount) []queue.Spend {
 	used.Mails = min(used.Mails, r.held.Mails)
 	used.Bytes = min(used.Bytes, r.held.Bytes)
-	g := r.grants
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	r.free(r.held.Minus(used), false)
+	r.held = used
 	out := make([]queue.Spend, 0, len(r.keys))
 	for _, k := range r.keys {
-		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
-			p.reserved = p.reserved.Minus(r.held)
-			p.spent = p.spent.Plus(used)
-		}
 		out = append(out, queue.Spend{Window: k.window, Amount: used})
 	}
-	r.held, r.spent = tenant.Amount{}, used
 	return out
 }
 
-// Release implements submission.Reservation. After Spend it takes the spending
-// back: the message was not kept.
-func (r *reservation) Release() {
-	if r.over {
-		return
+// Kept implements submission.Reservation.
+func (r *reservation) Kept() { r.end(true) }
+
+// Release implements submission.Reservation.
+func (r *reservation) Release() { r.end(false) }
+
+func (r *reservation) end(kept bool) {
+	if !r.over {
+		r.over = true
+		r.free(r.held, kept)
 	}
-	r.over = true
+}
+
+// free takes a part off what is reserved, and books it as spent if kept. A purse
+// of another epoch has nothing of it; the log said what became of it.
+func (r *reservation) free(part tenant.Amount, kept bool) {
 	g := r.grants
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, k := range r.keys {
-		if p := g.purses[k]; p != nil && p.epoch == r.epoch {
-			p.reserved = p.reserved.Minus(r.held)
-			p.spent = p.spent.Minus(r.spent)
+		p := g.purses[k]
+		if p == nil || p.epoch != r.epoch {
+			continue
+		}
+		p.reserved = p.reserved.Minus(part)
+		if kept {
+			p.spent = p.spent.Plus(part)
 		}
 	}
 }

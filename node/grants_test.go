@@ -93,6 +93,7 @@ func spendOne(t *testing.T, g *grants, a tenant.AccountID, bytes uint64) error {
 		return err
 	}
 	r.Spend(need)
+	r.Kept()
 	return nil
 }
 
@@ -165,10 +166,84 @@ func TestUnspentComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Spend(tenant.Amount{Mails: 1})
+		r.Spend(tenant.Amount{Mails: 1}) // for two recipients it had reserved
+		other, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 2})
+		if err != nil {
+			t.Fatal("what a message did not use stayed reserved:", err)
+		}
+		if _, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 1}); err == nil {
+			t.Fatal("what a message is about to spend was sold twice")
+		}
+		other.Release()
 		r.Release() // the message was not kept
 		if r, err = g.Reserve(t.Context(), a, tenant.Amount{Mails: 3}); err != nil {
 			t.Error("spending of a message that was not kept stayed charged:", err)
+		} else {
+			r.Release()
+		}
+	})
+}
+
+// What a message was about to spend when its owner died is in no log: nobody
+// may have been told of it, or the account would end below its limit.
+func TestSpendingThatIsNotDurableIsNotReported(t *testing.T) {
+	within(t, tenant.Plan{MailsPerMonth: 10}, func(t *testing.T, w *world, g *grants, a tenant.AccountID) {
+		for range 3 {
+			if err := spendOne(t, g, a, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		month := tenant.WindowAt(tenant.Month, time.Now())
+		r.Spend(tenant.Amount{Mails: 2}) // its Put hangs
+		other, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Spend(tenant.Amount{Mails: 1}) // its Put fails, after a while
+		time.Sleep(3 * grantEvery)
+		other.Release()
+		time.Sleep(3 * grantEvery)
+		if got := w.state().SpentOf(a, month).Mails; got != 3 {
+			t.Errorf("the state was told of %d e-mails, 3 are durable", got)
+		}
+		// The log knows of three.
+		tn := w.state().TenantByName("shoes")
+		w.must(tenant.Own{Tenant: tn.ID, Node: tn.Owner, Expect: tn.Epoch, Spent: []tenant.Spent{
+			{Account: a, Window: month, Epoch: tn.Epoch, Amount: tenant.Amount{Mails: 3, Bytes: 3}}}})
+		g.drop(tn.ID, tn.Epoch+1)
+		r.Kept() // of an epoch that is over: what the log said of it stands
+		n := 0
+		for n < 20 && spendOne(t, g, a, 1) == nil {
+			n++
+		}
+		if n != 7 {
+			t.Errorf("%d e-mails after 3 of 10 were kept under the old epoch", n)
+		}
+	})
+}
+
+func TestSpendingThatIsDurableIsReported(t *testing.T) {
+	within(t, tenant.Plan{MailsPerMonth: 10}, func(t *testing.T, w *world, g *grants, a tenant.AccountID) {
+		r, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Spend(tenant.Amount{Mails: 2})
+		time.Sleep(3 * grantEvery)
+		r.Kept()
+		time.Sleep(3 * grantEvery)
+		if got := w.state().SpentOf(a, tenant.WindowAt(tenant.Month, time.Now())).Mails; got != 2 {
+			t.Errorf("the state was told of %d e-mails, 2 are durable", got)
+		}
+		if _, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: 9}); err == nil {
+			t.Error("9 of 10 after 2 were sold")
+		}
+		if r, err = g.Reserve(t.Context(), a, tenant.Amount{Mails: 8}); err != nil {
+			t.Error("8 of 10 after 2 were refused:", err)
 		} else {
 			r.Release()
 		}

@@ -216,6 +216,7 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 		}
 		return queue.ID{}, err
 	}
+	tx.share.res.Kept()
 	tx.share, tx.message = share{}, nil
 	tx.turn.used()
 	srv.countAccepted(t, len(e.Rcpts))

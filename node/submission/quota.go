@@ -17,12 +17,17 @@ type Quota interface {
 }
 
 // Reservation is one transaction's share of the grants. It grows as recipients
-// and bytes come in; exactly one of Spend and Release ends it.
+// and bytes come in; exactly one of Kept and Release ends it.
 type Reservation interface {
 	Grow(ctx context.Context, need tenant.Amount) error
 	// Spend settles it at what was really used and says what to store with the
-	// message. Call it right before Put; if Put fails call Release.
+	// message. Call it right before Put. Until the end of Put is told the amount
+	// is neither spent nor free: a crash leaves it in the log or nowhere.
 	Spend(used tenant.Amount) []queue.Spend
+	// Kept says after Spend that Put was successful: the log has the spending,
+	// and nothing takes it back.
+	Kept()
+	// Release says that the message is not kept, before Spend or after.
 	Release()
 }
 

@@ -9,7 +9,8 @@ import (
 	"postern/tenant"
 )
 
-// testQuota counts what is reserved, spent and released.
+// testQuota counts what is reserved, spent and released. It panics where the
+// rules of a Reservation are broken.
 type testQuota struct {
 	mu                     sync.Mutex
 	limit                  *OverLimit
@@ -21,6 +22,7 @@ type testQuota struct {
 type testReservation struct {
 	q    *testQuota
 	has  tenant.Amount
+	put  bool // Spend was called
 	done bool
 }
 
@@ -55,33 +57,46 @@ func (r *testReservation) Grow(_ context.Context, need tenant.Amount) error {
 	return nil
 }
 
-func (r *testReservation) finish() {
-	if !r.done {
-		r.done = true
-		r.q.open--
-		r.q.held.Mails -= r.has.Mails
-		r.q.held.Bytes -= r.has.Bytes
-	}
+func (r *testReservation) end() {
+	r.done = true
+	r.q.open--
+	r.q.held.Mails -= r.has.Mails
+	r.q.held.Bytes -= r.has.Bytes
 }
 
 func (r *testReservation) Spend(used tenant.Amount) []queue.Spend {
 	r.q.mu.Lock()
 	defer r.q.mu.Unlock()
-	if used.Mails > r.has.Mails || used.Bytes > r.has.Bytes {
-		panic("spent more than reserved")
+	if r.done || r.put || used.Mails > r.has.Mails || used.Bytes > r.has.Bytes {
+		panic("spent twice or more than reserved")
 	}
-	r.finish()
+	r.put = true
 	r.q.spends++
-	r.q.spent.Mails += used.Mails
-	r.q.spent.Bytes += used.Bytes
+	r.q.held.Mails -= r.has.Mails - used.Mails
+	r.q.held.Bytes -= r.has.Bytes - used.Bytes
+	r.has = used
 	return nil
+}
+
+func (r *testReservation) Kept() {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	if r.done || !r.put {
+		panic("kept without a Put")
+	}
+	r.end()
+	r.q.spent.Mails += r.has.Mails
+	r.q.spent.Bytes += r.has.Bytes
 }
 
 func (r *testReservation) Release() {
 	r.q.mu.Lock()
 	defer r.q.mu.Unlock()
 	r.q.releases++
-	r.finish()
+	if r.done {
+		panic("released what had ended")
+	}
+	r.end()
 }
 
 // settled waits until nothing is reserved any more.

@@ -86,6 +86,9 @@ func TestLostAnswerIsAbsent(t *testing.T) {
 		t.Errorf("%v absent", n)
 	}
 	rigs[0].quota.settled(t)
+	if q := rigs[0].quota; q.spends != 1 || !q.spent.IsZero() {
+		t.Errorf("%d reservations came to a Put, and %+v is spent", q.spends, q.spent)
+	}
 }
 
 // TestAskForbids: a message that an ask found absent is not put afterwards,
