@@ -23,6 +23,7 @@ type world struct {
 	// entries counts the proposals; down makes them fail.
 	entries int
 	down    atomic.Bool
+	watch   func(tenant.Op) // sees every proposal, if set
 }
 
 func newWorld(t *testing.T, plan tenant.Plan) (*world, tenant.AccountID) {
@@ -50,6 +51,9 @@ func (w *world) propose(_ context.Context, op tenant.Op) ([]tenant.Event, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.entries++
+	if w.watch != nil {
+		w.watch(op)
+	}
 	next, events, err := tenant.Apply(w.st, w.st.Index()+1, tenant.Command{At: time.Now(), Op: op})
 	w.st = next
 	if err := next.Check(); err != nil {
@@ -246,6 +250,59 @@ func TestSpendingThatIsDurableIsReported(t *testing.T) {
 			t.Error("8 of 10 after 2 were refused:", err)
 		} else {
 			r.Release()
+		}
+	})
+}
+
+// Whatever Puts do, and however long they take, the state never hears of more
+// than the log has, no more than the limit is kept, and all of it can be.
+func TestReportsNeverExceedTheLog(t *testing.T) {
+	const limit = 1500
+	within(t, tenant.Plan{MailsPerMonth: limit}, func(t *testing.T, w *world, g *grants, a tenant.AccountID) {
+		var log, lost atomic.Uint64 // e-mails whose Put stands, and whose Put failed
+		w.mu.Lock()
+		w.watch = func(op tenant.Op) {
+			if c, ok := op.(tenant.TakeGrant); ok && c.Wants[0].Spent.Mails > log.Load() {
+				t.Errorf("%d e-mails were reported, the log has %d", c.Wants[0].Spent.Mails, log.Load())
+			}
+		}
+		w.mu.Unlock()
+		message := func(n int) error {
+			used := tenant.Amount{Mails: uint64(1 + n%3), Bytes: 1000}
+			r, err := g.Reserve(t.Context(), a, tenant.Amount{Mails: used.Mails + uint64(n%2), Bytes: 2000})
+			if err != nil {
+				return err
+			}
+			r.Spend(used)
+			time.Sleep(time.Duration(n*n%700) * 10 * time.Millisecond) // up to seven rounds
+			if n%5 == 0 {
+				lost.Add(used.Mails)
+				r.Release()
+				return nil
+			}
+			log.Add(used.Mails)
+			r.Kept()
+			return nil
+		}
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				for n := range 60 {
+					_ = message(61*i + n)
+				}
+			})
+		}
+		wg.Wait()
+		for spendable := true; spendable; {
+			log.Add(1) // the watch may look before this returns
+			if spendable = spendOne(t, g, a, 1) == nil; !spendable {
+				log.Add(^uint64(0))
+			}
+		}
+		time.Sleep(3 * grantEvery)
+		month := tenant.WindowAt(tenant.Month, time.Now())
+		if told := w.state().SpentOf(a, month).Mails; log.Load() != limit || told != limit || lost.Load() == 0 {
+			t.Errorf("of %d e-mails %d were kept and %d reported; %d were lost", limit, log.Load(), told, lost.Load())
 		}
 	})
 }
