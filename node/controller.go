@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postern/cluster"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
@@ -24,9 +25,16 @@ const (
 // which nodes have lost their lease, and asks for the handovers that drains
 // and returned homes need. What follows from that, the state decides.
 type controller struct {
+	name    string
 	cluster *cluster.Cluster
 	log     *slog.Logger
+	failed  *trouble.Log[string] // by node: this one
 	home    time.Duration
+}
+
+func newController(name string, c *cluster.Cluster, log *slog.Logger, home time.Duration) *controller {
+	return &controller{name: name, cluster: c, log: log, home: home,
+		failed: trouble.New[string](log, slog.LevelError, "control step failed, trying again", "node")}
 }
 
 // Run watches until ctx ends.
@@ -44,8 +52,10 @@ func (c *controller) Run(ctx context.Context) error {
 			continue
 		}
 		pause.Reset(controlEvery)
-		if err := c.step(ctx); err != nil && ctx.Err() == nil {
-			c.log.Error("control step failed, trying again", "err", err)
+		if err := c.step(ctx); err == nil {
+			c.failed.Well(c.name)
+		} else if ctx.Err() == nil {
+			c.failed.Bad(c.name, "err", err)
 		}
 	}
 }

@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
@@ -28,6 +30,12 @@ type mirrors struct {
 	owned  *owned
 	better map[tenant.ID]candidate // since when another holder would be better
 	named  map[tenant.ID]naming    // when the present holder was named
+	failed *trouble.Log[string]    // by node: this one
+}
+
+func newMirrors(o *owned) *mirrors {
+	return &mirrors{owned: o, better: map[tenant.ID]candidate{}, named: map[tenant.ID]naming{},
+		failed: trouble.New[string](o.log, slog.LevelError, "mirrors not set, trying again", "node")}
 }
 
 type naming struct {
@@ -47,8 +55,10 @@ func (m *mirrors) Run(ctx context.Context) error {
 	for {
 		st := m.owned.cluster.State()
 		changed, watch := m.owned.queue.MirrorsChanged(), m.owned.cluster.Watch(st.Index())
-		if err := m.step(ctx, st); err != nil && ctx.Err() == nil {
-			m.owned.log.Error("mirrors not set, trying again", "err", err)
+		if err := m.step(ctx, st); err == nil {
+			m.failed.Well(m.owned.name)
+		} else if ctx.Err() == nil {
+			m.failed.Bad(m.owned.name, "err", err)
 			changed, watch = nil, nil
 		}
 		select {

@@ -139,10 +139,10 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	if n.peered() {
 		n.owned.formed = n.cfg.bootstrapped
 	}
-	n.mirrors = &mirrors{owned: n.owned, better: map[tenant.ID]candidate{}, named: map[tenant.ID]naming{}}
+	n.mirrors = newMirrors(n.owned)
 	n.handover = &handover{owned: n.owned}
-	n.returns = &returns{owned: n.owned, done: map[tenant.ID]uint64{}}
-	n.controller = &controller{cluster: n.cluster, log: opt.Log, home: cmp.Or(opt.HomeAfter, homeAfter)}
+	n.returns = newReturns(n.owned)
+	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"postern/cluster"
 	"postern/node/queue"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
@@ -39,8 +40,9 @@ type owned struct {
 	queue   *queue.Store
 	grants  *grants
 	log     *slog.Logger
-	formed  func() error    // told once, when the cluster has formed
-	atOnce  context.Context // over: for questions that do not wait
+	failed  *trouble.Log[string] // by node: this one
+	formed  func() error         // told once, when the cluster has formed
+	atOnce  context.Context      // over: for questions that do not wait
 
 	mu      sync.Mutex // guards what follows
 	epochs  map[tenant.ID]uint64
@@ -54,6 +56,7 @@ func newOwned(name string, peered bool, c *cluster.Cluster, q *queue.Store, g *g
 	return &owned{
 		atOnce: over,
 		name:   name, peered: peered, cluster: c, queue: q, grants: g, log: log,
+		failed: trouble.New[string](log, slog.LevelError, "reconcile failed, trying again", "node"),
 		epochs: map[tenant.ID]uint64{}, partial: map[tenant.ID]time.Time{}, changed: make(chan struct{}),
 	}
 }
@@ -77,8 +80,10 @@ func (o *owned) Run(ctx context.Context) error {
 		watch := o.cluster.Watch(st.Index())
 		err := o.step(ctx, st)
 		var retry <-chan time.Time
-		if err != nil && ctx.Err() == nil {
-			o.log.Error("reconcile failed, trying again", "err", err)
+		if err == nil {
+			o.failed.Well(o.name)
+		} else if ctx.Err() == nil {
+			o.failed.Bad(o.name, "err", err)
 			retry = time.After(reconcileRetry)
 		}
 		select {

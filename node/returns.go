@@ -4,26 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"postern/node/queue"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
 const (
 	returnsEvery   = time.Second
 	returnsTimeout = 5 * time.Minute
+	everybody      = "*" // no tenant's name
 )
 
 // returns looks after logs of older times: what this node wrote as an owner and
 // nobody read is handed over to today's, a copy nobody needs goes, and what was
 // spent and not known is reported, late or after a restore.
 type returns struct {
-	owned *owned
-	done  map[tenant.ID]uint64 // the epoch under which everything was handed over
+	owned  *owned
+	done   map[tenant.ID]uint64 // the epoch under which everything was handed over
+	failed *trouble.Log[string] // by tenant, or everybody
+}
+
+func newReturns(o *owned) *returns {
+	return &returns{owned: o, done: map[tenant.ID]uint64{},
+		failed: trouble.New[string](o.log, slog.LevelError, "return of a log failed, trying again", "tenant")}
 }
 
 // Run watches until ctx ends.
@@ -37,7 +47,7 @@ func (r *returns) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := r.step(ctx); err != nil && ctx.Err() == nil {
-			r.owned.log.Error("return of a log failed, trying again", "err", err)
+			r.failed.Bad(everybody, "err", err)
 		}
 	}
 }
@@ -65,13 +75,19 @@ func (r *returns) step(ctx context.Context) error {
 	if err := r.report(ctx, st, me.ID, held); err != nil {
 		return err
 	}
-	var errs []error
+	r.failed.Well(everybody)
 	for _, h := range held {
-		if err := r.lookAfter(ctx, st, me.ID, h); err != nil {
-			errs = append(errs, fmt.Errorf("look after the log of tenant %d: %w", h.Tenant, err))
+		name := "#" + strconv.FormatUint(uint64(h.Tenant), 10)
+		if t := st.Tenant(h.Tenant); t != nil {
+			name = t.Name
+		}
+		if err := r.lookAfter(ctx, st, me.ID, h); err == nil {
+			r.failed.Well(name)
+		} else if ctx.Err() == nil {
+			r.failed.Bad(name, "err", err)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // lookAfter judges one log by a state that may be behind: what came since then

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"postern/node/queue"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
@@ -57,6 +59,7 @@ type scheduler struct {
 	random func() float64 // [0,1)
 	m      *metrics
 	log    mailLog
+	noDot  *trouble.Log[tenant.ID]
 
 	couriers  sync.WaitGroup
 	resolving sync.WaitGroup
@@ -96,6 +99,7 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 	return &scheduler{
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
 		m: m, log: mailLog{cfg.Log, cfg.State},
+		noDot: trouble.New[tenant.ID](cfg.Log, slog.LevelWarn, "final dot not allowed", "tenant"),
 		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
 		nudged: make(chan struct{}, 1), settling: make(chan struct{}, maxSettling),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},

@@ -247,7 +247,11 @@ func (s *scheduler) beforeDot(j job, source tenant.SourceID) error {
 	}
 	ctx, cancel := context.WithTimeout(s.hard, leaseWait)
 	defer cancel()
-	return s.cfg.MayDot(ctx, j.item.ID.Tenant, j.stand.epoch)
+	if err := s.cfg.MayDot(ctx, j.item.ID.Tenant, j.stand.epoch); err != nil {
+		return err
+	}
+	s.noDot.Well(j.item.ID.Tenant)
+	return nil
 }
 
 // rcptsOf lists the recipients an item still has.

@@ -1,9 +1,13 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -236,5 +240,58 @@ func TestShutdownDoesNotWaitForADial(t *testing.T) {
 	}
 	if len(r.seen()) != 0 {
 		t.Error("a dial that was broken off by us counted as an attempt")
+	}
+}
+
+// logged is what a Sender logs.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
+}
+
+// Without a lease each item is refused its dot, again and again: the log says
+// so once for the tenant, and once that it may send again.
+func TestNoDotIsSaidOnce(t *testing.T) {
+	c := startCrowd(t, &crowd{})
+	w := newWorld(t)
+	a, acc := w.customer("a", w.source("127.77.1.11", false))
+	w.route("*", c.addr)
+	var (
+		out   logged
+		lease atomic.Bool
+		asked atomic.Int32
+	)
+	r := newRig(t, w, func(cfg *Config) {
+		cfg.Log = slog.New(slog.NewTextHandler(&out, nil))
+		cfg.MayDot = func(context.Context, tenant.ID, uint64) error {
+			if asked.Add(1); !lease.Load() {
+				return errors.New("no lease")
+			}
+			return nil
+		}
+	}).start()
+	for range 10 {
+		r.send(a, acc, nil, "u@shop.test")
+	}
+	r.await("some refusals", func() bool { return asked.Load() >= 3 })
+	if n := out.count(`msg="final dot not allowed"`); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	lease.Store(true)
+	r.await("all delivered", func() bool { return r.outcomes()[queue.Delivered] == 10 })
+	if n := out.count(`msg="final dot not allowed: well again"`); n != 1 {
+		t.Errorf("the good end is said %d times", n)
 	}
 }

@@ -178,7 +178,7 @@ func (s *scheduler) refused(j job, why error, now time.Time) {
 		return
 	}
 	if !errors.Is(why, errHalted) {
-		s.cfg.Log.Warn("final dot not allowed", "tenant", uint64(j.item.ID.Tenant), "epoch", j.stand.epoch, "err", why)
+		s.noDot.Bad(j.item.ID.Tenant, "epoch", j.stand.epoch, "err", why)
 	}
 	// Whatever it is, the lane pauses: without a lease each item would open a
 	// transaction for nothing.

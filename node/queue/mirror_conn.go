@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -69,12 +70,24 @@ func (p *ship) accept() {
 			defer conn.Close()
 			stop := context.AfterFunc(p.ctx, func() { _ = conn.Close() })
 			defer stop()
-			if err := p.s.serve(p.ctx, conn); err != nil && p.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+			err := p.s.serve(p.ctx, conn)
+			switch {
+			case err == nil || p.ctx.Err() != nil || errors.Is(err, io.EOF):
+			case hungUp(err):
+				p.s.cfg.Log.Debug("peer connection ended by the peer", "node", conn.RemoteAddr().String(), "err", err)
+			default:
 				p.s.metrics.peerErrors.Inc()
 				p.s.cfg.Log.Warn("peer connection ended", "node", conn.RemoteAddr().String(), "err", err)
 			}
 		})
 	}
+}
+
+// hungUp says whether the other store went away in the midst of what it asked,
+// which is its right: it hangs up as soon as it knows enough, and it may die. If
+// that harmed anything, the side that needed the answer says so.
+func hungUp(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // serve answers one connection.

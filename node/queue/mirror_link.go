@@ -103,7 +103,7 @@ func (l *link) run(ctx context.Context) {
 			continue
 		}
 		l.s.metrics.mirrorLost.Inc()
-		l.s.cfg.Log.Warn("mirror connection lost", "node", l.node, "err", err)
+		p.lost.Bad(l.node, "err", err)
 		if time.Since(began) > linkRest {
 			rest = l.s.limits.again
 		}
@@ -264,6 +264,7 @@ func (l *link) ack(got, durable uint64) error {
 	defer p.mu.Unlock()
 	if !l.up {
 		l.up = true
+		p.lost.Well(l.node)
 		p.announce()
 	}
 	end := l.acked + uint64(len(l.sent))
@@ -352,6 +353,7 @@ func (l *link) at(a atFrame) {
 		p.trim(st)
 		st.state, st.next = streamLive, a.last+1
 		st.reason, st.brokenAt = nil, time.Time{}
+		p.refused.Well(a.tenant)
 		again = a.verdict != verdictFresh
 		if a.verdict == verdictWhole {
 			st.synced, st.left, st.walk = true, 0, st.generation
@@ -375,7 +377,7 @@ func (l *link) at(a atFrame) {
 		}
 	}
 	if st.state == streamRefused {
-		l.s.cfg.Log.Warn("mirror refused", "tenant", a.tenant, "epoch", a.epoch, "generation", a.generation, "node", l.node, "err", st.reason)
+		p.refused.Bad(a.tenant, "epoch", a.epoch, "generation", a.generation, "node", l.node, "err", st.reason)
 	}
 	p.announce()
 	p.mu.Unlock()

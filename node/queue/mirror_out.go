@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
@@ -125,10 +127,14 @@ type ship struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	all     sync.WaitGroup
+	lost    *trouble.Log[string]    // by node
+	refused *trouble.Log[tenant.ID] // a busy holder says no to each asking
 }
 
 func newShip(s *Store) *ship {
-	p := &ship{s: s, links: map[string]*link{}, room: make(chan struct{}), changed: make(chan struct{})}
+	p := &ship{s: s, links: map[string]*link{}, room: make(chan struct{}), changed: make(chan struct{}),
+		lost:    trouble.New[string](s.cfg.Log, slog.LevelWarn, "mirror connection lost", "node"),
+		refused: trouble.New[tenant.ID](s.cfg.Log, slog.LevelWarn, "mirror refused", "tenant")}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }

@@ -128,7 +128,7 @@ func FuzzPeer(f *testing.F) {
 	f.Add(spoken(kindBegin, begin, kindRcpt, rcpt, kindPiece, []byte("a\rb\n.\r\n"), kindEnd, none, kindAnswer, none))
 	srv := bareServer(f)
 	logs := &lockedBuffer{}
-	srv.log = mailLog{slog.New(slog.NewTextHandler(logs, nil))}
+	srv.log = newMailLog(slog.New(slog.NewTextHandler(logs, nil)))
 	put := 0
 	srv.store = nowhere{&put}
 	f.Fuzz(func(t *testing.T, in []byte) {

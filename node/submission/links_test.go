@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,4 +97,25 @@ func TestLinks(t *testing.T) {
 			t.Errorf("left: %v %v %v", l.all, l.open, l.idle)
 		}
 	})
+}
+
+// A dead owner is asked for by every message many times a second. The log says
+// so once, and once that it answers again.
+func TestDeadOwnerIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	h, rigs := newCluster(t, 2)
+	h.set(func(h *hub) { h.down["node-1"] = true })
+	before := h.count()
+	c := rigs[1].byNet()
+	c.send("MAIL FROM:<mail@shop.test>\r\n")
+	eventually(t, "some dials", func() bool { return h.count() >= before+5 })
+	h.set(func(h *hub) { h.down["node-1"] = false })
+	c.expect("250", "MAIL")
+	said := rigs[1].logs.String()
+	if n := strings.Count(said, `msg="connection to a node failed" node=node-1`); n != 1 {
+		t.Errorf("said %d times:\n%s", n, said)
+	}
+	if n := strings.Count(said, `msg="connection to a node failed: well again" node=node-1`); n != 1 {
+		t.Errorf("the good end is said %d times:\n%s", n, said)
+	}
 }

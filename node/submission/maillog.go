@@ -9,12 +9,22 @@ import (
 	"time"
 
 	"postern/node/queue"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
 // mailLog is the one place that knows how the log of submissions looks: one
 // line an event, the same keys everywhere.
-type mailLog struct{ l *slog.Logger }
+type mailLog struct {
+	l       *slog.Logger
+	dialled *trouble.Log[string] // by node: connections to it
+	served  *trouble.Log[string] // by node: connections of it
+}
+
+func newMailLog(l *slog.Logger) mailLog {
+	return mailLog{l, trouble.New[string](l, slog.LevelWarn, "connection to a node failed", "node"),
+		trouble.New[string](l, slog.LevelWarn, "connection of a node failed", "node")}
+}
 
 func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id string, e *queue.Envelope, o *opening, took time.Duration) {
 	// The one line that comes with every message: attributes cost less than pairs.
@@ -33,9 +43,14 @@ func (m mailLog) answerLost(t *tenant.Tenant, transaction string, found string, 
 	m.l.Warn("answer lost, owner asked", "tenant", t.Name, "transaction", transaction, "found", found, "err", err)
 }
 
-func (m mailLog) peerFailed(node string, err error) {
-	m.l.Warn("connection of a node failed", "node", node, "err", err)
-}
+// peerFailed is said of an owner that cannot be reached, by each message for it.
+func (m mailLog) peerFailed(node string, err error) { m.dialled.Bad(node, "err", err) }
+
+// peerAnswers is what an owner did.
+func (m mailLog) peerAnswers(node string) { m.dialled.Well(node) }
+
+// peerMisspoke is said of a node whose words cannot be understood.
+func (m mailLog) peerMisspoke(node string, err error) { m.served.Bad(node, "err", err) }
 
 func (m mailLog) refused(t, a string, client netip.Addr, verb string, r *reply) {
 	m.l.Info("refused", "tenant", t, "account", a, "client", client, "command", verb,

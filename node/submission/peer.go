@@ -68,7 +68,7 @@ func (p *peer) run() {
 		}
 		if err != nil {
 			if errors.Is(err, errFrame) {
-				p.srv.log.peerFailed(p.node, err)
+				p.srv.log.peerMisspoke(p.node, err)
 			}
 			_ = writeAll(p.in.conn, &p.out)
 			return

@@ -127,6 +127,7 @@ func (r *remote) try(until time.Time) (again bool, err error) {
 		k.close()
 		return true, nil
 	}
+	r.srv.log.peerAnswers(node)
 	switch a.outcome {
 	case saysYes:
 		r.link, r.ahead = k, r.ahead[:0]

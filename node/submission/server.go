@@ -62,7 +62,7 @@ func newServer(cfg Config, st store) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, store: st, log: mailLog{cfg.Log}, metrics: m,
+		cfg: cfg, store: st, log: newMailLog(cfg.Log), metrics: m,
 		doors: newDoors(cfg.Limits), tally: newTally(cfg.Limits),
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		wires:   map[*wire]struct{}{},
