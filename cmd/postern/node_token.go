@@ -49,11 +49,25 @@ func (a *app) joinToken(t admin.JoinToken) {
 }
 
 func (a *app) nodeTokens() *cobra.Command {
-	var revoke bool
-	c := a.verb("tokens", "List the join tokens that are good now, or take all back", `  postern node tokens
+	var all bool
+	var one string
+	var verb *cobra.Command
+	verb = a.verb("tokens", "List the join tokens that are good now, or take them back", `  postern node tokens
+  postern node tokens --revoke 5f0c21
   postern node tokens --revoke-all`,
 		func(ctx context.Context, c *admin.Client, _ []string) error {
-			if revoke {
+			switch {
+			case one == "" && verb.Flags().Changed("revoke"):
+				return usagef("--revoke wants an id; postern node tokens lists them")
+			case one != "":
+				done, err := c.RevokeJoinToken(ctx, one)
+				if err != nil {
+					return err
+				}
+				return a.show(done, func() {
+					a.say("token %s taken back: by it no node can join any more; nodes that joined stay", clean(one))
+				})
+			case all:
 				done, err := c.RevokeJoinTokens(ctx)
 				if err != nil {
 					return err
@@ -67,11 +81,14 @@ func (a *app) nodeTokens() *cobra.Command {
 			slices.SortFunc(p.Items, func(x, y admin.OpenToken) int { return x.Expires.Compare(y.Expires) })
 			return a.show(p, func() { a.openTokens(p.Items) })
 		})
-	c.Flags().BoolVar(&revoke, "revoke-all", false, "take all back: none of them lets a node join any more")
-	c.Long = `List the join tokens that are good now: until when, and for whom. Their secrets
-are not kept and cannot be shown again. With --revoke-all, take all back, such
-as when one fell into wrong hands; nodes that joined stay.`
-	return c
+	verb.Flags().StringVar(&one, "revoke", "", "take one back: its id in the list, or the first 4 digits or more of it")
+	verb.Flags().BoolVar(&all, "revoke-all", false, "take all back: none of them lets a node join any more")
+	verb.MarkFlagsMutuallyExclusive("revoke", "revoke-all")
+	verb.Long = `List the join tokens that are good now: their ids, until when, and for whom.
+Their secrets are not kept and cannot be shown again. With --revoke ID, take one
+back, with --revoke-all all of them, such as when one fell into wrong hands;
+nodes that joined stay.`
+	return verb
 }
 
 func (a *app) openTokens(all []admin.OpenToken) {

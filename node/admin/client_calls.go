@@ -233,6 +233,11 @@ func (c *Client) RevokeJoinTokens(ctx context.Context) (Done, error) {
 	return ask[Done](ctx, c, http.MethodDelete, path("join-tokens"), nil)
 }
 
+// RevokeJoinToken takes one join token back, named by the beginning of its id.
+func (c *Client) RevokeJoinToken(ctx context.Context, id string) (Done, error) {
+	return ask[Done](ctx, c, http.MethodDelete, path("join-tokens", id), nil)
+}
+
 // MakeJoinToken makes a token that lets nodes join, shown once.
 func (c *Client) MakeJoinToken(ctx context.Context, n NewJoinToken) (JoinToken, error) {
 	return ask[JoinToken](ctx, c, http.MethodPost, path("join-tokens"), n)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"postern/tenant"
@@ -38,6 +39,40 @@ func (s *Server) joinTokenRoutes() {
 		func(ctx context.Context, _ caller, _ *struct{ Keyed }) (*out[Done], error) {
 			return s.revokeJoinTokens(ctx)
 		})
+	type one struct {
+		ID string `path:"token" minLength:"4" maxLength:"64" doc:"As in the list, or its first 4 digits or more"`
+		Keyed
+	}
+	register(s, in{verb: http.MethodDelete, path: "/v1/join-tokens/{token}", id: "revoke-join-token", tag: "node",
+		does: "Take one join token back; nodes that joined by it stay"},
+		func(ctx context.Context, _ caller, i *one) (*out[Done], error) {
+			return s.revokeJoinToken(ctx, i.Keyed, i.ID)
+		})
+}
+
+// revokeJoinToken takes back the one token whose hash begins so.
+func (s *Server) revokeJoinToken(ctx context.Context, k Keyed, id string) (*out[Done], error) {
+	st, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []*tenant.JoinToken
+	for t := range st.Tokens() {
+		if strings.HasPrefix(hex.EncodeToString(t.Hash[:]), strings.ToLower(id)) {
+			found = append(found, t)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, absent("join token", id)
+	case 1:
+	default:
+		return nil, problem(http.StatusConflict, "give more of its id", "%d join tokens begin with %q", len(found), clip(id))
+	}
+	if _, _, err := s.propose(ctx, k, tenant.RemoveToken{Hash: found[0].Hash}); err != nil {
+		return nil, err
+	}
+	return reply(Done{Count: 1}), nil
 }
 
 func (s *Server) makeJoinToken(ctx context.Context, k Keyed, b NewJoinToken) (*out[JoinToken], error) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -43,5 +44,40 @@ func TestJoinTokens(t *testing.T) {
 	}
 	if done, err = c.RevokeJoinTokens(ctx); err != nil || done.Count != 0 {
 		t.Errorf("again: %+v %v", done, err)
+	}
+}
+
+// One is taken back by the beginning of its id, if no other begins so.
+func TestRevokeOneJoinToken(t *testing.T) {
+	w, c := newPair(t, operatorToken)
+	ctx := t.Context()
+	for _, h := range [][32]byte{{0xab, 0xcd, 1}, {0xab, 0xcd, 2}, {0xab, 0xce}} {
+		if _, _, err := w.Propose(ctx, tenant.RequestID{}, tenant.AddToken{Token: tenant.JoinToken{Hash: h, Expires: time.Now().Add(time.Hour)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, status := range map[string]int{
+		"abcd": http.StatusConflict, "abcf": http.StatusNotFound, "abc": http.StatusUnprocessableEntity, "cdcd": http.StatusNotFound,
+		"abcd0": http.StatusConflict, "%20%20%20%20": http.StatusNotFound,
+	} {
+		var p *Problem
+		if _, err := c.RevokeJoinToken(ctx, id); !errors.As(err, &p) || p.Status != status {
+			t.Errorf("%s: %v, want %d", id, err, status)
+		}
+	}
+	if all, err := c.JoinTokens(ctx, List{}); err != nil || len(all.Items) != 3 {
+		t.Fatalf("a refusal took one: %+v %v", all, err)
+	}
+	for _, id := range []string{"ABCE", "abcd02000000"} { // as long as the list shows it, or shorter
+		if done, err := c.RevokeJoinToken(ctx, id); err != nil || done.Count != 1 {
+			t.Errorf("%s: %+v %v", id, done, err)
+		}
+	}
+	if w.State().JoinToken([32]byte{0xab, 0xcd, 1}) == nil || w.State().JoinToken([32]byte{0xab, 0xcd, 2}) != nil || w.State().JoinToken([32]byte{0xab, 0xce}) != nil {
+		t.Error("it took the wrong ones")
+	}
+	var p *Problem
+	if _, err := c.RevokeJoinToken(ctx, "abce"); !errors.As(err, &p) || p.Status != http.StatusNotFound {
+		t.Errorf("again: %v", err)
 	}
 }

@@ -58,7 +58,7 @@ var bodies = map[string]string{
 }
 
 // objects stand in for path parameters: all of tenant A or the operator's.
-var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA}
+var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800"}
 
 func fill(path, id string) string {
 	for name, value := range objects {
