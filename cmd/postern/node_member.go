@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -41,17 +42,55 @@ func (a *app) nodeUndrain() *cobra.Command {
 }
 
 func (a *app) nodeRemove() *cobra.Command {
-	c := a.verb("remove NODE", "Take a node out of the cluster for good", "  postern node remove n2",
+	var lost, yes bool
+	c := a.verb("remove NODE", "Take a node out of the cluster for good", `  postern node remove n2
+  postern node remove n2 --lost`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
-			if err := c.RemoveNode(ctx, args[0]); err != nil {
+			if yes && !lost {
+				return usagef("--yes goes with --lost")
+			}
+			if lost && !yes {
+				if err := a.confirmLost(ctx, c, args[0]); err != nil {
+					return err
+				}
+			}
+			if err := c.RemoveNode(ctx, args[0], lost); err != nil {
 				return err
 			}
 			return a.done("node", args[0], "removed")
 		})
+	f := c.Flags()
+	f.BoolVar(&lost, "lost", false, "the node is down and its disk is gone: give up the copies of queues that it holds")
+	f.BoolVar(&yes, "yes", false, "with --lost: do not ask")
 	c.Long = `Take a node out of the cluster for good. It is refused while the node owns a
 tenant, is a place of one, has sources, or holds copies: drain it first, give
-its tenants other places (postern tenant place), and remove its sources.`
+its tenants other places (postern tenant place), and remove its sources.
+
+A node that is down and does not come back, because its disk is gone, cannot
+give up its copies by itself. With --lost you say so in its place.
+
+` + lostMail + `
+
+When a new machine takes its place, use postern node replace instead: it keeps
+name, sources and places, and means the same for the mail.`
 	return c
+}
+
+// lostMail is what giving up a node's copies means.
+const lostMail = `Mail that another node has, too, stays and is sent. Mail that only that disk
+had is gone for ever: its senders were told 250 and hear nothing more. Where a
+tenant waited for that disk ("a copy of its log cannot be read"), its waiting
+mail leaves now; some of it may have been sent before the loss, and arrives
+twice. If the old machine is started later, what its disk has is not taken in.`
+
+// confirmLost asks before copies of queues are given up.
+func (a *app) confirmLost(ctx context.Context, c *admin.Client, name string) error {
+	n, err := c.Node(ctx, name)
+	if err != nil {
+		return err
+	}
+	return a.confirm(fmt.Sprintf("The disk of node %s is given up for good.\n%s\n"+
+		"If it can be started again, start it instead: nothing is lost then.", clean(n.Name), lostMail), "nothing was removed")
 }
 
 func (a *app) nodeReplace() *cobra.Command {

@@ -188,7 +188,7 @@ func (a *app) queuePurge() *cobra.Command {
 	return c
 }
 
-// confirmPurge asks on stderr, so that --json output stays pure.
+// confirmPurge says how much a purge ends.
 func (a *app) confirmPurge(ctx context.Context, c *admin.Client, m admin.Match) error {
 	p, err := c.Queue(ctx, m, admin.List{Limit: 1000})
 	if err != nil {
@@ -198,13 +198,18 @@ func (a *app) confirmPurge(ctx context.Context, c *admin.Client, m admin.Match) 
 	if p.Next != "" {
 		what = "1,000 messages or more"
 	}
-	fmt.Fprintf(a.err, "This ends %s%s for ever; senders are not told. Type yes: ", what, matchText(m))
+	return a.confirm(fmt.Sprintf("This ends %s%s for ever; senders are not told.", what, matchText(m)), "nothing was cancelled")
+}
+
+// confirm asks on stderr, so that --json output stays pure.
+func (a *app) confirm(what, nothing string) error {
+	fmt.Fprintf(a.err, "%s Type yes: ", what)
 	line, err := bufio.NewReader(io.LimitReader(a.in, 1000)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	if strings.TrimSpace(line) != "yes" {
-		return errors.New("nothing was cancelled: the answer was not yes (--yes does not ask)")
+		return fmt.Errorf("%s: the answer was not yes (--yes does not ask)", nothing)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "unready": unready, "fits": fits, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits},
 	})
 }
 
@@ -140,6 +140,15 @@ func letIn(ts *testscript.TestScript, _ bool, args []string) {
 		if _, _, err := deskOf(ts).propose(context.Background(), tenant.RequestID{}, tenant.AddToken{Token: t}); err != nil {
 			ts.Fatalf("%v", err)
 		}
+	}
+}
+
+// down NODE: it has no lease.
+func down(ts *testscript.TestScript, _ bool, args []string) {
+	d := deskOf(ts)
+	op := tenant.NodesDown{Nodes: []tenant.NodeID{d.state().NodeByName(args[0]).ID}}
+	if _, _, err := d.propose(context.Background(), tenant.RequestID{}, op); err != nil {
+		ts.Fatalf("%v", err)
 	}
 }
 

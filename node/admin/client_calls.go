@@ -199,9 +199,14 @@ func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	return ask[Node](ctx, c, http.MethodGet, path("nodes", name), nil)
 }
 
-// RemoveNode takes a node out of the cluster for good.
-func (c *Client) RemoveNode(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, path("nodes", name), nil, nil)
+// RemoveNode takes a node out of the cluster for good. Lost says that it is down
+// and its disk is gone: the copies of queues it holds are given up.
+func (c *Client) RemoveNode(ctx context.Context, name string, lost bool) error {
+	p := path("nodes", name)
+	if lost {
+		p += "?lost=true"
+	}
+	return c.do(ctx, http.MethodDelete, p, nil, nil)
 }
 
 // DrainNode hands a node's tenants over to others; with on false it may have

@@ -47,14 +47,18 @@ func (s *Server) nodeChanges() {
 		does: "Hand all tenants of a node over to others, and give it no more"}, drain("drain"))
 	register(s, in{verb: http.MethodDelete, path: "/v1/nodes/{node}/drain", id: "undrain-node", tag: "node",
 		does: "Let a drained node have tenants again"}, drain("undrain"))
+	type remove struct {
+		ToNode
+		Lost bool `query:"lost" doc:"The node is down and its disk is gone: give up the copies of queues it holds, with the mail that only it had"`
+	}
 	register(s, in{verb: http.MethodDelete, path: "/v1/nodes/{node}", id: "remove-node", tag: "node", status: http.StatusNoContent,
 		does: "Take a node out of the cluster for good"},
-		func(ctx context.Context, _ caller, i *ToNode) (*none, error) {
+		func(ctx context.Context, _ caller, i *remove) (*none, error) {
 			n, err := findNode(s.cfg.State(), i.Node)
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveNode{Node: n.ID})
+			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveNode{Node: n.ID, Lost: i.Lost})
 			return nil, err
 		})
 }
