@@ -81,6 +81,9 @@ func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, 
 	merge := here && len(t.Copies) > 1
 	for _, h := range holders {
 		name := nodeName(st, h)
+		if name == "" {
+			continue // removed as lost: an operator gave its copy up
+		}
 		got, err := o.queue.Fence(ctx, name, t.ID, epoch)
 		if err == nil {
 			err = o.queue.Fetch(ctx, name, t.ID, merge)

@@ -253,5 +253,7 @@ func (o *owned) readable(st *tenant.State, t *tenant.Tenant, me tenant.NodeID) b
 	}
 	others, _ := t.Holders(me)
 	usable := o.usable(st)
-	return !slices.ContainsFunc(others, func(n tenant.NodeID) bool { return n != t.Mirror() && !usable(n) })
+	return !slices.ContainsFunc(others, func(n tenant.NodeID) bool {
+		return st.Node(n) != nil && n != t.Mirror() && !usable(n) // one that was removed is given up
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"postern/tenant"
@@ -54,13 +55,33 @@ func (s *Server) nodeChanges() {
 	register(s, in{verb: http.MethodDelete, path: "/v1/nodes/{node}", id: "remove-node", tag: "node", status: http.StatusNoContent,
 		does: "Take a node out of the cluster for good"},
 		func(ctx context.Context, _ caller, i *remove) (*none, error) {
-			n, err := findNode(s.cfg.State(), i.Node)
+			st, err := s.read(ctx)
 			if err != nil {
 				return nil, err
+			}
+			n, err := findNode(st, i.Node)
+			if err != nil {
+				return nil, err
+			}
+			if t := needs(st, n.ID); t != nil && !i.Lost {
+				return nil, problem(http.StatusConflict, "start it and wait until its log is read; if its disk is gone, remove it as lost",
+					"node %q holds a copy of tenant %q that its owner has not read", n.Name, t.Name)
 			}
 			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveNode{Node: n.ID, Lost: i.Lost})
 			return nil, err
 		})
+}
+
+// needs is a tenant whose owner has to read a log on the node. The state refuses
+// by what its list of copies says; who wrote alone is not in it by name. Such a
+// node owns nothing any more, so what is true of the newest state stays true.
+func needs(st *tenant.State, n tenant.NodeID) *tenant.Tenant {
+	for t := range st.Tenants() {
+		if others, _ := t.Holders(t.Owner); t.Owner != n && slices.Contains(others, n) {
+			return t
+		}
+	}
+	return nil
 }
 
 // handoverRoutes ask an owner to hand a tenant over in good order.
