@@ -109,7 +109,9 @@ func (a *app) nodeReplace() *cobra.Command {
 		})
 	c.Flags().IntVar(&hours, "hours", 24, "how long the token is good, 1 to 720")
 	c.Long = `Make a token by which a new machine takes the name, places and sources of a
-node. From the moment it joins, the old machine is refused.`
+node. From the moment it joins, the old machine is refused, and what lies on its
+disk only is given up: mail that another node has, too, stays and is sent. If
+the old disk is well, move it into the new machine instead, and start it there.`
 	return c
 }
 
