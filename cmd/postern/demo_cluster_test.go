@@ -96,6 +96,7 @@ func TestDemoOfThree(t *testing.T) {
 			t.Errorf("a line of %d columns: %s", len(line), line)
 		}
 	}
+	r.invites(j)
 	for i, n := range j.Nodes {
 		to := fmt.Sprintf("via-%s@inbox.test", n.Name)
 		r.eventuallySend(n.Submission[0], j.Tenants[(i+1)%3], to)
@@ -128,6 +129,40 @@ func TestDemoOfThree(t *testing.T) {
 		if n.PID != nil && syscall.Kill(*n.PID, 0) == nil {
 			t.Errorf("node %s is still there", n.Name)
 		}
+	}
+}
+
+// invites checks what the screen says of killing a node: a line to copy for each
+// one, with the pid that demo.json has, the leader marked, and what follows.
+func (r *demoRun) invites(j demoJSON) {
+	r.t.Helper()
+	_, text, ok := strings.Cut(r.said(), "Now break it, with one of\n")
+	if !ok {
+		r.t.Fatal("the screen does not say how to break it")
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) < len(j.Nodes)+2 {
+		r.t.Fatalf("the screen says no more than %q", lines)
+	}
+	leaders := 0
+	for i, n := range j.Nodes {
+		want := fmt.Sprintf("  kill -9 %-8d # node %s", *n.PID, n.Name)
+		rest, ok := strings.CutPrefix(lines[i], want)
+		if !ok || rest != "" && rest != ", the leader" {
+			r.t.Errorf("line %d is %q, want %q", i, lines[i], want)
+		}
+		if rest != "" {
+			leaders++
+		}
+	}
+	if leaders > 1 { // none: nobody led in the moment it was asked
+		r.t.Errorf("%d leaders", leaders)
+	}
+	if got, want := lines[len(j.Nodes)], "and send the same message again, the same line: another node takes it."; got != want {
+		r.t.Errorf("then %q, want %q", got, want)
+	}
+	if got, want := lines[len(j.Nodes)+1], "The node that died is started again after 500ms."; got != want {
+		r.t.Errorf("then %q, want %q", got, want)
 	}
 }
 
