@@ -13,9 +13,6 @@ import (
 // without that copy.
 const reachWait = 8 * time.Second
 
-// reasonUnread pauses a tenant whose older mail another node may have settled.
-const reasonUnread = "a copy of its log cannot be read now; its mail waits for that node"
-
 // adopt takes a tenant over under its next epoch: it fences the holders of
 // copies, takes in what they have, adopts the log, and commits all that in one
 // Own. A crash between the steps is harmless: an epoch is not used before the
@@ -35,8 +32,8 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 		// that were taken in: this node may be the next to go.
 		own.Read = complete && own.Mirror == 0
 	}
-	if !complete && t.Paused == "" { // first: nothing may leave before it is known
-		if err := o.pause(ctx, t, reasonUnread); err != nil {
+	if !complete { // first: nothing may leave before it is known
+		if err := o.showUnread(ctx, t, true); err != nil {
 			return err
 		}
 	}

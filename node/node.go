@@ -148,7 +148,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 		return err
 	}
 	n.sender, err = delivery.New(delivery.Config{
-		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayAct,
+		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
 		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
 		AllowLoopback: n.cfg.Delivery.AllowLoopback,
 		Log:           opt.Log, Registerer: reg,

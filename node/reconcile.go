@@ -114,10 +114,8 @@ func (o *owned) step(ctx context.Context, st *tenant.State) error {
 			if err := o.release(t, id, epoch); err != nil {
 				return err
 			}
-		} else if t.Paused == reasonUnread && o.complete(id) {
-			if err := o.pause(ctx, t, ""); err != nil {
-				return err
-			}
+		} else if err := o.showUnread(ctx, t, !o.complete(id)); err != nil {
+			return err
 		}
 	}
 	var (
