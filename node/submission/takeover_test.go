@@ -48,7 +48,7 @@ func TestLostAnswerIsFound(t *testing.T) {
 	eventually(t, "the Put", func() bool { return rigs[0].srv.pending.entered() == 1 })
 	h.cut()
 	eventually(t, "the ask", func() bool {
-		return strings.Contains(rigs[0].logs.String(), "connection of a node failed") || h.count() > 1
+		return strings.Contains(rigs[0].logs.String(), "connection to a node failed") || h.count() > 1
 	})
 	release()
 	got := c.expect("250 2.0.0 OK: queued as ", "message")
