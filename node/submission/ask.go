@@ -91,6 +91,7 @@ func (s *Server) askOwner(q question, until time.Time) (answer, bool) {
 		k.close()
 		return answer{}, false
 	}
+	s.log.peerAnswers(n.Name)
 	s.links.put(k)
 	return ans, ans.certain()
 }
