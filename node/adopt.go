@@ -38,7 +38,11 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 		}
 	}
 	var err error
-	if own.Spent, err = o.queue.Adopt(t.ID, epoch); err != nil {
+	adopt := o.queue.Adopt
+	if !complete { // the copies that are missing are taken in later
+		adopt = o.queue.AdoptPart
+	}
+	if own.Spent, err = adopt(t.ID, epoch); err != nil {
 		return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
 	}
 	_, next, err := o.cluster.Propose(ctx, tenant.RequestID{}, own)

@@ -18,7 +18,20 @@ import (
 // An epoch below one adopted before is ErrStale, and so is one in which an
 // earlier process wrote something: sequences start at 1 in each epoch. One that
 // was adopted and not used may be adopted again.
+//
+// Adopt says that everything that older copies have was taken in; AdoptPart
+// is for when some of them could not be read.
 func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err error) {
+	return s.adopt(t, epoch, true)
+}
+
+// AdoptPart is Adopt without all copies of older epochs. A Fetch of one of them
+// after a Release still takes in what it has.
+func (s *Store) AdoptPart(t tenant.ID, epoch uint64) (spent []tenant.Spent, err error) {
+	return s.adopt(t, epoch, false)
+}
+
+func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool) (spent []tenant.Spent, err error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
@@ -49,11 +62,20 @@ func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err erro
 	if past != nil && epoch < past.epoch || !again && len(fences) > 0 && fences[len(fences)-1] >= epoch {
 		return nil, ErrStale
 	}
+	var since uint64
+	if !whole {
+		if since, err = s.partSince(t, epoch, fences); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.catchUp(t, epoch); err != nil {
+		return nil, err
+	}
 	if err := s.hold.takeOver(t, epoch); err != nil {
 		return nil, err
 	}
 	g := &tlog{
-		tenant: t, epoch: epoch, fences: fences, flying: map[*putting]struct{}{},
+		tenant: t, epoch: epoch, since: since, fences: fences, flying: map[*putting]struct{}{},
 		entries: map[shareKey]*entry{}, msgs: map[ID]*message{}, lanes: map[Lane]*lane{},
 	}
 	if again { // its numbers go on
@@ -122,11 +144,18 @@ func (s *Store) openEpoch(g *tlog) error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	for _, e := range g.fences {
+		if g.since > e { // what it wrote then may not have been returned
+			continue
+		}
 		_ = b.SingleDelete(fenceKey(nil, g.tenant, e), nil)
 		_ = b.Delete(returnedKey(nil, g.tenant, e), nil)
 	}
 	day := dayOf(s.now())
-	setFramed(b, fenceKey(nil, g.tenant, g.epoch), nil, nil)
+	var since []byte
+	if g.since != 0 {
+		since = be64(nil, g.since)
+	}
+	setFramed(b, fenceKey(nil, g.tenant, g.epoch), since, nil)
 	setFramed(b, dayKey(nil, g.tenant, g.epoch, day), be64(nil, 1), nil)
 	if err := s.commit(b); err != nil {
 		return err

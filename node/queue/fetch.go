@@ -112,7 +112,7 @@ func (f *fetching) equal() error {
 		return err
 	}
 	st := f.here.sync
-	st.done, st.summed = true, true
+	st.done, st.summed, st.fetched = true, true, f.there.end
 	setSyncState(b, f.t, &st)
 	return f.s.commit(b)
 }

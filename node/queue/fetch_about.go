@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"postern/tenant"
 )
@@ -22,7 +24,7 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 	}
 	err = s.get(tenantPrefix(nil, tabHeld, t), func(b []byte) error {
 		p, err := readPosition(b)
-		a.epoch, a.generation = p.epoch, p.generation
+		a.epoch, a.generation, a.end = p.epoch, p.generation, ID{t, p.epoch, p.last}
 		return err
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -37,7 +39,12 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 		return nil, err
 	}
 	if n := len(own); n > 0 && own[n-1] >= a.epoch {
-		a.epoch, a.written = own[n-1], true
+		a.epoch, a.written, a.end = own[n-1], true, ID{t, own[n-1], math.MaxUint64}
+		if a.since, err = s.sinceOf(t, a.epoch); err != nil {
+			return nil, err
+		}
+	} else if compareIDs(a.sync.fetched, a.end) > 0 {
+		a.end = a.sync.fetched
 	}
 	return a, nil
 }
@@ -66,4 +73,23 @@ func (s *Store) toReturn(t tenant.ID) (func(ID) bool, error) {
 
 func returnedKey(b []byte, t tenant.ID, epoch uint64) []byte {
 	return be64(tenantPrefix(b, tabReturned, t), epoch)
+}
+
+// sinceOf reads from which epoch on this store has all of a log it wrote in an
+// epoch; 0 when it has what is older, too.
+func (s *Store) sinceOf(t tenant.ID, epoch uint64) (since uint64, err error) {
+	err = s.get(fenceKey(nil, t, epoch), func(b []byte) error {
+		switch len(b) {
+		case 0:
+		case 8:
+			since = binary.BigEndian.Uint64(b)
+		default:
+			return errCorrupt
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read first use of epoch: %w", err)
+	}
+	return since, nil
 }

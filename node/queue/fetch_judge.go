@@ -9,20 +9,27 @@ import (
 // Whose copy has seen more of the log's life is right wherever it was equal to
 // its owner's. Elsewhere the older copy is what there is, moved forward by the
 // outcomes that the newer one has: an owner's settlements come to its holder
-// from the first moment on, messages and all.
+// from the first moment on, messages and all. What the newer one has there
+// beyond the older is of an earlier time, and ended, if the older can tell.
+// Without merge what is here is of no use but for what this store alone has.
 func (f *fetching) judge(mine, theirs []messageCopy) (want []messageCopy, err error) {
-	newer, older, newAbout := mine, theirs, f.here
+	newer, older, newAbout, oldAbout := mine, theirs, f.here, f.there
 	mineNewer := f.here.newer(f.there)
 	if !mineNewer || !f.merge {
-		newer, older, newAbout = theirs, mine, f.there
+		newer, older, newAbout, oldAbout = theirs, mine, f.there, f.here
 		mineNewer = false
 	}
-	covers := func(id ID) bool { return !f.merge || newAbout.covers(id) }
+	covers := newAbout.covers
 	var ask []ID // whose history at the other decides
 	type pair struct {
 		new, old *messageCopy
 		open     bool // the newer copy does not say
 	}
+	keep, err := f.s.toReturn(f.t)
+	if err != nil {
+		return nil, err
+	}
+	alone := func(id ID) bool { return keep != nil && keep(id) }
 	pairs := map[ID]*pair{}
 	var ids []ID
 	for i := range newer {
@@ -30,16 +37,12 @@ func (f *fetching) judge(mine, theirs []messageCopy) (want []messageCopy, err er
 		pairs[id] = &pair{new: &newer[i], open: !covers(id)}
 		ids = append(ids, id)
 	}
-	keep, err := f.s.toReturn(f.t)
-	if err != nil {
-		return nil, err
-	}
 	for i := range older {
 		id := older[i].id
 		p := pairs[id]
 		if p == nil {
 			// Not what this store alone may have: the other says whether it ended.
-			p = &pair{open: !covers(id) || !mineNewer && keep != nil && keep(id)}
+			p = &pair{open: f.merge && !covers(id) || !mineNewer && alone(id)}
 			pairs[id] = p
 			ids = append(ids, id)
 		}
@@ -47,7 +50,11 @@ func (f *fetching) judge(mine, theirs []messageCopy) (want []messageCopy, err er
 	}
 	slices.SortFunc(ids, compareIDs)
 	for _, id := range ids {
-		if pairs[id].open {
+		p := pairs[id]
+		if p.open && p.old == nil && f.merge && oldAbout.denies(id) && !(mineNewer && alone(id)) {
+			p.new, p.open = nil, false
+		}
+		if p.open {
 			ask = append(ask, id)
 		}
 	}

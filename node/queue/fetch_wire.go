@@ -81,6 +81,8 @@ func decodeFetchAsk(b []byte) (*fetchAsk, error) {
 type about struct {
 	epoch, generation uint64    // the newest it has records of
 	written           bool      // it wrote that epoch itself
+	since             uint64    // written without all that is older: only epochs from here on are whole; 0: all are
+	end               ID        // it knows of every message up to here, where it covers it
 	sync              syncState // of a copy
 	counts            sum
 	marks             []dayMark
@@ -89,12 +91,22 @@ type about struct {
 
 // covers reports whether the copy is as its owner's was at id.
 func (a *about) covers(id ID) bool {
-	return a.written || a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.covers(id)
+	if a.written {
+		return id.Epoch >= a.since
+	}
+	return a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.covers(id)
 }
+
+// denies reports whether a message that is not in the copy ended: the copy is as
+// its owner's was, when the message had been put.
+func (a *about) denies(id ID) bool { return a.covers(id) && compareIDs(id, a.end) <= 0 }
 
 // whole reports whether the copy is as its owner's was all over.
 func (a *about) whole() bool {
-	return a.written || a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.done
+	if a.written {
+		return a.since == 0
+	}
+	return a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.done
 }
 
 // summed reports whether its sums are whole.
@@ -115,7 +127,8 @@ func (a *about) newer(o *about) bool {
 
 func (a *about) encode() []byte {
 	b := binary.AppendUvarint(binary.AppendUvarint(newRecord(nil), a.epoch), a.generation)
-	b = a.sync.append(append(b, flagOctet(a.written)))
+	b = appendPlace(binary.AppendUvarint(append(b, flagOctet(a.written)), a.since), a.end)
+	b = a.sync.append(b)
 	b = binary.AppendVarint(binary.AppendVarint(b, a.counts.a), a.counts.b)
 	return seal(appendDenials(appendMarks(b, a.marks), a.denials))
 }
@@ -125,7 +138,8 @@ func decodeAbout(t tenant.ID, b []byte) (*about, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &about{epoch: r.uint(), generation: r.uint(), written: r.byte() == 1, sync: r.syncState(ID{Tenant: t})}
+	a := &about{epoch: r.uint(), generation: r.uint(), written: r.byte() == 1, since: r.uint(), end: r.place(ID{Tenant: t})}
+	a.sync = r.syncState(ID{Tenant: t})
 	a.counts = sum{r.int(), r.int()}
 	a.marks, a.denials = readMarks(r, t), readDenials(r, t)
 	return a, r.done("answer")

@@ -137,6 +137,7 @@ func (h *laneHeap) Pop() any {
 
 // tlog is a tenant's log while this store works for it.
 type tlog struct {
+	since   uint64 // lowest epoch of which all is here, see AdoptPart; 0: all of every one
 	tenant  tenant.ID
 	epoch   uint64
 	seq     uint64 // last one given out

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"testing"
@@ -29,17 +30,12 @@ type clusterModel struct {
 	owner  string
 	epoch  uint64
 	gen    uint64
-	open   []tenantCopy // generations that are not closed
-	lone   bool         // none of them was ever whole: only the owner has all
-	ends   map[string][]tenant.End
+	log    tenant.Tenant // what the cluster knows of the log: epoch, copies, ends
+	part   bool          // adopted without all copies: nothing is sent
+	halt   *halt         // what stops the owner's walks; nil: nothing
 	msgs   map[ID]*modelCopy
 	spent  tenant.Amount
 	no     int
-}
-
-type tenantCopy struct {
-	gen  uint64
-	node string
 }
 
 type modelCopy struct {
@@ -53,9 +49,79 @@ type modelCopy struct {
 
 var clusterNodes = []string{"a", "b", "c"}
 
+func nodeID(x string) tenant.NodeID { return tenant.NodeID(1 + slices.Index(clusterNodes, x)) }
+
+// end notes how far a log was taken in, as the cluster does.
+func (m *clusterModel) end(ends ...tenant.End) {
+	for _, e := range ends {
+		i := slices.IndexFunc(m.log.Ends, func(x tenant.End) bool { return x.Epoch >= e.Epoch })
+		switch {
+		case i < 0:
+			m.log.Ends = append(m.log.Ends, e)
+		case m.log.Ends[i].Epoch > e.Epoch:
+			m.log.Ends = slices.Insert(slices.Clone(m.log.Ends), i, e)
+		case m.log.Ends[i].Last < e.Last:
+			m.log.Ends = slices.Clone(m.log.Ends)
+			m.log.Ends[i] = e
+		}
+	}
+}
+
+// halt stops walks before they begin.
+type halt struct{ over, dead chan struct{} }
+
+type halted struct {
+	net.Conn
+	h *halt
+}
+
+func (c *halted) Write(b []byte) (int, error) {
+	if string(b) == greeting+string(connCall) {
+		select {
+		case <-c.h.over:
+		case <-c.h.dead:
+			return 0, errors.New("the owner died")
+		}
+	}
+	return c.Conn.Write(b)
+}
+
+// Halt lets no walk begin until the next thing that needs one.
+func (m *clusterModel) Halt(*rapid.T) {
+	if m.halt != nil {
+		return
+	}
+	h, owner := &halt{make(chan struct{}), make(chan struct{})}, m.owner
+	m.halt = h
+	m.n.wrapping(func(from, _ string, c net.Conn) net.Conn {
+		if from != owner {
+			return c
+		}
+		return &halted{c, h}
+	})
+}
+
+// goOn ends a Halt.
+func (m *clusterModel) goOn() {
+	if m.halt != nil {
+		m.n.wrapping(nil)
+		close(m.halt.over)
+		m.halt = nil
+	}
+}
+
+// holder is the node of the newest copy; "" when there is one copy.
+func (m *clusterModel) holder() string {
+	if n := m.log.Mirror(); n != 0 {
+		return clusterNodes[n-1]
+	}
+	return ""
+}
+
 func newClusterModel(outer *testing.T, t *rapid.T) *clusterModel {
 	m := &clusterModel{t: t, outer: outer, n: newNetwork(), fs: map[string]*vfs.MemFS{}, stores: map[string]*Store{},
-		down: map[string]bool{}, ends: map[string][]tenant.End{}, msgs: map[ID]*modelCopy{}, owner: "a", epoch: 1, gen: 1}
+		down: map[string]bool{}, msgs: map[ID]*modelCopy{}, owner: "a", epoch: 1, gen: 1}
+	m.log = tenant.Tenant{Owner: 1, Epoch: 1}
 	for _, x := range clusterNodes {
 		m.fs[x] = vfs.NewCrashableMem()
 		m.start(x)
@@ -88,6 +154,7 @@ func watchForked(t testing.TB, s *Store) {
 }
 
 func (m *clusterModel) close() {
+	m.goOn()
 	for x, s := range m.stores {
 		if !m.down[x] {
 			closeStore(m.outer, s)
@@ -96,14 +163,13 @@ func (m *clusterModel) close() {
 }
 
 func (m *clusterModel) mirror(x string) {
-	var ends []tenant.End
-	for _, of := range m.ends {
-		ends = append(ends, of...)
-	}
-	if err := m.s().Mirror(1, m.epoch, m.gen, x, ends); err != nil {
+	if err := m.s().Mirror(1, m.epoch, m.gen, x, m.log.Ends); err != nil {
 		m.t.Fatalf("Mirror: %v", err)
 	}
-	m.open = append(m.open, tenantCopy{m.gen, x})
+	if len(m.log.Copies) == 0 {
+		m.log.Copies = []tenant.Copy{{Generation: m.gen - 1, Epoch: m.epoch, First: 1}}
+	}
+	m.log.Copies = append(slices.Clone(m.log.Copies), tenant.Copy{Generation: m.gen, Node: nodeID(x), Epoch: m.epoch, First: 1})
 	m.t.Logf("%s mirrors to %s, generation %d", m.owner, x, m.gen)
 	m.gen++
 }
@@ -142,6 +208,9 @@ func (m *clusterModel) Put(t *rapid.T) {
 // Work attempts a few items.
 func (m *clusterModel) Work(t *rapid.T) {
 	d := rapid.SampledFrom(trafficDomains).Draw(t, "domain")
+	if m.part {
+		return
+	}
 	items, _, err := m.s().Take(Lane{1, 7, tenant.Transactional, d}, rapid.IntRange(1, 5).Draw(t, "items"))
 	if err != nil {
 		m.t.Fatalf("Take: %v", err)
@@ -203,7 +272,7 @@ func (m *clusterModel) Change(t *rapid.T) {
 			up = append(up, x)
 		}
 	}
-	if len(up) == 0 || len(m.open) > 4 {
+	if len(up) == 0 || len(m.log.Copies) > 4 {
 		return
 	}
 	m.mirror(rapid.SampledFrom(up).Draw(t, "holder"))
@@ -211,8 +280,12 @@ func (m *clusterModel) Change(t *rapid.T) {
 
 // Close waits for the newest copy to be whole; the older ones are closed then.
 func (m *clusterModel) Close(t *rapid.T) {
+	if m.part {
+		return
+	}
+	m.goOn()
 	m.wait("the copy is whole", synced(m.s(), 1))
-	m.open, m.lone = m.open[len(m.open)-1:], false
+	m.log.Copies = slices.Clone(m.log.Copies[len(m.log.Copies)-1:])
 }
 
 func (m *clusterModel) Sever(t *rapid.T) {
@@ -223,8 +296,8 @@ func (m *clusterModel) Sever(t *rapid.T) {
 	}
 }
 
-// Fail takes the owner's power; a holder adopts. The next change of holder
-// brings the failed node back.
+// Fail takes the owner's power; another node adopts. The next one brings the
+// failed node back.
 func (m *clusterModel) Fail(t *rapid.T) {
 	for _, down := range m.down {
 		if down {
@@ -232,70 +305,94 @@ func (m *clusterModel) Fail(t *rapid.T) {
 			return
 		}
 	}
-	if m.lone {
-		m.Close(t)
+	m.crash(t)
+	m.down[m.owner] = true
+	var up []string
+	for _, x := range clusterNodes {
+		if !m.down[x] {
+			up = append(up, x)
+		}
 	}
-	old := m.owner
+	m.end(tenant.End{Epoch: m.epoch, Node: m.log.Owner})
+	m.owner = rapid.SampledFrom(up).Draw(t, "adopter")
+	m.epoch++
+	m.log.Owner, m.log.Epoch = nodeID(m.owner), m.epoch
+	m.own()
+}
+
+// Restart takes the owner's power, and it takes its own log over again.
+func (m *clusterModel) Restart(t *rapid.T) {
+	if len(m.log.Copies) > 4 {
+		return
+	}
+	m.crash(t)
+	m.start(m.owner)
+	m.own()
+}
+
+func (m *clusterModel) crash(t *rapid.T) {
 	unsynced := rapid.SampledFrom([]int{0, 100}).Draw(t, "unsynced")
-	fs := m.fs[old].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(1, 2))})
-	closeStore(m.outer, m.stores[old])
-	m.fs[old], m.down[old] = fs, true
+	fs := m.fs[m.owner].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(1, 2))})
+	if m.halt != nil {
+		close(m.halt.dead)
+	}
+	closeStore(m.outer, m.stores[m.owner])
+	m.fs[m.owner] = fs
+	m.goOn()
+	m.t.Logf("%s died at epoch %d, copies %v, ends %v", m.owner, m.epoch, m.log.Copies, m.log.Ends)
+}
+
+// own makes the owner take the log over, as a node does.
+func (m *clusterModel) own() {
 	ctx, cancel := m.ctx()
 	defer cancel()
-	newest := m.open[len(m.open)-1].node
-	var holders []string
-	for _, c := range m.open {
-		if !slices.Contains(holders, c.node) {
-			holders = append(holders, c.node)
-		}
+	me, s, epoch := m.log.Owner, m.s(), m.epoch+1
+	st, err := s.Fence(ctx, "", 1, epoch)
+	if err != nil {
+		m.t.Fatalf("Fence: %v", err)
 	}
-	m.owner = rapid.SampledFrom(holders).Draw(t, "adopter")
-	if rapid.IntRange(0, 5).Draw(t, "stranger") == 0 {
-		for _, x := range clusterNodes {
-			if !m.down[x] && x != newest {
-				m.owner = x // maybe one that holds nothing of use
-			}
+	last := tenant.End{Epoch: st.Epoch, Last: st.Last}
+	holders, here := m.log.Holders(me)
+	merge, whole := here && len(m.log.Copies) > 1, true
+	for _, h := range holders {
+		x := clusterNodes[h-1]
+		if m.down[x] {
+			whole = false
+			continue
 		}
-	}
-	m.epoch++
-	var last uint64
-	for _, x := range holders {
-		st, err := m.s().Fence(ctx, x, 1, m.epoch)
+		st, err := s.Fence(ctx, x, 1, epoch)
 		if err != nil {
 			m.t.Fatalf("Fence: %v", err)
 		}
-		if st.Epoch == m.epoch-1 {
-			last = max(last, st.Last)
-		}
-	}
-	m.t.Logf("%s died at epoch %d, holders %v, adopter %s, last %d", old, m.epoch-1, m.open, m.owner, last)
-	m.ends[old] = append(m.ends[old], tenant.End{Epoch: m.epoch - 1, Last: last})
-	whole := len(holders) == 1
-	for i, x := range holders {
-		if x == m.owner {
-			continue
-		}
-		merge := !whole || i > 0
-		if merge && !slices.Contains(holders, m.owner) && i == 0 {
-			merge = false // nothing here: begin with the oldest open copy
-		}
 		m.t.Logf("%s fetches from %s, merge %v", m.owner, x, merge)
-		if err := m.s().Fetch(ctx, x, 1, merge); err != nil {
+		if err := s.Fetch(ctx, x, 1, merge); err != nil {
 			m.t.Fatalf("Fetch: %v", err)
 		}
+		merge = true
+		if st.Epoch > last.Epoch || st.Epoch == last.Epoch && st.Last > last.Last {
+			last = tenant.End{Epoch: st.Epoch, Last: st.Last}
+		}
 	}
-	m.epoch++
-	spent, err := m.s().Adopt(1, m.epoch)
+	ends := m.log.EndsAt(me, last, whole)
+	adopt := s.Adopt
+	if !whole {
+		adopt = s.AdoptPart
+	}
+	spent, err := adopt(1, epoch)
 	if err != nil {
 		m.t.Fatalf("Adopt: %v", err)
 	}
-	delete(m.ends, m.owner) // what it has alone is in its log now
-	m.open, m.lone = nil, true
+	m.end(ends...)
+	m.epoch, m.log.Epoch, m.part = epoch, epoch, !whole
+	m.t.Logf("%s owns under epoch %d, whole %v, ends %v", m.owner, epoch, whole, m.log.Ends)
 	for _, x := range clusterNodes {
 		if x != m.owner && !m.down[x] {
 			m.mirror(x)
 			break
 		}
+	}
+	if m.part {
+		return
 	}
 	var sum tenant.Amount
 	for _, sp := range spent {
@@ -315,32 +412,42 @@ func (m *clusterModel) Back(*rapid.T) {
 			m.t.Logf("%s is back", x)
 		}
 	}
+	m.goOn()
+	if m.part { // what could not be read can be read now
+		if err := m.s().Release(1); err != nil {
+			m.t.Fatalf("Release: %v", err)
+		}
+		m.own()
+	}
 }
 
 // Return lets the nodes that failed hand over what they have, perhaps after
 // they became holders again.
 func (m *clusterModel) Return(*rapid.T) {
+	m.goOn()
 	for _, x := range clusterNodes {
-		if m.down[x] || len(m.ends[x]) == 0 {
+		if m.down[x] || x == m.owner {
 			continue
 		}
 		ctx, cancel := m.ctx()
 		defer cancel()
 		m.wait("the log is returned", func() bool { // a line that was severed is found dead only in use
-			_, err := m.stores[x].Return(ctx, m.owner, 1, m.ends[x])
+			_, err := m.stores[x].Return(ctx, m.owner, 1, m.log.Ends)
 			if errors.Is(err, errBusy) { // it gave way: the owner asks again every half second
 				<-time.After(700 * time.Millisecond)
 			}
 			return err == nil
 		})
 		m.t.Logf("%s returned", x)
-		delete(m.ends, x)
 	}
 	m.check()
 }
 
 // check holds the owner's queue against what the outside was told.
 func (m *clusterModel) check() {
+	if m.part {
+		return
+	}
 	s := m.s()
 	live := map[ID]map[string]bool{}
 	var rcpts int
@@ -411,11 +518,11 @@ func TestCluster(t *testing.T) {
 		defer m.close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": m.Put, "put more": m.Put, "work": m.Work, "work more": m.Work, "cancel": m.Cancel,
-			"change": m.Change, "close": m.Close, "sever": m.Sever, "fail": m.Fail, "return": m.Return,
+			"change": m.Change, "close": m.Close, "sever": m.Sever, "fail": m.Fail, "restart": m.Restart, "halt": m.Halt, "return": m.Return,
 		})
 		m.Back(rt)
 		m.Return(rt)
 		m.wait("the copy is whole", synced(m.s(), 1))
-		sameCopies(rt, m.s(), m.stores[m.open[len(m.open)-1].node], 1)
+		sameCopies(rt, m.s(), m.stores[m.holder()], 1)
 	})
 }

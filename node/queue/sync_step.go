@@ -36,6 +36,8 @@ type syncState struct {
 	summed            bool   // its sums are the owner's; before, of epoch they are only what came live
 	// The sums of the copy that was fetched last are in the sums here.
 	addedEpoch, addedGeneration uint64
+	// A whole copy that was fetched, and is here, went up to this message.
+	fetched ID
 }
 
 // covers reports whether the copy is equal to the owner's at id.
@@ -48,12 +50,13 @@ func (st *syncState) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, st.epoch), st.generation)
 	b = appendPlace(binary.AppendUvarint(b, st.first), st.pos)
 	b = append(b, flagOctet(st.done), flagOctet(st.summed))
-	return binary.AppendUvarint(binary.AppendUvarint(b, st.addedEpoch), st.addedGeneration)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, st.addedEpoch), st.addedGeneration)
+	return appendPlace(b, st.fetched)
 }
 
 func (r *reader) syncState(t ID) syncState {
 	return syncState{epoch: r.uint(), generation: r.uint(), first: r.uint(), pos: r.place(t), done: r.byte() == 1,
-		summed: r.byte() == 1, addedEpoch: r.uint(), addedGeneration: r.uint()}
+		summed: r.byte() == 1, addedEpoch: r.uint(), addedGeneration: r.uint(), fetched: r.place(t)}
 }
 
 func (x *syncStep) encode() []byte {
