@@ -40,6 +40,28 @@ func TestCopiesAreBounded(t *testing.T) {
 	}
 }
 
+// An owner that starts again for ever, because it cannot read a copy, forgets
+// neither whose that is nor what its writer has still to return.
+func TestEndsThatAreNeededStay(t *testing.T) {
+	w := pair(t)
+	w.must(t, Own{Tenant: 1, Node: 1, Expect: 1, Read: true}, NodesDown{[]NodeID{1}})
+	if tn := w.s.Tenant(1); tn.Owner != 2 || tn.Epoch != 3 {
+		t.Fatalf("owner %d, epoch %d", tn.Owner, tn.Epoch)
+	}
+	w.must(t, Own{Tenant: 1, Node: 2, Expect: 3, Mirror: 3}) // what node 1 has alone could not be read
+	for i := range 100 {
+		tn := w.s.Tenant(1)
+		w.must(t, Own{Tenant: 1, Node: 2, Expect: uint64(i + 4), Mirror: 3, Ends: tn.EndsAt(2, End{}, false)})
+		tn = w.s.Tenant(1)
+		if tn.Ends[0] != (End{Epoch: 2, Node: 1}) {
+			t.Fatalf("start %d: ends %v", i, tn.Ends)
+		}
+		if others, here := tn.Holders(2); !slices.Equal(others, []NodeID{1}) || !here {
+			t.Fatalf("start %d: holders %v, here %t; copies %v", i, others, here, tn.Copies)
+		}
+	}
+}
+
 func TestWaitingAndTokensAreBounded(t *testing.T) {
 	w := pair(t)
 	w.must(t, Handover{Tenant: 1, Expect: 1, To: 2})

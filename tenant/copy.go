@@ -1,5 +1,7 @@
 package tenant
 
+import "slices"
+
 // Mirror is the node that holds the newest copy of the tenant's log, or 0 when
 // there is one copy only.
 func (t *Tenant) Mirror() NodeID {
@@ -21,29 +23,40 @@ func (t *Tenant) mirrorTo(node NodeID, first uint64) {
 		t.Copies = []Copy{{Generation: t.Generation, Epoch: t.Epoch, First: 1}}
 	}
 	t.Generation++
-	open := append(fewer(t.Copies), Copy{Generation: t.Generation, Node: node, Epoch: t.Epoch, First: max(first, 1)})
+	open := append(t.fewer(), Copy{Generation: t.Generation, Node: node, Epoch: t.Epoch, First: max(first, 1)})
 	t.Copies = open
 }
 
-// fewer gives copies room for one more. Several generations of one node lie in
-// one log there: the oldest says from when on the node has something.
-func fewer(copies []Copy) []Copy {
-	if len(copies) < maxCopies {
-		return append([]Copy(nil), copies...)
+// fewer gives copies room for one more. Several generations of one node, under
+// epochs that one node wrote, lie in one log there: the oldest says from when on
+// the node has something. What another wrote stands for itself as long as there
+// is room: who wrote the one does not need the copy of it, but that of the other.
+func (t *Tenant) fewer() []Copy {
+	if len(t.Copies) < maxCopies {
+		return slices.Clone(t.Copies)
 	}
-	seen := make(map[NodeID]bool, len(copies))
-	var out []Copy
-	for _, v := range copies {
-		if !seen[v.Node] {
-			seen[v.Node] = true
-			out = append(out, v)
+	type log struct{ node, writer NodeID }
+	out := distinct(t.Copies, func(c Copy) log { return log{c.Node, t.writer(c.Epoch)} })
+	if len(out) >= maxCopies {
+		out = distinct(out, func(c Copy) log { return log{node: c.Node} })
+	}
+	return out
+}
+
+// distinct keeps the first copy of each key.
+func distinct[K comparable](copies []Copy, key func(Copy) K) (out []Copy) {
+	seen := make(map[K]bool, len(copies))
+	for _, c := range copies {
+		if k := key(c); !seen[k] {
+			seen[k] = true
+			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// mirrored says whether one more generation fits.
-func (t *Tenant) mirrorable() bool { return len(fewer(t.Copies)) < maxCopies }
+// mirrorable says whether one more generation fits.
+func (t *Tenant) mirrorable() bool { return len(t.fewer()) < maxCopies }
 
 // fresh reports whether a change speaks of the present epoch and generation.
 func (d *draft) fresh(m MirrorChange) *Tenant {

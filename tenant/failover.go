@@ -110,7 +110,7 @@ func (s *State) owned(n NodeID) int {
 // far is noted at once: its own copy is complete, should it come back first.
 func (d *draft) give(id ID, to NodeID) {
 	d.changeTenant(id, func(t *Tenant) {
-		t.Ends = mergeEnds(t.Ends, []End{{Epoch: t.Epoch, Node: t.Owner}})
+		t.addEnds(End{Epoch: t.Epoch, Node: t.Owner})
 		t.Owner, t.To, t.Waiting = to, 0, nil
 		t.Epoch++
 	})
@@ -153,10 +153,13 @@ func without[T any](xs []T, gone func(T) bool) []T {
 	return out
 }
 
-// mergeEnds adds how far logs of past epochs were taken in: per epoch the
-// larger Last counts, and the newest are kept.
-func mergeEnds(have, more []End) []End {
-	out := slices.Clone(have)
+// addEnds adds how far logs of past epochs were taken in: per epoch the larger
+// Last counts. Of too many those go first that nobody asks for: of a log that
+// was taken in whole, and that no open copy is of. An owner that starts again
+// and again must not make the cluster forget what another has still to return.
+// The receiver must be a draft's own copy.
+func (t *Tenant) addEnds(more ...End) {
+	out := slices.Clone(t.Ends)
 	for _, e := range more {
 		i, ok := slices.BinarySearchFunc(out, e.Epoch, func(x End, epoch uint64) int { return cmp.Compare(x.Epoch, epoch) })
 		switch {
@@ -166,8 +169,11 @@ func mergeEnds(have, more []End) []End {
 			out[i] = e
 		}
 	}
-	if n := len(out) - maxEnds; n > 0 {
-		out = out[n:]
+	for len(out) > maxEnds {
+		i := slices.IndexFunc(out[:len(out)-1], func(e End) bool {
+			return e.Last >= allOf && !slices.ContainsFunc(t.Copies, func(c Copy) bool { return c.Epoch == e.Epoch })
+		})
+		out = slices.Delete(out, max(i, 0), max(i, 0)+1)
 	}
-	return slices.Clip(out)
+	t.Ends = slices.Clip(out)
 }

@@ -76,7 +76,7 @@ func (d *draft) release(c Release) error {
 	to := t.To
 	d.give(t.ID, to)
 	d.changeTenant(t.ID, func(t *Tenant) {
-		t.Ends = mergeEnds(t.Ends, []End{end})
+		t.addEnds(end)
 		t.Waiting = append([]uint64(nil), c.Waiting...)
 	})
 	return nil

@@ -82,10 +82,14 @@ func (t *Tenant) begin(c Own, epoch uint64) {
 	if t.Owner != c.Node {
 		t.To = 0
 	}
+	// The only copy is on its writer's disk, and stays open until it is read.
+	if w := t.writer(t.Epoch - 1); len(t.Copies) == 0 && w != 0 && t.unread(c, t.Epoch-1) {
+		t.Copies = []Copy{{Generation: t.Generation, Epoch: t.Epoch - 1, First: 1}}
+	}
 	t.Owner, t.Epoch = c.Node, epoch
 	// After a restore: what its log holds was just said.
 	t.Awaited = without(t.Awaited, func(n NodeID) bool { return n == c.Node })
-	t.Ends = mergeEnds(t.Ends, c.Ends)
+	t.addEnds(c.Ends...)
 	if c.Read {
 		t.Copies = nil
 	}
