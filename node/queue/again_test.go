@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -191,5 +193,45 @@ func adoptPart(t *testing.T, s *Store, id tenant.ID, epoch uint64) {
 	t.Helper()
 	if _, err := s.AdoptPart(id, epoch); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestQuiesceWithSlowAttempts: a dot of an older epoch's message gets no reply
+// in time. It is no part of this epoch's log, and its number may be beyond the
+// log's end: the cluster would refuse the handover for ever. The holder, which
+// has all but a moment later, is waited for although the time is over.
+func TestQuiesceWithSlowAttempts(t *testing.T) {
+	n := newNetwork()
+	a := n.member(t, "a", vfs.NewMem(), nil)
+	n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "")
+	for range 3 {
+		put(t, a, 1, []byte("old"), envelope("u@one.test"))
+	}
+	adopt(t, a, 1, 2)
+	mirror(t, a, 1, 2, 2, "b")
+	until(t, "the copy is whole", synced(a, 1))
+	items, _, err := a.Take(Lane{1, 7, tenant.Transactional, "one.test"}, 3)
+	if err != nil || len(items) != 3 {
+		t.Fatalf("Take: %d %v", len(items), err)
+	}
+	fresh := put(t, a, 1, []byte("new"), envelope("u@two.test"))
+	for _, it := range append(items, takeOf(t, a, "two.test")) {
+		if err := a.Start(it); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+	n.sever("a", "b", true)
+	if err := a.Forget(1, 1); err != nil { // a record the holder does not have yet
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { n.sever("a", "b", false) })
+	last, waiting, err := a.Quiesce(ctx, 1)
+	if err != nil || len(waiting) != 1 || waiting[0] != fresh.Seq || last < fresh.Seq {
+		t.Fatalf("Quiesce: last %d, waiting %v, %v", last, waiting, err)
 	}
 }

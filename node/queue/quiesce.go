@@ -18,8 +18,9 @@ var errResting = errors.New("tenant is being handed over")
 
 // Quiesce stops Take and Put for a tenant, waits until ctx ends for attempts
 // under way, and until the mirror has everything. It returns the last sequence
-// and the sequences of messages whose dot still has no reply. Resume, Release
-// or the end of the process end it.
+// and the sequences of this epoch's messages whose dot still has no reply; to the
+// holder those of older epochs are in doubt as well. Resume, Release or the end
+// of the process end it.
 func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting []uint64, err error) {
 	if err := s.broken(); err != nil {
 		return 0, nil, err
@@ -51,13 +52,18 @@ func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting 
 	}
 	g.noDots = true
 	for _, e := range g.entries {
-		if e.phase == phaseLeased && (e.started != nil || e.starting) {
+		if e.at.epoch == g.epoch && e.phase == phaseLeased && (e.started != nil || e.starting) {
 			waiting = append(waiting, e.at.seq)
 		}
 	}
 	last = g.seq
 	s.mu.Unlock()
 	slices.Sort(waiting)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the attempts had their time, the holder needs its own
+		over, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.word)
+		defer cancel()
+		ctx = over
+	}
 	return last, slices.Compact(waiting), s.untilCopied(ctx, g)
 }
 
