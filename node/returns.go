@@ -105,7 +105,7 @@ func (r *returns) lookAfter(ctx context.Context, st *tenant.State, me tenant.Nod
 	case !holds(t, me) && len(t.Copies) == 1:
 		err = r.owned.queue.Erase(h.Tenant, t.Epoch, t.Generation)
 	}
-	if errors.Is(err, queue.ErrNewer) {
+	if errors.Is(err, queue.ErrNewer) || errors.Is(err, queue.ErrBusy) { // in a moment
 		return nil
 	}
 	return err

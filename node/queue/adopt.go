@@ -106,7 +106,7 @@ func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool) (spent []tenant.Spe
 	s.mu.Lock()
 	if s.index.copying[t] != nil {
 		s.mu.Unlock()
-		return nil, fmt.Errorf("adopt tenant: %w", errBusy)
+		return nil, fmt.Errorf("adopt tenant: %w", ErrBusy)
 	}
 	s.index.logs[t] = g
 	for _, l := range g.lanes {

@@ -330,7 +330,7 @@ func (h *holder) forget(t tenant.ID, epoch, generation uint64, erase func() erro
 	h.claim(l)
 	defer h.unclaim(l)
 	if l.own != 0 {
-		return errBusy
+		return ErrBusy
 	}
 	if l.bar > epoch || l.known && (l.pos.epoch > epoch || l.pos.generation > generation) {
 		return ErrNewer

@@ -61,7 +61,7 @@ func (s *Store) beginCopying(t tenant.ID, giveWay func()) (leave func(), err err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.index.logs[t] != nil || s.index.copying[t] != nil {
-		return nil, fmt.Errorf("copy log: %w", errBusy)
+		return nil, fmt.Errorf("copy log: %w", ErrBusy)
 	}
 	if giveWay == nil {
 		giveWay = func() {}

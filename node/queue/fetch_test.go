@@ -57,7 +57,7 @@ func TestFetchMakesEqual(t *testing.T) {
 			}
 		}
 	}
-	if err := c.Fetch(t.Context(), "b", 1, false); !errors.Is(err, errBusy) {
+	if err := c.Fetch(t.Context(), "b", 1, false); !errors.Is(err, ErrBusy) {
 		t.Fatalf("Fetch of an adopted tenant: %v", err)
 	}
 }

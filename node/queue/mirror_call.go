@@ -41,7 +41,7 @@ type verbFunc func(ctx context.Context, c *call) error
 var errRemote = errors.New("other node")
 
 // Errors that keep their meaning over a call, by their number on the wire.
-var remoteErrors = map[byte]error{1: ErrStale, 2: ErrNotFound, 3: ErrFull, 4: ErrFailed, 5: errBusy}
+var remoteErrors = map[byte]error{1: ErrStale, 2: ErrNotFound, 3: ErrFull, 4: ErrFailed, 5: ErrBusy}
 
 // ask begins a call. It ends with close; ctx ends it too.
 func (s *Store) ask(ctx context.Context, node string, verb byte) (*call, error) {

@@ -160,7 +160,7 @@ func (h *holder) between(t tenant.ID, f func() error) error {
 		h.mu.Unlock()
 	}()
 	if l.own != 0 {
-		return errBusy
+		return ErrBusy
 	}
 	return f()
 }

@@ -373,7 +373,7 @@ func (l *link) at(a atFrame) {
 	default:
 		st.refuse(fmt.Errorf("%w: the holder refuses", ErrStale))
 		if a.verdict == verdictBusy {
-			st.reason = errBusy
+			st.reason = ErrBusy
 		}
 	}
 	if st.state == streamRefused {
@@ -397,7 +397,9 @@ func (st *stream) refuse(err error) {
 	}
 }
 
-var errBusy = errors.New("the holder is busy with the log")
+// ErrBusy says that a log is being copied, or not whole where it should be: it
+// will do later.
+var ErrBusy = errors.New("the log is busy")
 
 // reopen asks the holder again where it is. The caller holds the ship's lock.
 func (l *link) reopen(g *tlog) {
@@ -497,7 +499,7 @@ func (p *ship) look(now time.Time) {
 	changed := false
 	for _, g := range s.index.logs {
 		st := g.out
-		if st.state == streamRefused && errors.Is(st.reason, errBusy) && st.link.up {
+		if st.state == streamRefused && errors.Is(st.reason, ErrBusy) && st.link.up {
 			st.link.reopen(g)
 		}
 		m := st.status(now)

@@ -41,7 +41,7 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 	adopted := s.index.logs[t] != nil
 	s.mu.Unlock()
 	if adopted {
-		return 0, fmt.Errorf("return log: %w", errBusy)
+		return 0, fmt.Errorf("return log: %w", ErrBusy)
 	}
 	held, done, err := s.holds(t)
 	if err != nil || done {
@@ -52,7 +52,7 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 	if !held {
 		// The owner may want this very node for its second copy, and answers
 		// only when that has what was handed over.
-		leave, err := s.beginCopying(t, func() { cancel(errBusy) })
+		leave, err := s.beginCopying(t, func() { cancel(ErrBusy) })
 		if err != nil {
 			return 0, err
 		}
@@ -61,7 +61,7 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 			return 0, err
 		}
 		if held { // it began to be one in between
-			return 0, fmt.Errorf("return log: %w", errBusy)
+			return 0, fmt.Errorf("return log: %w", ErrBusy)
 		}
 	}
 	ends = slices.Clone(ends)
@@ -72,8 +72,8 @@ func (s *Store) Return(ctx context.Context, owner string, t tenant.ID, ends []te
 	}
 	defer r.call.close()
 	err = r.all(ctx)
-	if errors.Is(context.Cause(ctx), errBusy) {
-		err = errBusy
+	if errors.Is(context.Cause(ctx), ErrBusy) {
+		err = ErrBusy
 	}
 	if err != nil {
 		return r.n, fmt.Errorf("return log: %w", err)

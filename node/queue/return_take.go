@@ -39,7 +39,9 @@ func (s *Store) answerReturn(ctx context.Context, c *call) error {
 }
 
 // takeReturn takes one part in. When it returns nil all of it is durable here
-// and at the holder.
+// and at the holder. That must have the whole log already: what the walk has not
+// passed yet it leaves out, and what was returned would be here only. A wait has
+// an end, or calls of who gave up would take all connections in time.
 func (s *Store) takeReturn(ctx context.Context, q *returnPart) (n int, err error) {
 	s.mu.Lock()
 	g := s.index.logs[q.tenant]
@@ -47,6 +49,32 @@ func (s *Store) takeReturn(ctx context.Context, q *returnPart) (n int, err error
 	if g == nil {
 		return 0, ErrStale
 	}
+	generation, whole := s.wholeAt(g)
+	if !whole {
+		return 0, fmt.Errorf("take return: %w: its copy is not whole", ErrBusy)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limits.word)
+	defer cancel()
+	if n, err = s.takePart(ctx, g, q); err != nil {
+		return n, err
+	}
+	if now, whole := s.wholeAt(g); !whole || now != generation {
+		return n, fmt.Errorf("take return: %w: its copy changed", ErrBusy)
+	}
+	return n, nil
+}
+
+// wholeAt tells under which generation the second copy of a log is whole.
+func (s *Store) wholeAt(g *tlog) (generation uint64, whole bool) {
+	if s.ship == nil {
+		return 0, true
+	}
+	s.ship.mu.Lock()
+	defer s.ship.mu.Unlock()
+	return g.out.generation, g.out.set && g.out.synced
+}
+
+func (s *Store) takePart(ctx context.Context, g *tlog, q *returnPart) (n int, err error) {
 	if err := s.openEpoch(g); err != nil {
 		return 0, err
 	}

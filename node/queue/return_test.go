@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +73,7 @@ func newReturnScene(t *testing.T, wrap func(vfs.FS) vfs.FS) *returnScene {
 		t.Fatalf("spent %+v", spent)
 	}
 	mirror(t, x.b, 1, 3, 3, "c")
+	until(t, "the copy is whole", synced(x.b, 1))
 	if _, err := x.a.Fence(t.Context(), "", 1, 3); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +203,7 @@ func TestReturnIsRefused(t *testing.T) {
 	if _, err := x.a.Return(t.Context(), "c", 1, x.ends); !errors.Is(err, ErrStale) {
 		t.Fatalf("Return to a holder: %v", err)
 	}
-	if _, err := x.b.Return(t.Context(), "a", 1, x.ends); !errors.Is(err, errBusy) {
+	if _, err := x.b.Return(t.Context(), "a", 1, x.ends); !errors.Is(err, ErrBusy) {
 		t.Fatalf("Return by the owner: %v", err)
 	}
 	h := messageCopy{id: x.half}
@@ -211,7 +214,7 @@ func TestReturnIsRefused(t *testing.T) {
 	if _, err := x.b.takeReturn(context.Background(), q); !errors.Is(err, ErrStale) {
 		t.Fatalf("message at or below the end: %v", err)
 	}
-	if err := x.b.Erase(1, 9, 9); !errors.Is(err, errBusy) {
+	if err := x.b.Erase(1, 9, 9); !errors.Is(err, ErrBusy) {
 		t.Fatalf("Erase of an adopted tenant: %v", err)
 	}
 	if err := x.a.Erase(1, 2, 9); !errors.Is(err, ErrNewer) { // its bar is at epoch 3
@@ -337,7 +340,7 @@ func TestAFormerOwnerHoldsTheCopy(t *testing.T) {
 }
 
 // TestReturnGivesWay: the owner wants its second copy on the very node that
-// returns a log, and cannot answer before it has it there.
+// returns a log, and takes nothing before the copy is whole there.
 func TestReturnGivesWay(t *testing.T) {
 	n := newNetwork()
 	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
@@ -352,23 +355,14 @@ func TestReturnGivesWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	adopt(t, b, 1, 3)
-	way := func(open bool) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.cut[[2]string{"b", "a"}] = !open
+	given := make(chan struct{})
+	leave, err := a.beginCopying(1, sync.OnceFunc(func() { close(given) })) // as a Return does
+	if err != nil {
+		t.Fatal(err)
 	}
-	way(false)
 	mirror(t, b, 1, 3, 2, "a", ends...)
-	returned := make(chan error, 1)
-	go func() {
-		_, err := a.Return(t.Context(), "b", 1, ends)
-		returned <- err
-	}()
-	until(t, "the owner has the message", func() bool { return b.Count()[1].Messages == 1 })
-	way(true)
-	if err := <-returned; !errors.Is(err, errBusy) {
-		t.Fatalf("Return: %v", err)
-	}
+	<-given
+	leave()
 	until(t, "the copy is whole", synced(b, 1))
 	if _, err := a.Return(t.Context(), "b", 1, ends); err != nil {
 		t.Fatal(err)
@@ -376,4 +370,61 @@ func TestReturnGivesWay(t *testing.T) {
 	deliver(t, b, takeOf(t, b, "one.test"))
 	until(t, "the copy is whole", synced(b, 1))
 	sameCopies(t, b, a, 1)
+}
+
+// TestReturnWaitsForAWholeCopy: a holder leaves out what the walk has not passed.
+// What was returned meanwhile would be on the owner's disk alone, and the node
+// that had it would have dropped it.
+func TestReturnWaitsForAWholeCopy(t *testing.T) {
+	n := newNetwork()
+	a, b, c := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil), n.member(t, "c", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "")
+	only := put(t, a, 1, []byte("only here"), envelope("u@one.test"))
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	ends := []tenant.End{{Epoch: 1}}
+	adopt(t, b, 1, 3)
+	n.wrapping(func(from, to string, c net.Conn) net.Conn {
+		if from == "b" {
+			return &callless{c}
+		}
+		return c
+	})
+	mirror(t, b, 1, 3, 2, "c", ends...)
+	put(t, b, 1, []byte("live"), envelope("u@two.test"))
+	if _, err := a.Return(t.Context(), "b", 1, ends); !errors.Is(err, ErrBusy) {
+		t.Errorf("Return in the middle of a walk: %v", err)
+	}
+	closeStore(t, b)
+	n.wrapping(nil)
+	_, here := a.Show(only)
+	_, there := c.Show(only)
+	if here != nil && there != nil {
+		t.Fatalf("%s is on the disk of the dead owner alone", only)
+	}
+}
+
+// TestReturnHasAnEnd: the holder has the whole log, and then nothing comes
+// through to it. Who returns a log is told so.
+func TestReturnHasAnEnd(t *testing.T) {
+	x := newReturnScene(t, nil)
+	x.b.ship.mu.Lock()
+	x.b.limits.word = 50 * time.Millisecond
+	x.b.ship.mu.Unlock()
+	x.n.sever("b", "c", true)
+	done := make(chan error, 1)
+	go func() {
+		_, err := x.a.Return(t.Context(), "b", 1, x.ends)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Fatal("returned without a second copy")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the return waits for ever")
+	}
 }

@@ -433,7 +433,7 @@ func (m *clusterModel) Return(*rapid.T) {
 		defer cancel()
 		m.wait("the log is returned", func() bool { // a line that was severed is found dead only in use
 			_, err := m.stores[x].Return(ctx, m.owner, 1, m.log.Ends)
-			if errors.Is(err, errBusy) { // it gave way: the owner asks again every half second
+			if errors.Is(err, ErrBusy) { // it gave way: the owner asks again every half second
 				<-time.After(700 * time.Millisecond)
 			}
 			return err == nil
