@@ -87,7 +87,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 		if t == nil || t.Owner != me.ID || t.Epoch != epoch || !ok {
 			continue
 		}
-		if t.Generation > stand.Generation && t.Mirror() != 0 {
+		if t.Generation > stand.Generation && (t.Mirror() != 0 || alone(st)) {
 			if err := o.follow(st, id); err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 			change.Node, change.First = want, o.queue.NextFirst(id)
 			set = append(set, change)
 			m.named[id] = naming{epoch, now}
-		case stand.Synced && len(t.Copies) > 1 && o.complete(id):
+		case stand.Synced && stand.Generation == t.Generation && len(t.Copies) > 1 && o.complete(id):
 			done = append(done, change)
 		}
 	}

@@ -62,6 +62,34 @@ func TestEndsThatAreNeededStay(t *testing.T) {
 	}
 }
 
+// The node with the newest copy is lost for good before that was whole: the
+// older copy is not the newest then, the owner's log is.
+func TestTheNewestCopyIsLost(t *testing.T) {
+	w := newTown()
+	w.nodes(t, 4, 1)
+	w.must(t, AddTenant{Name: "a", Hostname: "a.test", Home: Place{Node: 1}, Backup: Place{Node: 2}})
+	w.must(t, Own{Tenant: 1, Node: 1, Expect: 1, Read: true, Mirror: 4})
+	for _, n := range []NodeID{3, 4, 3} {
+		w.must(t, SetMirrors{[]MirrorChange{{Tenant: 1, Epoch: 2, Generation: w.s.Tenant(1).Generation, Node: n, First: 9}}})
+	}
+	before := w.s.Tenant(1)
+	for _, s := range slices.Collect(w.s.Sources()) {
+		if s.Node == 3 {
+			w.must(t, RemoveSource{s.ID})
+		}
+	}
+	w.must(t, NodesDown{[]NodeID{3}}, RemoveNode{Node: 3, Lost: true})
+	tn := w.s.Tenant(1)
+	if tn.Mirror() != 0 || tn.Generation <= before.Generation {
+		t.Fatalf("copies %v of generation %d, before %v", tn.Copies, tn.Generation, before.Copies)
+	}
+	w.must(t, NodesDown{[]NodeID{1}})
+	tn = w.s.Tenant(1)
+	if others, _ := tn.Holders(2); !slices.Equal(others, []NodeID{4, 1}) {
+		t.Fatalf("holders %v of %v", others, tn.Copies)
+	}
+}
+
 func TestWaitingAndTokensAreBounded(t *testing.T) {
 	w := pair(t)
 	w.must(t, Handover{Tenant: 1, Expect: 1, To: 2})

@@ -129,10 +129,18 @@ func (d *draft) forgetHandovers(n NodeID) {
 	}
 }
 
-// forgetNode takes every trace of a node from a tenant.
+// forgetNode takes every trace of a node from a tenant. When its newest copy was
+// there, a generation without one begins: what that copy alone had is now with
+// its writer only, and the owner learns to send its log elsewhere.
 func (d *draft) forgetNode(old *Tenant, n NodeID) {
 	d.changeTenant(old.ID, func(t *Tenant) {
 		t.Copies = without(t.Copies, func(v Copy) bool { return v.Node == n })
+		if old.Mirror() == n {
+			t.Generation++
+			if t.Mirror() != 0 {
+				t.Copies = append(t.Copies, Copy{Generation: t.Generation, Epoch: old.Copies[len(old.Copies)-1].Epoch, First: 1})
+			}
+		}
 		t.Awaited = without(t.Awaited, func(x NodeID) bool { return x == n })
 		if t.To == n {
 			t.To = 0
