@@ -235,3 +235,39 @@ func TestQuiesceWithSlowAttempts(t *testing.T) {
 		t.Fatalf("Quiesce: last %d, waiting %v, %v", last, waiting, err)
 	}
 }
+
+// TestNothingIsDroppedForAnOwnerInPart: an owner that could not read a copy
+// mirrors to a node that has what was in it. That stays there.
+func TestNothingIsDroppedForAnOwnerInPart(t *testing.T) {
+	n := newNetwork()
+	a, b, c := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil), n.member(t, "c", vfs.NewMem(), nil)
+	adopt(t, c, 1, 1)
+	mirror(t, c, 1, 1, 1, "a")
+	id := put(t, c, 1, []byte("a and c have it"), envelope("u@one.test"))
+	until(t, "the first copy is whole", synced(c, 1))
+	st, err := a.Fence(t.Context(), "", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Fence(t.Context(), "c", 1, 2); err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, a, 1, 2)
+	closeStore(t, a)
+	adoptPart(t, b, 1, 4) // nothing of it is here, and a is gone
+	ends := []tenant.End{{Epoch: 1, Node: 3, Last: st.Last}, {Epoch: 2, Node: 1}}
+	mirror(t, b, 1, 4, 2, "c", ends...)
+	fresh := put(t, b, 1, []byte("accepted in part"), envelope("u@two.test"))
+	until(t, "the copy is whole", synced(b, 1))
+	closeStore(t, b)
+	if _, err := c.Fence(t.Context(), "", 1, 5); err != nil {
+		t.Fatal(err)
+	}
+	adopt(t, c, 1, 5)
+	for _, x := range []ID{id, fresh} {
+		if _, err := c.Show(x); err != nil {
+			t.Errorf("%s is lost: %v", x, err)
+		}
+	}
+	checkCounted(t, c, 1)
+}

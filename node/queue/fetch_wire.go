@@ -106,7 +106,7 @@ func (a *about) whole() bool {
 	if a.written {
 		return a.since == 0
 	}
-	return a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.done
+	return a.epoch == a.sync.epoch && a.generation == a.sync.generation && a.sync.done && a.sync.since == 0
 }
 
 // summed reports whether its sums are whole.

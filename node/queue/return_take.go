@@ -40,7 +40,8 @@ func (s *Store) answerReturn(ctx context.Context, c *call) error {
 
 // takeReturn takes one part in. When it returns nil all of it is durable here
 // and at the holder. That must have the whole log already: what the walk has not
-// passed yet it leaves out, and what was returned would be here only. A wait has
+// passed yet it leaves out, and what was returned would be here only; and a log
+// adopted in part does not know what ended. A wait has
 // an end, or calls of who gave up would take all connections in time.
 func (s *Store) takeReturn(ctx context.Context, q *returnPart) (n int, err error) {
 	s.mu.Lock()
@@ -64,14 +65,15 @@ func (s *Store) takeReturn(ctx context.Context, q *returnPart) (n int, err error
 	return n, nil
 }
 
-// wholeAt tells under which generation the second copy of a log is whole.
+// wholeAt tells under which generation the second copy of a log, which must have
+// been adopted whole, is.
 func (s *Store) wholeAt(g *tlog) (generation uint64, whole bool) {
 	if s.ship == nil {
 		return 0, true
 	}
 	s.ship.mu.Lock()
 	defer s.ship.mu.Unlock()
-	return g.out.generation, g.out.set && g.out.synced
+	return g.out.generation, g.out.set && g.out.synced && g.since == 0
 }
 
 func (s *Store) takePart(ctx context.Context, g *tlog, q *returnPart) (n int, err error) {

@@ -425,6 +425,9 @@ func (m *clusterModel) Back(*rapid.T) {
 // they became holders again.
 func (m *clusterModel) Return(*rapid.T) {
 	m.goOn()
+	if m.part { // it would be told to wait
+		return
+	}
 	for _, x := range clusterNodes {
 		if m.down[x] || x == m.owner {
 			continue

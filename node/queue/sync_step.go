@@ -38,11 +38,14 @@ type syncState struct {
 	addedEpoch, addedGeneration uint64
 	// A whole copy that was fetched, and is here, went up to this message.
 	fetched ID
+	// The owner has not read all that is older than this epoch: of that the copy
+	// has what it had before.
+	since uint64
 }
 
 // covers reports whether the copy is equal to the owner's at id.
 func (st *syncState) covers(id ID) bool {
-	return st.done || compareIDs(id, st.pos) < 0 ||
+	return id.Epoch >= st.since && (st.done || compareIDs(id, st.pos) < 0) ||
 		compareIDs(id, ID{id.Tenant, st.epoch, st.first}) >= 0
 }
 
@@ -51,12 +54,12 @@ func (st *syncState) append(b []byte) []byte {
 	b = appendPlace(binary.AppendUvarint(b, st.first), st.pos)
 	b = append(b, flagOctet(st.done), flagOctet(st.summed))
 	b = binary.AppendUvarint(binary.AppendUvarint(b, st.addedEpoch), st.addedGeneration)
-	return appendPlace(b, st.fetched)
+	return binary.AppendUvarint(appendPlace(b, st.fetched), st.since)
 }
 
 func (r *reader) syncState(t ID) syncState {
 	return syncState{epoch: r.uint(), generation: r.uint(), first: r.uint(), pos: r.place(t), done: r.byte() == 1,
-		summed: r.byte() == 1, addedEpoch: r.uint(), addedGeneration: r.uint(), fetched: r.place(t)}
+		summed: r.byte() == 1, addedEpoch: r.uint(), addedGeneration: r.uint(), fetched: r.place(t), since: r.uint()}
 }
 
 func (x *syncStep) encode() []byte {

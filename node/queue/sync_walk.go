@@ -131,13 +131,17 @@ func (w *walk) all(ctx context.Context) error {
 	return errors.New("walk log: big bodies do not arrive")
 }
 
+// start is where the walk begins. A log adopted in part says nothing of what is
+// older: the holder may have what the owner could not read.
+func (w *walk) start() ID { return ID{Tenant: w.g.tenant, Epoch: w.g.since} }
+
 // messages walks over the messages once.
 func (w *walk) messages(ctx context.Context) error {
 	w.s.mu.Lock()
 	total := w.g.counts.Messages
 	w.s.mu.Unlock()
 	seen := 0
-	for from := (ID{Tenant: w.g.tenant}); compareIDs(from, w.end) < 0; {
+	for from := w.start(); compareIDs(from, w.end) < 0; {
 		w.setLeft(max(total-seen, 1))
 		p, err := w.plan(ctx, from)
 		if err != nil {
@@ -248,6 +252,7 @@ func (w *walk) inventory(ctx context.Context, q *inventoryAsk) (v *inventory, er
 // step says a part in a record of the log and waits until the holder has it.
 func (w *walk) step(ctx context.Context, x *syncStep, p *plan) error {
 	x.epoch, x.generation, x.first, x.summed, x.ends = w.g.epoch, w.generation, w.end.Seq, w.summed, w.ends
+	x.since = w.g.since
 	if !w.begun {
 		marks, err := w.s.dayMarksOf(w.g.tenant)
 		if err != nil {
@@ -342,7 +347,7 @@ func (w *walk) started(list []messageCopy) {
 
 // spending says what was spent, page by page.
 func (w *walk) spending(ctx context.Context) error {
-	start := ID{Tenant: w.g.tenant}
+	start := w.start()
 	prefix := tenantPrefix(nil, tabSpend, w.g.tenant)
 	end := after(prefix)
 	for from := prefix; ; {
