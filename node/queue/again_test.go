@@ -271,3 +271,36 @@ func TestNothingIsDroppedForAnOwnerInPart(t *testing.T) {
 	}
 	checkCounted(t, c, 1)
 }
+
+// TestStartComesTooLate: a start is being written while the log is taken over.
+// It is not kept for ever as one that is under way.
+func TestStartComesTooLate(t *testing.T) {
+	n := newNetwork()
+	a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+	adopt(t, a, 1, 1)
+	mirror(t, a, 1, 1, 1, "b")
+	put(t, a, 1, []byte("x"), envelope("u@one.test"))
+	it := takeOf(t, a, "one.test")
+	until(t, "the copy is whole", synced(a, 1))
+	b.starts.mu.Lock()
+	started := make(chan error, 1)
+	go func() { started <- a.Start(it) }()
+	until(t, "the start is at the holder's file", func() bool { return a.Mirrors()[1].Behind > 20*time.Millisecond })
+	adopt(t, b, 1, 2)
+	b.starts.mu.Unlock()
+	n.sever("a", "b", true)
+	if err := a.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-started; err == nil {
+		t.Error("the dot may be sent, and its start is not kept")
+	}
+	closeStore(t, a)
+	until(t, "the connection ends", func() bool {
+		b.hold.mu.Lock()
+		defer b.hold.mu.Unlock()
+		b.starts.mu.Lock()
+		defer b.starts.mu.Unlock()
+		return len(b.hold.logs[1].starts) == 0 && b.starts.cur.open == 0 && b.starts.cur.size > 0
+	})
+}

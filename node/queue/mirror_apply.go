@@ -42,9 +42,9 @@ func (h *holder) fill(g *group, c *holding, rs []*arrival) error {
 		if v != 0 {
 			g.refuse[l] = v
 			h.mu.Lock()
+			c.refuse(r, v) // first: a start that is not kept from now on must not count as received
 			l.conn = nil
 			h.mu.Unlock()
-			c.refuse(r, v)
 			continue
 		}
 		p.last = r.seq

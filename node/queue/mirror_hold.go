@@ -262,6 +262,10 @@ func (h *holder) start(c *holding, r *record) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !l.lets(c, r) { // taken over, or erased, meanwhile: the sender was told so
+		h.s.starts.settled([]*startFile{f})
+		return nil
+	}
 	l.starts[key] = f
 	return nil
 }
