@@ -16,7 +16,7 @@ import (
 func sampleStep() *syncStep {
 	sh := shareState{attempts: 2, due: 5, at: 4, rcpts: []int{0}, last: Reply{451, "4.7.1", "later"}}
 	return &syncStep{
-		syncState: syncState{epoch: 7, generation: 3, first: 90, pos: ID{1, 7, 50}, summed: true, addedEpoch: 1},
+		syncState: syncState{epoch: 7, generation: 3, first: 90, pos: ID{1, 7, 50}, summed: true, addedEpoch: 1, fetched: ID{1, 6, 8}, since: 2},
 		from:      ID{1, 2, 3},
 		copies: []messageCopy{
 			{id: ID{1, 2, 4}, same: true},

@@ -193,6 +193,7 @@ func TestDeny(t *testing.T) {
 		}
 		a = n.member(t, "a", crashed, nil)
 		name := map[*Store]string{b: "b", c: "c"}[owner]
+		until(t, "the copy is whole", synced(owner, 1)) // nothing is taken before
 		if got, err := a.Return(t.Context(), name, 1, []tenant.End{{Epoch: 1}}); err != nil || got != 1 {
 			t.Errorf("Return: %d %v", got, err)
 		}
