@@ -35,6 +35,8 @@ type Cluster struct {
 	contacts *contacts
 	lessor   *lessor
 
+	succession succession
+
 	ran      atomic.Bool
 	running  atomic.Bool // raft is set
 	leads    atomic.Bool
@@ -366,18 +368,11 @@ func (c *Cluster) abdicate() {
 	if c.peers == nil || c.raft.State() != raft.Leader {
 		return
 	}
-	var to raft.Server
-	var newest time.Time
-	for _, s := range c.raft.GetConfiguration().Configuration().Servers {
-		last := c.contacts.of(s.ID)
-		if s.Suffrage == raft.Voter && string(s.ID) != c.cfg.Name && last.at.After(newest) {
-			to, newest = s, last.at
-		}
-	}
-	if to.ID == "" || time.Since(newest) > leaderLease {
+	heirs := c.heirs()
+	if len(heirs) == 0 || time.Since(c.contacts.of(heirs[0].ID).at) > leaderLease {
 		return
 	}
-	if err := c.raft.LeadershipTransferToServer(to.ID, to.Address).Error(); err != nil {
+	if err := c.handOver(heirs[:1]); err != nil {
 		c.log.Info("leadership ends without an heir", "node", c.cfg.Name, "err", err)
 	}
 }

@@ -24,22 +24,22 @@ const (
 type change struct {
 	what   string
 	server raft.Server
-	apply  func(r *raft.Raft, s raft.Server, prev uint64) raft.Future
+	apply  func(c *Cluster, s raft.Server, prev uint64) error
 }
 
-func addNonvoter(r *raft.Raft, s raft.Server, prev uint64) raft.Future {
-	return r.AddNonvoter(s.ID, s.Address, prev, changeTime)
+func addNonvoter(c *Cluster, s raft.Server, prev uint64) error {
+	return c.raft.AddNonvoter(s.ID, s.Address, prev, changeTime).Error()
 }
 
-func addVoter(r *raft.Raft, s raft.Server, prev uint64) raft.Future {
-	return r.AddVoter(s.ID, s.Address, prev, changeTime)
+func addVoter(c *Cluster, s raft.Server, prev uint64) error {
+	return c.raft.AddVoter(s.ID, s.Address, prev, changeTime).Error()
 }
 
-func removeServer(r *raft.Raft, s raft.Server, prev uint64) raft.Future {
-	return r.RemoveServer(s.ID, prev, changeTime)
+func removeServer(c *Cluster, s raft.Server, prev uint64) error {
+	return c.raft.RemoveServer(s.ID, prev, changeTime).Error()
 }
 
-func handOver(r *raft.Raft, _ raft.Server, _ uint64) raft.Future { return r.LeadershipTransfer() }
+func handOver(c *Cluster, _ raft.Server, _ uint64) error { return c.cede(c.heirs()) }
 
 // nextChange compares raft's servers with the state. ready says whether a
 // non-voter has caught up and is there, parted whether a node that was removed
@@ -115,7 +115,7 @@ func (c *Cluster) keepMembers(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		progress := false
-		if c.Leads() {
+		if c.Leads() && !c.silent() {
 			progress = c.changeMember(partings)
 		} else {
 			clear(partings)
@@ -149,7 +149,7 @@ func (c *Cluster) changeMember(partings map[string]time.Duration) bool {
 	if step == nil {
 		return false
 	}
-	err := step.apply(c.raft, step.server, future.Index()).Error()
+	err := step.apply(c, step.server, future.Index())
 	if err != nil {
 		c.log.Warn("members stay as they are", "step", step.what, "node", string(step.server.ID), "err", err)
 		return false

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 const (
@@ -81,44 +79,15 @@ func (c *Cluster) lagging() {
 	}
 }
 
-// judgeClock hands leadership over when this node's clock is wrong, to a voter
-// whose clock is nearest to the median.
+// judgeClock gives leadership away when this node's clock is wrong, best to a
+// voter whose clock is nearest to the median.
 func (c *Cluster) judgeClock() {
 	skew := c.skew()
-	if skew.Abs() <= maxSkew || !c.Leads() {
+	if skew.Abs() <= maxSkew || !c.Leads() || c.silent() {
 		return
 	}
 	c.log.Error("alert: this node's clock is wrong; leadership is handed over", "node", c.cfg.Name, "skew", skew)
-	to := c.bestClock()
-	var err error
-	if to.ID == "" {
-		err = c.raft.LeadershipTransfer().Error()
-	} else {
-		err = c.raft.LeadershipTransferToServer(to.ID, to.Address).Error()
-	}
-	if err != nil {
+	if err := c.cede(c.heirsByClock()); err != nil {
 		c.log.Error("leadership stays with a wrong clock", "node", c.cfg.Name, "err", err)
 	}
-}
-
-// bestClock is the other voter whose clock is nearest to the median.
-func (c *Cluster) bestClock() (best raft.Server) {
-	median := c.median.Load()
-	if median == nil {
-		return best
-	}
-	l := c.lessor
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	nearest := maxSkew
-	for _, s := range c.raft.GetConfiguration().Configuration().Servers {
-		r := l.nodes[string(s.ID)]
-		if r == nil || s.Suffrage != raft.Voter || string(s.ID) == c.cfg.Name {
-			continue
-		}
-		if off := (r.offset - *median).Abs(); off < nearest {
-			best, nearest = s, off
-		}
-	}
-	return best
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,7 +26,12 @@ const (
 type transport struct {
 	*raft.NetworkTransport
 	contacts *contacts
+	// silent is a term in which this node no longer speaks as the leader: its
+	// leadership ends when raft sees that nobody answers.
+	silent atomic.Uint64
 }
+
+var errSilenced = errors.New("this node gives its leadership up")
 
 // newTransport carries raft over a layer. Without one raft speaks to nobody
 // but itself: a cluster of one.
@@ -35,7 +41,7 @@ func newTransport(name string, layer raft.StreamLayer, contacts *contacts, log h
 		t.Connect(addr, t)
 		return t
 	}
-	return &transport{raft.NewNetworkTransportWithConfig(networkConfig(layer, log)), contacts}
+	return &transport{NetworkTransport: raft.NewNetworkTransportWithConfig(networkConfig(layer, log)), contacts: contacts}
 }
 
 // networkConfig is a network transport's configuration. One request in flight
@@ -59,6 +65,9 @@ func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 
 // AppendEntries implements raft.Transport, for heartbeats too.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if args.Term == t.silent.Load() {
+		return errSilenced
+	}
 	began, at := t.contacts.mark(), time.Now()
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil && resp.Term == args.Term {
