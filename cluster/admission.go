@@ -58,7 +58,7 @@ func readJoin(b []byte) (r joinRequest, err error) {
 		return r, errors.New("the token has no secret")
 	case !tenant.ValidName(r.Name):
 		return r, fmt.Errorf("%.80q is no node name: write 1 to 63 of a-z, 0-9 and hyphens", r.Name)
-	case !validPeer(r.Advertise):
+	case !tenant.ValidPeer(r.Advertise):
 		return r, fmt.Errorf("%.80q is no address others can dial: write host:port", r.Advertise)
 	}
 	return r, nil

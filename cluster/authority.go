@@ -48,7 +48,7 @@ func foundIn(d pkiDir, name, advertise string, good time.Duration, now time.Time
 	switch {
 	case !tenant.ValidName(name):
 		return "", fmt.Errorf("%q is no node name: write 1 to 63 of a-z, 0-9 and hyphens", name)
-	case !validPeer(advertise):
+	case !tenant.ValidPeer(advertise):
 		return "", fmt.Errorf("%q is no address others can dial: write host:port", advertise)
 	case good <= 0:
 		return "", fmt.Errorf("a token good for %s", good)

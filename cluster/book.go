@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -138,7 +136,7 @@ type hereRequest struct {
 
 func (p *port) answerHere(ctx context.Context, from string, req []byte) ([]byte, error) {
 	return answering(func(_ context.Context, from string, q hereRequest) (struct{}, error) {
-		if !validPeer(q.Addr) {
+		if !tenant.ValidPeer(q.Addr) {
 			return struct{}{}, &tenant.Refused{Reason: "the address is not host:port"}
 		}
 		p.book.tell(from, q.Addr)
@@ -169,15 +167,4 @@ func (p *port) sayHere(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// validPeer reports whether s can be dialed: host:port with both, the port a
-// number.
-func validPeer(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" || len(s) > 262 {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
 }

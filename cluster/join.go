@@ -65,7 +65,7 @@ func join(ctx context.Context, r JoinRequest, now func() time.Time) (Joined, err
 	switch {
 	case !tenant.ValidName(r.Name):
 		return Joined{}, fmt.Errorf("%q is no node name: write 1 to 63 of a-z, 0-9 and hyphens", r.Name)
-	case !validPeer(r.Advertise):
+	case !tenant.ValidPeer(r.Advertise):
 		return Joined{}, fmt.Errorf("%q is no address others can dial: write host:port", r.Advertise)
 	case len(t.addrs) == 0:
 		return Joined{}, errors.New("the token names no address: say which node to ask")

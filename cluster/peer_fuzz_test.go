@@ -7,6 +7,8 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"postern/tenant"
 )
 
 func FuzzToken(f *testing.F) {
@@ -74,7 +76,7 @@ func FuzzJoinRequest(f *testing.F) {
 	f.Add(request)
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if r, err := readJoin(b); err == nil && (len(r.Secret) != secretSize || !validPeer(r.Advertise) || r.Name == "") {
+		if r, err := readJoin(b); err == nil && (len(r.Secret) != secretSize || !tenant.ValidPeer(r.Advertise) || r.Name == "") {
 			t.Errorf("let through %+v", r)
 		}
 		if public, _, err := readRequest(b); err == nil && public == nil {

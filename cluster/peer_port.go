@@ -106,8 +106,8 @@ func openPort(p Peering, name string, state func() *tenant.State, log *slog.Logg
 	if p.Listener == nil {
 		return nil, errors.New("open peer port: no listener")
 	}
-	if _, _, err := net.SplitHostPort(p.Advertise); err != nil {
-		return nil, fmt.Errorf("open peer port: address for the others: %w", err)
+	if !tenant.ValidPeer(p.Advertise) {
+		return nil, fmt.Errorf("open peer port: %.80q is no address others can dial: write host:port", p.Advertise)
 	}
 	pki := openPKI(p.PKI)
 	id, err := pki.load()

@@ -11,6 +11,10 @@ import (
 // reportPause is how long a node waits before it tries again to report itself.
 const reportPause = 2 * time.Second
 
+// refusedPause is that pause when the cluster said no: only a change of this
+// node's configuration or program helps.
+const refusedPause = time.Minute
+
 // reportSelf founds the cluster's state when this node leads and it has none,
 // and keeps this node's own facts in it: where it is reached, what it knows.
 func (c *Cluster) reportSelf(ctx context.Context) {
@@ -23,17 +27,21 @@ func (c *Cluster) reportSelf(ctx context.Context) {
 		s := c.State()
 		again := c.led.next()
 		err := c.reportOnce(ctx, s)
-		var pause <-chan time.Time
 		if err != nil && !errors.Is(err, ErrClosed) && ctx.Err() == nil {
 			c.log.Warn("this node cannot report itself", "node", c.cfg.Name, "err", err)
-			timer := time.NewTimer(reportPause)
-			defer timer.Stop()
-			pause = timer.C
+			// A refusal makes a state too: it must not be what wakes this.
+			pause := reportPause
+			if refused := (*tenant.Refused)(nil); errors.As(err, &refused) {
+				pause = refusedPause
+			}
+			if !sleep(ctx, pause) {
+				return
+			}
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-pause:
 		case <-again:
 		case <-c.Watch(s.Index()):
 		}

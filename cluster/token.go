@@ -108,7 +108,7 @@ func parseToken(s string) (token, error) {
 		}
 		n := int(binary.LittleEndian.Uint16(b))
 		addr := string(b[2 : 2+n])
-		if !validPeer(addr) {
+		if !tenant.ValidPeer(addr) {
 			return t, fmt.Errorf("read join token: %.60q is no address: %w", addr, ErrToken)
 		}
 		t.addrs, b = append(t.addrs, addr), b[2+n:]

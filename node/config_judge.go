@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -143,12 +144,11 @@ func isReachable(addr string) error {
 		if a.IsUnspecified() || a.IsMulticast() {
 			return fmt.Errorf("%s is not one machine", host)
 		}
+	}
+	if tenant.ValidPeer(addr) { // what the cluster's state takes
 		return nil
 	}
-	if !tenant.ValidHost(host) && !tenant.ValidName(host) {
-		return fmt.Errorf("%q is neither a name nor an IP address", host)
-	}
-	return nil
+	return errors.New("it is neither a host name nor an IP address without a zone, with a port behind it")
 }
 
 func (c *Config) judgePorts(j *judgement) {

@@ -102,6 +102,8 @@ func TestFileFaults(t *testing.T) {
 		{"peer half", "hostname: a.b\npeer:\n  listen: ':8472'\n  advertise: ':8472'\nbootstrap: true\n", []string{"5 bootstrap: does not go with", "4 peer.advertise: "}},
 		{"peer without port", "hostname: a.b\npeer:\n  gossip: ':8473'\n", []string{"3 peer.gossip: there is no peer port"}},
 		{"peer everywhere", "hostname: a.b\npeer: {listen: ':8472', advertise: '0.0.0.0:8472'}\n", []string{"2 peer.advertise: "}},
+		{"peer zone", "hostname: a.b\npeer: {listen: ':8472', advertise: '[fe80::1%eth0]:8472'}\n", []string{"2 peer.advertise: "}},
+		{"peer name", "hostname: a.b\npeer: {listen: ':8472', advertise: 'relay_1:8472'}\n", []string{"2 peer.advertise: "}},
 		{"peer port 0", "hostname: a.b\npeer: {listen: ':0', advertise: '192.0.2.1:0'}\n", []string{"2 peer.advertise: "}},
 		{"grace", "hostname: a.b\nqueue: {grace: 1ms}\n", []string{"2 queue.grace: "}},
 		{"no resolver", "hostname: a.b\nresolvers: []\n", []string{"2 resolvers: "}},

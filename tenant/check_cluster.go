@@ -8,7 +8,7 @@ import (
 // checkMember judges what a node is in the cluster.
 func (s *State) checkMember(n *Node, keys map[[32]byte]bool) error {
 	switch {
-	case n.Peer != "" && !validPeer(n.Peer):
+	case n.Peer != "" && !ValidPeer(n.Peer):
 		return fmt.Errorf("peer address %q", n.Peer)
 	case n.Key != [32]byte{} && keys[n.Key]:
 		return errors.New("the key of another")

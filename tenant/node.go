@@ -11,8 +11,9 @@ import (
 // no witness.
 func (n *Node) Usable() bool { return !n.Witness && !n.Draining && n.Down.IsZero() }
 
-// validPeer reports whether s is a host name or address, a colon, and a port.
-func validPeer(s string) bool {
+// ValidPeer reports whether s is an address other nodes can dial: a host name or
+// an address without a zone, a colon, and a port.
+func ValidPeer(s string) bool {
 	if len(s) > maxPeer {
 		return false
 	}
@@ -48,7 +49,7 @@ func (d *draft) join(c Join) error {
 		return refuse("the join token is for node %q", token.Node)
 	case token.Witness != c.Witness:
 		return refuse("the join token is for %s", map[bool]string{true: "a witness", false: "a node, not a witness"}[token.Witness])
-	case !validPeer(c.Peer):
+	case !ValidPeer(c.Peer):
 		return refuse("peer address %q is not HOST:PORT", clip(c.Peer))
 	}
 	old := d.NodeByName(c.Name)
@@ -115,7 +116,7 @@ func (d *draft) setNode(c SetNode) error {
 	}
 	n := *old
 	if c.Peer != nil {
-		if !validPeer(*c.Peer) {
+		if !ValidPeer(*c.Peer) {
 			return refuse("peer address %q is not HOST:PORT", clip(*c.Peer))
 		}
 		n.Peer = *c.Peer
