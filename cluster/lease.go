@@ -55,8 +55,9 @@ type leaseAnswer struct {
 	Granted bool
 }
 
-// mayBeAlone is whether a state is that of one node that leads: it needs no
-// lease, since nobody could have been told to act in its place.
+// mayBeAlone is whether a state is that of one node that leads, and nobody else
+// votes, as removed ones do for a while: it needs no lease, since nobody could
+// have been told to act in its place.
 func (c *Cluster) mayBeAlone(s *tenant.State) bool {
 	if c.peers == nil {
 		return true
@@ -67,7 +68,7 @@ func (c *Cluster) mayBeAlone(s *tenant.State) bool {
 			return false
 		}
 	}
-	return c.leads.Load()
+	return c.leads.Load() && alone(c.raft.GetConfiguration().Configuration(), c.cfg.Name)
 }
 
 // askLeases asks for leases until ctx ends.

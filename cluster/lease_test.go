@@ -378,3 +378,49 @@ func TestMismatch(t *testing.T) {
 		}
 	})
 }
+
+// TestNoLeaseAfterTrial: a leader that lost its leadership while it decided
+// that a node is down grants that node nothing, also when it has not noticed
+// yet: its successor may have that decision and act on it.
+func TestNoLeaseAfterTrial(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x := newTrio(t, 3)
+		l := x.awaitLeader()
+		term := l.leadTerm.Load()
+		ask := leaseAsk{Want: true, Wall: time.Now().UnixNano()}
+		asker := x.follower().cfg.Name
+		if a, err := l.grant(asker, ask, l.clocks.now(), term); err != nil || !a.Granted {
+			t.Fatalf("while it leads: %+v, %v", a, err)
+		}
+		x.lan.isolate(l.cfg.Name)
+		eventually(t, time.Minute, "it leads no more", func() bool { return !l.Leads() })
+		l.lessor.begin(term, l.clocks.boot()) // as if that were not known yet
+		if a, err := l.grant(asker, ask, l.clocks.now(), term); err == nil {
+			t.Errorf("after its leadership: %+v", a)
+		}
+	})
+}
+
+// TestNotAloneYet: a node that is the only one of the state is not alone while
+// removed ones still vote: they could elect another.
+func TestNotAloneYet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x := newTrio(t, 3)
+		l := x.awaitLeader()
+		for _, name := range []string{"n1", "n2", "n3"} {
+			if n := l.State().NodeByName(name); name != l.cfg.Name {
+				l.do(tenant.RemoveNode{Node: n.ID})
+			}
+		}
+		if voters := l.Status().Voters; len(voters) != 3 {
+			t.Fatalf("%v vote", voters)
+		}
+		if l.mayBeAlone(l.State()) {
+			t.Error("alone among three voters")
+		}
+		eventually(t, time.Minute, "the others are gone", func() bool { return len(l.Status().Voters) == 1 })
+		if !l.mayBeAlone(l.State()) {
+			t.Error("not alone when nobody else is there")
+		}
+	})
+}

@@ -103,6 +103,11 @@ func (c *Cluster) answerLease(ctx context.Context, from string, ask leaseAsk) (l
 		return leaseAnswer{}, err
 	}
 	c.compare(from, ask)
+	return c.grant(from, ask, arrived, term)
+}
+
+// grant answers an ask that arrived in a term in which this node led after it.
+func (c *Cluster) grant(from string, ask leaseAsk, arrived moment, term uint64) (leaseAnswer, error) {
 	l := c.lessor
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,6 +116,12 @@ func (c *Cluster) answerLease(ctx context.Context, from string, ask leaseAsk) (l
 	s := c.State()
 	if l.term != term {
 		return leaseAnswer{}, fmt.Errorf("%w: term %d, now %d", errNotLeader, l.term, term)
+	}
+	// raft stops leading before it tells what became of a decision. So one that
+	// is known here to be lost, and may still count at the next leader, is seen
+	// as the end of this leadership, even if nobody has called end yet.
+	if !c.Leads() || c.leadTerm.Load() != term {
+		return leaseAnswer{}, errNotLeader
 	}
 	if s.NodeByName(from) == nil && !founding(s) {
 		return leaseAnswer{}, errUnknownNode
