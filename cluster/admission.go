@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -102,7 +103,11 @@ func (p *port) answerJoin(ctx context.Context, c *peerConn) {
 	}
 	a := p.admit(ctx, b)
 	if a.Refused != "" || a.Later != "" {
-		p.log.Warn("node not let in", "addr", c.RemoteAddr().String(), "reason", a.Refused+a.Later)
+		level := slog.LevelDebug // anybody can ask
+		if p.seldom.now("join") {
+			level = slog.LevelWarn
+		}
+		p.log.Log(ctx, level, "node not let in", "addr", c.RemoteAddr().String(), "reason", a.Refused+a.Later)
 	}
 	answer, err := json.Marshal(a)
 	if err != nil || c.SetDeadline(time.Now().Add(p.pace.handshake)) != nil {

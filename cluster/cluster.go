@@ -53,6 +53,8 @@ type Cluster struct {
 	newLeader chan struct{}
 	confirms  chan chan confirmed
 	calls     calling
+	notices   notices
+	seldom    seldom
 
 	becomeReady sync.Once
 	ready       chan struct{} // closed once everything old is applied and a leader known

@@ -169,7 +169,7 @@ func (p *port) gossipConfig(ctx context.Context, a *tenant.Authority, key []byte
 	c.DeadNodeReclaimTime = 30 * time.Second // or a node that moved is refused for ever
 	c.Delegate = gossipMeta{p}
 	c.Events = gossipEvents{changed}
-	c.Logger = log.New(gossipLog{p.log}, "", 0)
+	c.Logger = log.New(gossipLog{p.log, &p.seldom}, "", 0)
 	if p.pace.gossip.adjust != nil {
 		p.pace.gossip.adjust(c)
 	}
@@ -292,17 +292,18 @@ func (gossipMeta) LocalState(bool) []byte          { return nil }
 func (gossipMeta) MergeRemoteState([]byte, bool)   {}
 
 // gossipLog carries memberlist's lines into slog, a step quieter: a node that
-// does not answer is nothing an operator has to read of twice.
-type gossipLog struct{ log *slog.Logger }
+// does not answer is nothing an operator has to read of twice. Anybody can make
+// memberlist complain of a packet, as often as he likes.
+type gossipLog struct {
+	log    *slog.Logger
+	seldom *seldom
+}
 
 func (g gossipLog) Write(b []byte) (int, error) {
 	line := strings.TrimSpace(string(b))
 	level := slog.LevelDebug
-	switch {
-	case strings.HasPrefix(line, "[ERR]"):
+	if strings.HasPrefix(line, "[ERR]") && g.seldom.now("gossip") {
 		level = slog.LevelInfo
-	case strings.HasPrefix(line, "[WARN]"):
-		level = slog.LevelDebug
 	}
 	if _, rest, ok := strings.Cut(line, "] "); ok {
 		line = rest

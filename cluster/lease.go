@@ -103,7 +103,9 @@ func (c *Cluster) askLease(ctx context.Context) error {
 	if p := c.cfg.Peering; p != nil && p.Durable != nil {
 		if err := p.Durable(); err != nil {
 			ask.Want = false
-			c.log.Warn("no lease is asked for: the queue is not durable", "node", c.cfg.Name, "err", err)
+			if c.seldom.now("durable") {
+				c.log.Warn("no lease is asked for: the queue is not durable", "node", c.cfg.Name, "err", err)
+			}
 		}
 	}
 	leader := c.leader()

@@ -163,7 +163,9 @@ func (c *Cluster) compare(from string, ask leaseAsk) {
 	}
 	c.mismatches.Add(1)
 	c.metrics.mismatches.Inc()
-	c.log.Error("states differ at the same index", "node", from, "index", ask.Index)
+	if c.seldom.now("differs " + from) {
+		c.log.Error("states differ at the same index", "node", from, "index", ask.Index)
+	}
 }
 
 // sentence begins a decision that nodes are down. It is allowed only for nodes

@@ -151,7 +151,9 @@ func (c *Cluster) changeMember(partings map[string]time.Duration) bool {
 	}
 	err := step.apply(c, step.server, future.Index())
 	if err != nil {
-		c.log.Warn("members stay as they are", "step", step.what, "node", string(step.server.ID), "err", err)
+		if c.seldom.now(step.what + " " + string(step.server.ID)) {
+			c.log.Warn("members stay as they are", "step", step.what, "node", string(step.server.ID), "err", err)
+		}
 		return false
 	}
 	delete(partings, string(step.server.ID))

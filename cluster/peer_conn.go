@@ -318,14 +318,22 @@ func (p *port) deliver(c *peerConn) error {
 	return nil
 }
 
-// serve gives each connection of a listener a goroutine until ctx ends.
-func (p *port) serve(ctx context.Context, l net.Listener, answer func(context.Context, *peerConn)) {
+// serve gives each connection of a listener a goroutine until ctx ends, most of
+// them at a time.
+func (p *port) serve(ctx context.Context, l net.Listener, most int, answer func(context.Context, *peerConn)) {
+	places := make(chan struct{}, most)
 	for {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
 		p.serving.Go(func() {
+			defer func() { <-places }()
 			defer c.Close()
 			answer(ctx, c.(*peerConn))
 		})

@@ -29,6 +29,11 @@ const (
 	// anything on, all of them and from one address.
 	maxHandshakes     = 256
 	maxHandshakesFrom = 64
+	// maxJoining is how many connections for joining are served at a time: their
+	// other ends have proved nothing. Those in the queue wait.
+	maxJoining = 16
+	// maxCalling is the same for calls, of nodes: as many as proposals of three.
+	maxCalling = 1024
 	// acceptQueue is how many proved connections wait for their protocol.
 	acceptQueue = 64
 )
@@ -85,6 +90,8 @@ type port struct {
 	calls calls
 	hints hints
 	joins bucket
+
+	seldom seldom
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -152,8 +159,8 @@ func (p *port) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, p.close)
 	defer stop()
 	calls, joins := p.listen(protoCalls), p.listen(protoJoin)
-	p.serving.Go(func() { p.serve(ctx, calls, p.answerCalls) })
-	p.serving.Go(func() { p.serve(ctx, joins, p.answerJoin) })
+	p.serving.Go(func() { p.serve(ctx, calls, maxCalling, p.answerCalls) })
+	p.serving.Go(func() { p.serve(ctx, joins, maxJoining, p.answerJoin) })
 	p.serving.Go(func() { p.watch(ctx) })
 	p.serving.Go(func() { p.keepCertificate(ctx) })
 	p.serving.Go(func() { p.gossip(ctx) })

@@ -35,10 +35,12 @@ func slogLevel(l hclog.Level) slog.Level {
 }
 
 // unreached starts what raft says, many times a second, of a node that does not
-// answer. That a node is away is told once, by its lease.
+// answer, and a node of the leader's notices of entries it does not have yet.
+// That a node is away is told once, by its lease.
 var unreached = []string{
 	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC",
 	"failed to pipeline appendEntries to", "failed to decode incoming command", "failed to contact",
+	"failed to get previous log",
 }
 
 // Log implements hclog.Logger.
