@@ -229,18 +229,21 @@ func (c *Cluster) start() error {
 	if c.peers != nil {
 		stream = newLayer(c.cfg.Name, c.peers, c.State)
 	}
-	transport := newTransport(c.cfg.Name, stream, c.contacts, log)
-	c.transport = transport
-	c.raft, err = raft.NewRaft(raftConfig(c.cfg.Name, c.tuning, log), c.fsm, cached, c.timed, c.snaps, transport)
+	carrier := newTransport(c.cfg.Name, stream, c.contacts, log)
+	if t, ok := carrier.(*transport); ok {
+		t.renew = c.snapshot
+	}
+	c.transport = carrier
+	c.raft, err = raft.NewRaft(raftConfig(c.cfg.Name, c.tuning, log), c.fsm, cached, c.timed, c.snaps, carrier)
 	if err != nil {
-		if t, ok := transport.(raft.WithClose); ok {
+		if t, ok := carrier.(raft.WithClose); ok {
 			_ = t.Close()
 		}
 		return fmt.Errorf("start raft: %w", err)
 	}
 	c.running.Store(true)
 	if alone(config, c.cfg.Name) {
-		return c.stand(transport)
+		return c.stand(carrier)
 	}
 	return nil
 }
@@ -256,6 +259,14 @@ func (c *Cluster) stand(t raft.Transport) error {
 		c.log.Warn("the election waits for its timeout", "node", c.cfg.Name, "err", err)
 	}
 	return nil
+}
+
+// snapshot takes one now.
+func (c *Cluster) snapshot() error {
+	if !c.started() {
+		return ErrClosed
+	}
+	return c.raft.Snapshot().Error()
 }
 
 // started says whether raft is there.

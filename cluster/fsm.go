@@ -158,6 +158,11 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
+	// Who acts by this state may not find an older one a moment later. The leader
+	// makes a newer snapshot when its last one is refused.
+	if have := f.state.Load().Index(); s.Index() < have {
+		return fmt.Errorf("read snapshot: its state is at %d, and here it is at %d", s.Index(), have)
+	}
 	f.publish(s)
 	return nil
 }

@@ -115,7 +115,8 @@ func (*sink) ID() string      { return "1" }
 func (*sink) Close() error    { return nil }
 func (s *sink) Cancel() error { s.cancelled = true; return nil }
 
-// TestRestore: a restored state swaps in whole, or not at all.
+// TestRestore: a restored state swaps in whole, or not at all; nor does the
+// state go back.
 func TestRestore(t *testing.T) {
 	f := testFSM()
 	f.Apply(&raft.Log{Index: 9, Data: encode(t, 1, tenant.AddNode{Name: "n1"})})
@@ -129,6 +130,9 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	snap.Release()
+	if err := f.Restore(io.NopCloser(bytes.NewReader(k.Bytes()))); err == nil || f.state.Load().Index() != 10 {
+		t.Errorf("an older state: %v", err)
+	}
 	other := testFSM()
 	woken := other.after(5)
 	if err := other.Restore(io.NopCloser(bytes.NewReader(k.Bytes()))); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -29,7 +30,17 @@ type transport struct {
 	// silent is a term in which this node no longer speaks as the leader: its
 	// leadership ends when raft sees that nobody answers.
 	silent atomic.Uint64
+
+	renew func() error // takes a newer snapshot
+
+	mu   sync.Mutex               // guards sent
+	sent map[raft.ServerID]uint64 // index of the last snapshot sent
 }
+
+// resendPause is before a snapshot is sent a second time.
+const resendPause = time.Second
+
+var errRenewed = errors.New("a newer snapshot was made for it")
 
 var errSilenced = errors.New("this node gives its leadership up")
 
@@ -74,6 +85,28 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 		t.contacts.answered(id, args.Term, began, at)
 	}
 	return err
+}
+
+// InstallSnapshot implements raft.Transport. raft sends a node the same snapshot
+// again and again, without a pause, when the first entry after the node's own
+// snapshot is one that only that node has (it led for a moment): raft compares
+// the entry before, which is in no log there. A snapshot that goes beyond that
+// entry ends it.
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	t.mu.Lock()
+	again := t.sent[id] == args.LastLogIndex
+	if t.sent == nil {
+		t.sent = map[raft.ServerID]uint64{}
+	}
+	t.sent[id] = args.LastLogIndex
+	t.mu.Unlock()
+	if again {
+		if t.renew != nil && t.renew() == nil {
+			return errRenewed
+		}
+		time.Sleep(resendPause) // there is nothing newer
+	}
+	return t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
 }
 
 // serverAddress is a server's address in raft's configuration: the node's name
