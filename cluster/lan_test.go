@@ -123,6 +123,7 @@ func (s *station) handle(verb string, f callFunc) {
 }
 
 func (s *station) alive(node string) bool   { return s.lan.station(node) != nil }
+func (s *station) silent(string) bool       { return false }
 func (s *station) rtt(string) time.Duration { return 0 }
 func (s *station) listen(proto string) net.Listener {
 	s.mu.Lock()

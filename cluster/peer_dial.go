@@ -16,6 +16,8 @@ const (
 	dialTime = 3 * time.Second
 	// heardTime is how long a node that was heard counts as alive.
 	heardTime = 5 * time.Second
+	// silentTime is how long a failed dial counts; gossip knows by then.
+	silentTime = 15 * time.Second
 )
 
 // errUnreached says that nothing was sent.
@@ -200,6 +202,21 @@ func (p *port) alive(node string) bool {
 	l := p.links[node]
 	p.mu.Unlock()
 	return l != nil && time.Since(time.Unix(0, l.heard.Load())) < heardTime
+}
+
+// silent is a hint: nothing answered there when the node was dialed a moment
+// ago, and nothing came from it since. Gossip takes longer to see that.
+func (p *port) silent(node string) bool {
+	p.mu.Lock()
+	l := p.links[node]
+	p.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, failed := l.rests[""]
+	return failed && time.Since(r.until) < silentTime
 }
 
 // rtt is the time a small call to the node and back took last, without the

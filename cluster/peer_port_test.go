@@ -366,3 +366,24 @@ func TestDialFailsFast(t *testing.T) {
 	refusedDial(t, a, back, ProtoSubmit)
 	pair(t, a, back, ProtoMirror)
 }
+
+// TestSilent: a node that is out of reach is called silent as soon as a dial
+// failed, long before it is no longer called alive, until it is heard again.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	r := newTribe(t)
+	a, text := r.found("a")
+	b := r.join("b", text)
+	pair(t, a, b, ProtoMirror)
+	if a.port.silent("b") {
+		t.Error("it was heard and is called silent")
+	}
+	b.stop()
+	refusedDial(t, a, b, ProtoMirror)
+	if !a.port.silent("b") {
+		t.Error("it is out of reach and not called silent")
+	}
+	back := r.run(r.open("b", b.dir, bind(t), nil))
+	pair(t, back, a, ProtoMirror)
+	eventually(t, patience, "b is heard", func() bool { return !a.port.silent("b") })
+}

@@ -22,6 +22,7 @@ type peers interface {
 	// found writes what the state of a new cluster must begin with.
 	found(ctx context.Context, propose proposal) error
 	alive(node string) bool
+	silent(node string) bool
 	rtt(node string) time.Duration
 }
 

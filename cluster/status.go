@@ -29,7 +29,8 @@ type Status struct {
 // NodeStatus is a node of the state, also this one: hints, but for Lapsed.
 type NodeStatus struct {
 	Name    string
-	Alive   bool          // by gossip or an open connection
+	Alive   bool          // by gossip, or heard within seconds
+	Silent  bool          // nothing answered there when this node dialed it last
 	RTT     time.Duration // of the last call; 0 unknown
 	Applied uint64        // the leader knows
 	Lag     uint64        // entries it lacked when it last reported; the leader knows
@@ -65,7 +66,7 @@ func (c *Cluster) Status() Status {
 	for n := range s.Nodes() {
 		ns := NodeStatus{Name: n.Name, Alive: n.Name == c.cfg.Name}
 		if !ns.Alive {
-			ns.Alive, ns.RTT = c.peers.alive(n.Name), c.peers.rtt(n.Name)
+			ns.Alive, ns.Silent, ns.RTT = c.peers.alive(n.Name), c.peers.silent(n.Name), c.peers.rtt(n.Name)
 		}
 		if leads {
 			ns.Lapsed, ns.Leased = l.lapsed(n.Name, now.boot), l.leased(n.Name, now.boot)

@@ -21,7 +21,7 @@ func (v *views) cluster() admin.ClusterStatus {
 	}
 	for _, n := range s.Nodes {
 		out.Nodes = append(out.Nodes, admin.NodeCondition{
-			Name: n.Name, Voter: slices.Contains(s.Voters, n.Name), Alive: n.Alive, RTT: n.RTT, Applied: n.Applied, Lapsed: n.Lapsed,
+			Name: n.Name, Voter: slices.Contains(s.Voters, n.Name), Alive: n.Alive && !n.Silent, RTT: n.RTT, Applied: n.Applied, Lapsed: n.Lapsed,
 		})
 	}
 	return out
