@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -234,108 +233,4 @@ func getGreeting(r io.Reader) error {
 		return fmt.Errorf("refused by the other side: %q: %w", text, errNotWelcome)
 	}
 	return nil
-}
-
-// peerListener is the accepting end of one protocol.
-type peerListener struct {
-	port  *port
-	proto string
-	queue chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-// listen takes the connections of a protocol; a second call while the first is
-// open gives the same one.
-func (p *port) listen(proto string) net.Listener {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l := p.listeners[proto]; l != nil {
-		return l
-	}
-	l := &peerListener{port: p, proto: proto, queue: make(chan net.Conn, acceptQueue), done: make(chan struct{})}
-	if p.closed {
-		l.once.Do(func() { close(l.done) })
-		return l
-	}
-	p.listeners[proto] = l
-	return l
-}
-
-// Accept implements net.Listener.
-func (l *peerListener) Accept() (net.Conn, error) {
-	select {
-	case <-l.done:
-		return nil, net.ErrClosed
-	case c := <-l.queue:
-		return c, nil
-	}
-}
-
-// Addr implements net.Listener; it prints as this node's name.
-func (l *peerListener) Addr() net.Addr { return nodeAddr(l.port.name) }
-
-// Close implements net.Listener.
-func (l *peerListener) Close() error {
-	l.once.Do(func() {
-		l.port.mu.Lock()
-		if l.port.listeners[l.proto] == l {
-			delete(l.port.listeners, l.proto)
-		}
-		close(l.done)
-		l.port.mu.Unlock()
-		for {
-			select {
-			case c := <-l.queue:
-				_ = c.Close()
-			default:
-				return
-			}
-		}
-	})
-	return nil
-}
-
-// deliver hands a proved connection to who listens.
-func (p *port) deliver(c *peerConn) error {
-	if !p.track(c) {
-		return net.ErrClosed
-	}
-	p.mu.Lock()
-	l := p.listeners[c.proto]
-	ok := false
-	if l != nil {
-		select {
-		case l.queue <- c: // under the lock: Close empties the queue after it
-			ok = true
-		default:
-		}
-	}
-	p.mu.Unlock()
-	if !ok {
-		return errors.Join(fmt.Errorf("nobody takes %s", c.proto), c.Close())
-	}
-	return nil
-}
-
-// serve gives each connection of a listener a goroutine until ctx ends, most of
-// them at a time.
-func (p *port) serve(ctx context.Context, l net.Listener, most int, answer func(context.Context, *peerConn)) {
-	places := make(chan struct{}, most)
-	for {
-		select {
-		case places <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		p.serving.Go(func() {
-			defer func() { <-places }()
-			defer c.Close()
-			answer(ctx, c.(*peerConn))
-		})
-	}
 }
