@@ -9,8 +9,8 @@ import (
 	"postern/tenant"
 )
 
-// reachWait is how long an adopter tries to reach a holder before it goes on
-// without that copy.
+// reachWait is how long an adopter reads copies before it goes on without those
+// that it has not got whole. What it has read it need not read again.
 const reachWait = 8 * time.Second
 
 // adopt takes a tenant over under its next epoch: it fences the holders of
@@ -73,7 +73,7 @@ func (o *owned) gather(ctx context.Context, st *tenant.State, t *tenant.Tenant, 
 		return nil, false, err
 	}
 	holders, here := t.Holders(me)
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	ctx, cancel := context.WithTimeout(ctx, reachWait<<o.doublings(t.ID, 0))
 	defer cancel()
 	complete = true
 	// The oldest first: where two know of a message, the later word counts. What

@@ -22,9 +22,11 @@ const (
 	reconcileRetry = 500 * time.Millisecond
 	// adoptAtOnce is how many tenants are taken over at a time.
 	adoptAtOnce = 8
-	// againEvery is how often a tenant that was taken over without all copies
-	// is looked at again.
-	againEvery = 5 * time.Second
+	// againEvery is how soon a tenant that was taken over without all copies is
+	// taken over again. Each time in vain doubles it, and the time for reading,
+	// maxDoublings times at most: meanwhile the tenant's mail is not served.
+	againEvery   = 5 * time.Second
+	maxDoublings = 4
 )
 
 // owned makes what runs here equal to what the state says this node owns.
@@ -47,6 +49,7 @@ type owned struct {
 	mu      sync.Mutex // guards what follows
 	epochs  map[tenant.ID]uint64
 	partial map[tenant.ID]time.Time // adopted without all copies, and when
+	vain    map[tenant.ID]int       // how often in a row
 	changed chan struct{}           // closed when epochs changes
 }
 
@@ -57,7 +60,7 @@ func newOwned(name string, peered bool, c *cluster.Cluster, q *queue.Store, g *g
 		atOnce: over,
 		name:   name, peered: peered, cluster: c, queue: q, grants: g, log: log,
 		failed: trouble.New[string](log, slog.LevelError, "reconcile failed, trying again", "node"),
-		epochs: map[tenant.ID]uint64{}, partial: map[tenant.ID]time.Time{}, changed: make(chan struct{}),
+		epochs: map[tenant.ID]uint64{}, partial: map[tenant.ID]time.Time{}, vain: map[tenant.ID]int{}, changed: make(chan struct{}),
 	}
 }
 
@@ -113,6 +116,9 @@ func (o *owned) step(ctx context.Context, st *tenant.State) error {
 		if t == nil || t.Owner != me.ID || t.Epoch != epoch || o.readable(st, t, me.ID) {
 			if err := o.release(t, id, epoch); err != nil {
 				return err
+			}
+			if t == nil || t.Owner != me.ID {
+				o.forget(id)
 			}
 		} else if err := o.showUnread(ctx, t, !o.complete(id)); err != nil {
 			return err
@@ -220,6 +226,12 @@ func (o *owned) set(id tenant.ID, epoch uint64, complete bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.partial, id)
+	switch {
+	case !complete:
+		o.vain[id]++
+	case epoch != 0:
+		delete(o.vain, id)
+	}
 	if epoch == 0 {
 		delete(o.epochs, id)
 	} else {
@@ -232,6 +244,13 @@ func (o *owned) set(id tenant.ID, epoch uint64, complete bool) {
 	o.changed = make(chan struct{})
 }
 
+// forget drops what was counted of a tenant that is another's now.
+func (o *owned) forget(id tenant.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.vain, id)
+}
+
 // complete says whether all copies of a tenant's log were taken in.
 func (o *owned) complete(id tenant.ID) bool {
 	o.mu.Lock()
@@ -240,13 +259,21 @@ func (o *owned) complete(id tenant.ID) bool {
 	return !partial
 }
 
+// doublings is how often a time doubles after so many take-overs without all
+// copies, of which the first some do not count.
+func (o *owned) doublings(id tenant.ID, free int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return min(max(o.vain[id]-free, 0), maxDoublings)
+}
+
 // readable says whether copies that could not be read when the tenant was taken
 // over can be read now: then it is taken over again.
 func (o *owned) readable(st *tenant.State, t *tenant.Tenant, me tenant.NodeID) bool {
 	o.mu.Lock()
 	since, partial := o.partial[t.ID]
 	o.mu.Unlock()
-	if !partial || time.Since(since) < againEvery {
+	if !partial || time.Since(since) < againEvery<<o.doublings(t.ID, 1) {
 		return false
 	}
 	others, _ := t.Holders(me)
