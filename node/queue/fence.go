@@ -3,9 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"postern/tenant"
@@ -43,11 +41,8 @@ func (s *Store) Fence(ctx context.Context, node string, t tenant.ID, epoch uint6
 	if err := c.end(); err != nil {
 		return LogState{}, err
 	}
-	b, err := c.next()
+	b, err := c.answer()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return LogState{}, fmt.Errorf("fence log: %w", err)
 	}
 	if len(b) != 24 {

@@ -147,25 +147,13 @@ func decodeAbout(t tenant.ID, b []byte) (*about, error) {
 
 // answerFetch answers one question after the other.
 func (s *Store) answerFetch(_ context.Context, c *call) error {
-	for {
-		b, err := c.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return c.each(func(b []byte) ([]byte, error) {
 		q, err := decodeFetchAsk(b)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if b, err = s.fetchAnswer(q); err != nil {
-			return err
-		}
-		if err := c.send(b); err != nil {
-			return err
-		}
-	}
+		return s.fetchAnswer(q)
+	})
 }
 
 func (s *Store) fetchAnswer(q *fetchAsk) ([]byte, error) {
@@ -243,10 +231,7 @@ func (c fetchCall) ask(q *fetchAsk) (*reader, []byte, error) {
 	if err := c.send(q.encode()); err != nil {
 		return nil, nil, err
 	}
-	b, err := c.next()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
+	b, err := c.answer()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -131,6 +131,35 @@ func (c *call) next() ([]byte, error) {
 	return nil, fmt.Errorf("call %s: %w: frame %x", c.node, errCorrupt, typ)
 }
 
+// answer is next for who has asked: an end is no answer.
+func (c *call) answer() ([]byte, error) {
+	b, err := c.next()
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return b, err
+}
+
+// each answers one question after the other, until the other side has no more.
+func (c *call) each(answer func(question []byte) ([]byte, error)) error {
+	for {
+		q, err := c.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := answer(q)
+		if err != nil {
+			return err
+		}
+		if err := c.send(b); err != nil {
+			return err
+		}
+	}
+}
+
 func (c *call) close() {
 	c.stop()
 	_ = c.conn.Close()

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -243,10 +242,7 @@ func (r *returning) send(q *returnPart) error {
 	if err := r.call.send(q.encode()); err != nil {
 		return err
 	}
-	b, err := r.call.next()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
+	b, err := r.call.answer()
 	if err != nil {
 		return err
 	}

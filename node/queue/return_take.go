@@ -2,10 +2,8 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -16,26 +14,14 @@ import (
 
 // answerReturn takes in what a node that was the owner once hands over.
 func (s *Store) answerReturn(ctx context.Context, c *call) error {
-	for {
-		b, err := c.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return c.each(func(b []byte) ([]byte, error) {
 		q, err := decodeReturn(b)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		n, err := s.takeReturn(ctx, q)
-		if err != nil {
-			return err
-		}
-		if err := c.send(binary.BigEndian.AppendUint32(nil, uint32(n))); err != nil {
-			return err
-		}
-	}
+		return be32(nil, uint32(n)), err
+	})
 }
 
 // takeReturn takes one part in. When it returns nil all of it is durable here

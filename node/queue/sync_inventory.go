@@ -3,9 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 
 	"postern/tenant"
 )
@@ -143,28 +141,19 @@ func (h *holder) addStarts(c *messageCopy) error {
 
 // answerInventory answers one question after the other.
 func (s *Store) answerInventory(_ context.Context, c *call) error {
-	for {
-		b, err := c.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return c.each(func(b []byte) ([]byte, error) {
 		q, err := decodeInventoryAsk(b)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		v := &inventory{next: q.to}
 		if compareIDs(q.from, q.to) < 0 {
 			if v, err = s.inventoryOf(&q); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		if err := c.send(v.encode(q.states)); err != nil {
-			return err
-		}
-	}
+		return v.encode(q.states), nil
+	})
 }
 
 // askInventory puts one question over a call that is open.
@@ -172,10 +161,7 @@ func askInventory(c *call, q *inventoryAsk) (*inventory, error) {
 	if err := c.send(q.encode()); err != nil {
 		return nil, err
 	}
-	b, err := c.next()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
+	b, err := c.answer()
 	if err != nil {
 		return nil, fmt.Errorf("ask for inventory: %w", err)
 	}
