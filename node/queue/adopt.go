@@ -2,11 +2,8 @@ package queue
 
 import (
 	"bytes"
-	"container/heap"
 	"encoding/binary"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"postern/tenant"
 )
@@ -204,76 +201,6 @@ func (s *Store) eachSum(from, to []byte, f func(k []byte, v sum)) error {
 	})
 }
 
-func (s *Store) spentBelow(t tenant.ID, epoch uint64) ([]tenant.Spent, error) {
-	prefix := tenantPrefix(nil, tabSpend, t)
-	var spent []tenant.Spent
-	err := s.eachSum(prefix, be64(bytes.Clone(prefix), epoch), func(k []byte, v sum) {
-		if e, a, w, ok := parseSpendKey(k); ok {
-			spent = append(spent, tenant.Spent{Account: a, Window: w, Epoch: e,
-				Amount: tenant.Amount{Mails: uint64(v.a), Bytes: uint64(v.b)}})
-		}
-	})
-	return spent, err
-}
-
-func (s *Store) loadCounts(g *tlog) error {
-	k := tenantPrefix(nil, tabCount, g.tenant)
-	return s.eachSum(k, after(k), func(_ []byte, v sum) {
-		g.counts.Messages, g.counts.Queued = int(v.a), int(v.b)
-	})
-}
-
-// loadDoubts brings the items in doubt into memory, due after a grace.
-func (s *Store) loadDoubts(g *tlog) error {
-	prefix := tenantPrefix(nil, tabDoubt, g.tenant)
-	due := s.cfg.Now().Add(s.cfg.Grace).UnixMicro()
-	return s.each(prefix, after(prefix), func(k, _ []byte) (bool, error) {
-		id, n, rev, ok := parseRevKey(k)
-		if !ok {
-			return false, errCorrupt
-		}
-		at, open, err := s.attemptOpen(id, n, rev)
-		if err != nil || !open {
-			return err == nil, err
-		}
-		h, _, err := s.readMessage(id, false)
-		if err != nil {
-			return false, err
-		}
-		l := s.index.laneOf(g, Lane{g.tenant, h.env.Account, h.env.Class, h.domains[n]})
-		e := &entry{at: at, due: max(due, at.due), lane: l, inDoubt: true}
-		s.index.hold(g, e)
-		e.phase = phaseReady
-		heap.Push(&l.ready, e)
-		g.counts.InDoubt++
-		return true, nil
-	})
-}
-
-// loadLanes finds the lanes that have mail by hopping from one to the next: a
-// seek for each lane, however much lies in it.
-func (s *Store) loadLanes(g *tlog) error {
-	prefix := tenantPrefix(nil, tabDue, g.tenant)
-	it, err := s.newIter(prefix, after(prefix))
-	if err != nil {
-		return fmt.Errorf("read lanes: %w", err)
-	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		key, at, good := parseDueKey(it.Key())
-		if !good {
-			return fmt.Errorf("read lanes: %w: due key", errCorrupt)
-		}
-		l := s.index.laneOf(g, key)
-		l.cursor, l.disk = at, at.due
-		ok = it.SeekGE(after(l.prefix))
-	}
-	if err := it.Error(); err != nil {
-		return fmt.Errorf("read lanes: %w", err)
-	}
-	return nil
-}
-
 // Forget drops spending records of epochs below epoch, once committed.
 func (s *Store) Forget(t tenant.ID, epoch uint64) error {
 	if err := s.broken(); err != nil {
@@ -297,112 +224,4 @@ func (s *Store) Forget(t tenant.ID, epoch uint64) error {
 	}
 	s.isLocal(o)
 	return nil
-}
-
-// Release stops all work for the tenant; leased items are given back. What was
-// started and not settled is in doubt for whoever adopts the tenant next.
-func (s *Store) Release(t tenant.ID) error {
-	if err := s.broken(); err != nil {
-		return err
-	}
-	s.owning.Lock()
-	defer s.owning.Unlock()
-	s.mu.Lock()
-	g := s.index.logs[t]
-	s.mu.Unlock()
-	if g == nil {
-		return nil
-	}
-	return s.release(g)
-}
-
-// release waits for puts under way, then lets the committer, which has all
-// settlements behind it by then, take the log out of memory. Whoever adopts the
-// tenant next finds everything on disk.
-func (s *Store) release(g *tlog) error {
-	s.mu.Lock()
-	g.closing, g.quiet = true, make(chan struct{})
-	if g.rest {
-		g.rest = false
-		close(g.resume)
-	}
-	if g.out != nil {
-		select {
-		case <-g.out.leaving:
-		default:
-			close(g.out.leaving)
-		}
-	}
-	if g.putting == 0 {
-		close(g.quiet)
-	}
-	quiet := g.quiet
-	s.mu.Unlock()
-	select {
-	case <-quiet:
-	case <-s.dead:
-		return s.broken()
-	}
-	done := make(chan error, 1)
-	if !s.queue.add(&ending{stop: g, tell: func(err error) { done <- err }}) {
-		return errClosed
-	}
-	if err := <-done; err != nil {
-		return err
-	}
-	s.giveUp(g)
-	s.hold.giveBack(g.tenant)
-	return nil
-}
-
-// writeRelease keeps the starts that will be in doubt: those whose settlement is
-// not in the same batch. One that comes later finds the log gone.
-func (s *Store) writeRelease(b *pebble.Batch, g *tlog, batch []*ending) error {
-	ended := map[*entry]bool{}
-	for _, op := range batch {
-		if op.stop == nil && op.err == nil {
-			ended[op.e] = true
-		}
-	}
-	if g.noDots && g.open.Load() { // in good order: there is nothing to return
-		if err := s.setReturned(b, g.tenant, g.epoch); err != nil {
-			return err
-		}
-	}
-	type started struct {
-		id  ID
-		n   uint16
-		rev uint32
-	}
-	var list []started
-	s.mu.Lock()
-	for _, e := range g.entries {
-		if e.started != nil && (e.phase == phaseLeased || e.phase == phaseSettled) && !ended[e] {
-			list = append(list, started{e.msg.id, e.at.n, e.at.rev})
-		}
-	}
-	s.mu.Unlock()
-	for _, x := range list {
-		if err := s.doubt(b, x.id, x.n, x.rev); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// endRelease takes the log out of the index. The caller holds mu.
-func (s *Store) endRelease(g *tlog) (started []*startFile) {
-	if s.index.logs[g.tenant] != g {
-		return nil
-	}
-	for _, e := range g.entries {
-		if e.started != nil {
-			started = append(started, e.started)
-			e.started = nil
-		}
-	}
-	for _, buf := range s.index.removeLog(g) {
-		buf.release()
-	}
-	return started
 }

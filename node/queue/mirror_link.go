@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"time"
 
 	"postern/tenant"
@@ -290,39 +289,6 @@ func (l *link) ack(got, durable uint64) error {
 	return nil
 }
 
-// verdict is a holder's answer to a log.
-type verdict byte
-
-const (
-	verdictFresh verdict = iota + 1 // begun: nothing older has been compared
-	verdictKnown                    // goes on
-	verdictWhole                    // goes on, and everything older has been compared
-	verdictStale                    // a later owner or generation was here
-	verdictBusy                     // not now
-	verdictChunk                    // a chunk file is missing: send it and go on
-	verdictAgain                    // the log is not open on this connection any more
-)
-
-const atLen = 3*8 + 1 + 8
-
-// atFrame is the holder's word on one log.
-type atFrame struct {
-	tenant            tenant.ID
-	epoch, generation uint64
-	verdict           verdict
-	last              uint64
-}
-
-func (a *atFrame) append(b []byte) []byte {
-	b = be64(be64(be64(b, uint64(a.tenant)), a.epoch), a.generation)
-	return be64(append(b, byte(a.verdict)), a.last)
-}
-
-func readAt(b []byte) atFrame {
-	return atFrame{tenant.ID(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:]),
-		binary.BigEndian.Uint64(b[16:]), verdict(b[24]), binary.BigEndian.Uint64(b[25:])}
-}
-
 // at goes on behind what the holder has.
 func (l *link) at(a atFrame) {
 	p := l.s.ship
@@ -406,108 +372,4 @@ func (l *link) reopen(g *tlog) {
 	g.out.state = streamOpening
 	g.out.session++
 	l.mark(g)
-}
-
-// Mirrors tells how the copies of all adopted tenants stand.
-func (s *Store) Mirrors() map[tenant.ID]MirrorStatus {
-	all := map[tenant.ID]MirrorStatus{}
-	if s.ship == nil {
-		return all
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ship.mu.Lock()
-	defer s.ship.mu.Unlock()
-	now := time.Now()
-	for t, g := range s.index.logs {
-		all[t] = g.out.status(now)
-	}
-	return all
-}
-
-func (st *stream) status(now time.Time) MirrorStatus {
-	m := MirrorStatus{Generation: st.generation, Node: st.node, Synced: st.set && st.synced, Left: st.left}
-	if st.set && st.node == "" {
-		return m
-	}
-	if i := slices.IndexFunc(st.recs, func(o *outgoing) bool { return !o.durable }); i >= 0 {
-		m.Behind = now.Sub(st.recs[i].began)
-	}
-	switch {
-	case !st.brokenAt.IsZero():
-		m.Broken = now.Sub(st.brokenAt)
-	case st.link != nil && !st.link.up:
-		m.Broken = now.Sub(st.link.down)
-	}
-	return m
-}
-
-// OneCopy counts the messages queued here that no second node surely keeps.
-func (s *Store) OneCopy() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.index.logs {
-		if s.ship == nil {
-			n += g.counts.Messages
-			continue
-		}
-		s.ship.mu.Lock()
-		if st := g.out; !st.set || st.node == "" {
-			n += g.counts.Messages
-		} else if !st.synced {
-			n += min(max(st.left, 0), g.counts.Messages)
-		}
-		s.ship.mu.Unlock()
-	}
-	return n
-}
-
-// MirrorsChanged returns a channel that is closed at the next change of a
-// Broken, Synced or long Behind.
-func (s *Store) MirrorsChanged() <-chan struct{} {
-	if s.ship == nil {
-		return nil
-	}
-	s.ship.mu.Lock()
-	defer s.ship.mu.Unlock()
-	return s.ship.changed
-}
-
-// longBehind is how old a record without the holder's word must be to be told.
-const longBehind = 2 * time.Second
-
-// watch announces what changes by time alone, and asks busy holders again.
-func (p *ship) watch() {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case now := <-tick.C:
-			p.look(now)
-		}
-	}
-}
-
-func (p *ship) look(now time.Time) {
-	s := p.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	changed := false
-	for _, g := range s.index.logs {
-		st := g.out
-		if st.state == streamRefused && errors.Is(st.reason, ErrBusy) && st.link.up {
-			st.link.reopen(g)
-		}
-		m := st.status(now)
-		broken, late := m.Broken > 0, m.Behind > longBehind
-		changed = changed || broken != st.broken || late != st.late
-		st.broken, st.late = broken, late
-	}
-	if changed {
-		p.announce()
-	}
 }

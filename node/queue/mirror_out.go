@@ -3,9 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,10 +13,6 @@ import (
 	"postern/node/trouble"
 	"postern/tenant"
 )
-
-// ErrNoCopy says that the second copy of a message was not confirmed in time;
-// the message was taken back.
-var ErrNoCopy = errors.New("no second copy in time")
 
 // kept is a batch that stays open while records of it wait for the holder:
 // their payloads are its memory.
@@ -240,85 +234,6 @@ func (p *ship) drop(o *outgoing) {
 	}
 }
 
-// awaitRoom waits until the records on their way leave room for one more.
-func (s *Store) awaitRoom(ctx context.Context, g *tlog) error {
-	if s.ship == nil {
-		return nil
-	}
-	s.ship.mu.Lock()
-	timer := time.NewTimer(s.limits.word)
-	s.ship.mu.Unlock()
-	defer timer.Stop()
-	for {
-		s.ship.mu.Lock()
-		full, room := s.ship.octets >= s.limits.unsent, s.ship.room
-		s.ship.mu.Unlock()
-		if !full {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-			return fmt.Errorf("%w: too much is on its way", ErrNoCopy)
-		case <-g.out.leaving:
-			return ErrStale
-		case <-s.ship.ctx.Done():
-			return errClosed
-		case <-s.dead:
-			return s.broken()
-		}
-	}
-}
-
-// await waits for the holder's word on a record: durably, or that it has it.
-func (s *Store) await(ctx context.Context, o *outgoing, durably bool) error {
-	if o == nil {
-		return nil
-	}
-	var timer *time.Timer
-	for {
-		s.ship.mu.Lock()
-		if o.err != nil || o.durable || o.received && !durably {
-			defer s.ship.mu.Unlock()
-			return o.err
-		}
-		if o.told == nil {
-			o.told = make(chan struct{})
-		}
-		told, word := o.told, s.limits.word
-		s.ship.mu.Unlock()
-		if timer == nil {
-			timer = time.NewTimer(word)
-			defer timer.Stop()
-		}
-		select {
-		case <-told:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNoCopy, ctx.Err())
-		case <-timer.C:
-			return ErrNoCopy
-		case <-o.g.out.leaving:
-			return ErrStale
-		case <-s.ship.ctx.Done():
-			return errClosed
-		case <-s.dead:
-			return s.broken()
-		}
-	}
-}
-
-// wait is await without a time limit of its own, for steps of the walk.
-func (s *Store) wait(ctx context.Context, o *outgoing) error {
-	for {
-		err := s.await(ctx, o, true)
-		if !errors.Is(err, ErrNoCopy) || ctx.Err() != nil {
-			return err
-		}
-	}
-}
-
 // appendRecord gives the log a record with a payload of its own. payload is
 // called under the store's lock, when the number is known and all that was
 // numbered before has been counted. Only the committer may call it: see
@@ -355,124 +270,10 @@ func (s *Store) inCommitter(f func(b *pebble.Batch) error, done func(error)) {
 	}
 }
 
-// giveUp ends a log's stream: the log is released.
-func (s *Store) giveUp(g *tlog) {
-	if s.ship == nil {
-		return
-	}
-	p := s.ship
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := g.out
-	select {
-	case <-st.stopped:
-		return
-	default:
-	}
-	close(st.stopped)
-	st.detach(g)
-	for _, o := range st.recs {
-		p.drop(o)
-	}
-	st.recs = nil
-	p.announce()
-}
-
-// detach takes a stream off its link. The caller holds the ship's lock.
-func (st *stream) detach(g *tlog) {
-	if st.link != nil && st.link.logs[g.tenant] == g {
-		delete(st.link.logs, g.tenant)
-		st.link.kick()
-	}
-	st.link, st.state, st.queued = nil, streamIdle, false
-	st.session++
-	st.reason, st.brokenAt = nil, time.Time{}
-}
-
 // announce tells who waits for MirrorsChanged.
 func (p *ship) announce() {
 	close(p.changed)
 	p.changed = make(chan struct{})
-}
-
-// Mirror sends the tenant's log to node from now on, under a generation the
-// cluster has agreed on; "" keeps one copy. Records that nobody else has go
-// before are sent again; older messages are compared and copied meanwhile.
-// First is the first sequence the new holder gets live: see NextFirst. ends say
-// how far this log took the older ones in: what the holder wrote itself behind
-// its end it keeps until it is returned, what ended here before it drops.
-func (s *Store) Mirror(t tenant.ID, epoch, generation uint64, node string, ends []tenant.End) error {
-	if s.ship == nil {
-		return errAlone
-	}
-	if err := s.broken(); err != nil {
-		return err
-	}
-	if node == s.cfg.Peers.Node {
-		return fmt.Errorf("mirror log: %s is this node", node)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.index.logs[t]
-	if g == nil || g.epoch != epoch {
-		return ErrStale
-	}
-	p := s.ship
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := g.out
-	if st.set && generation == st.generation && node == st.node {
-		return nil
-	}
-	if st.set && generation <= st.generation {
-		return fmt.Errorf("mirror log: %w: generation %d after %d", ErrStale, generation, st.generation)
-	}
-	st.detach(g)
-	st.set, st.node, st.generation, st.pin, st.ends = true, node, generation, 0, slices.Clone(ends)
-	st.synced, st.left, st.walk = node == "", 0, 0
-	for _, o := range st.recs {
-		if o.kind == recSync { // a step of a walk that is over
-			o.kind, o.err, o.parts = recOps, ErrStale, [2][]byte{}
-		}
-		o.received, o.durable = o.filled && node == "", o.filled && node == ""
-		o.tell()
-	}
-	p.trim(st)
-	if node != "" {
-		st.link = p.linkTo(node)
-		st.link.logs[t] = g
-		st.state = streamOpening
-		st.link.mark(g)
-	}
-	p.announce()
-	s.cfg.Log.Info("mirror", "tenant", t, "epoch", epoch, "generation", generation, "node", node)
-	return nil
-}
-
-// NextFirst is the first sequence a new holder would get live. What is behind
-// it is kept until Mirror names that holder.
-func (s *Store) NextFirst(t tenant.ID) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.index.logs[t]
-	if g == nil {
-		return 0
-	}
-	if s.ship == nil {
-		return g.seq + 1
-	}
-	s.ship.mu.Lock()
-	defer s.ship.mu.Unlock()
-	g.out.pin = g.out.base()
-	return g.out.pin
-}
-
-// base is the number of the oldest record kept.
-func (st *stream) base() uint64 {
-	if len(st.recs) > 0 {
-		return st.recs[0].seq
-	}
-	return st.last + 1
 }
 
 // at finds a record by its number.
