@@ -12,7 +12,7 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LICENSES    = github.com/google/go-licenses@v1.6.0
 
 # Where tests run with the race detector: the packages with concurrency.
-RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin
+RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl
 
 .PHONY: build run test race soak bench check fuzz packages bench-packages
 
@@ -56,7 +56,7 @@ fuzz:
 
 # Debian packages the tests talk to: real clients and servers.
 packages:
-	@.ci/packages curl swaks msmtp python3 postfix iproute2 nftables openssl
+	@.ci/packages curl swaks msmtp python3 postfix iproute2 nftables openssl rbldnsd
 
 bench-packages:
 	@.ci/packages postfix sasl2-bin libsasl2-modules libsasl2-modules-db

@@ -22,10 +22,12 @@ var mayImport = map[string][]string{
 	"node/admin":      {"tenant"},
 	"node/submission": {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/delivery":   {"tenant", "node/queue", "node/bounce", "node/trouble"},
+	"node/dnsbl":      {"tenant"},
 	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
-	"cmd/postern":     {"node", "node/admin", "node/lab", "tenant"},
+	// observe works beside any relay, without a node: it asks node/dnsbl itself.
+	"cmd/postern": {"node", "node/admin", "node/dnsbl", "node/lab", "tenant"},
 }
 
 // Tests may import node/lab, and what their package may.
@@ -44,7 +46,7 @@ var homes = map[string][]string{
 	"github.com/hashicorp/memberlist": {"cluster"},
 	"github.com/emersion/go-smtp":     {"node/submission", "node/lab"},
 	"github.com/cockroachdb/pebble":   {"node/queue", "cluster"},
-	"github.com/miekg/dns":            {"node/delivery", "node/lab"},
+	"github.com/miekg/dns":            {"node/delivery", "node/dnsbl", "node/lab"},
 	"github.com/danielgtaylor/huma":   {"node/admin"},
 	"github.com/spf13/cobra":          {"cmd/postern"},
 }
