@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists},
 	})
 }
 
