@@ -26,14 +26,32 @@ func (l local) accepted() (int, error) { return len(l.rcpts), nil }
 func (l local) take(b *body) (string, error) {
 	id, err := l.transaction.take(b)
 	if lost := (*unsure)(nil); errors.As(err, &lost) && l.srv.links != nil {
-		l.transaction.drop() // what it spent is another's business now
-		a, err := l.srv.lostAnswer(l.tenant, l.opening.id, lost.put)
-		return a.id, err
+		return l.kept(lost.put)
 	}
 	if err != nil {
 		return "", err
 	}
 	return id.String(), nil
+}
+
+// kept asks what became of a message that the next owner may have: it is said,
+// logged and counted like one that was passed on.
+func (l local) kept(put *queue.LostPut) (string, error) {
+	s, begun := l.srv, time.Now()
+	l.share.release() // what was spent is the next owner's business
+	a, err := s.lostAnswer(l.tenant, l.opening.id, put)
+	if err != nil {
+		return "", err
+	}
+	l.turn.used()
+	node := ""
+	st := s.cfg.State()
+	if t := st.Tenant(l.tenant.ID); t != nil && st.Node(t.Owner) != nil {
+		node = st.Node(t.Owner).Name
+	}
+	s.metrics.passed.WithLabelValues(l.tenant.Name).Inc()
+	s.log.passed(l.tenant, l.account, a.id, node, time.Since(begun))
+	return a.id, nil
 }
 
 // route begins the message where its owner is, as the state says now.
