@@ -64,7 +64,7 @@ func (c *courier) carry(j job) bool {
 		return true
 	}
 	switch {
-	case c.t.fault != nil:
+	case c.t.dead:
 		return c.failRoute(j)
 	case c.sess == nil:
 		if s.tellDelay(c.t, j, now) {
@@ -89,7 +89,7 @@ func (c *courier) next() (job, bool) {
 			s.mu.Unlock()
 			return job{}, false
 		}
-		if c.t.waiting() > 0 && c.t.fault == nil {
+		if c.t.waiting() > 0 && !c.t.dead {
 			if wait := c.t.budget.messages.take(now); wait > 0 {
 				s.mu.Unlock()
 				c.pause(wait)

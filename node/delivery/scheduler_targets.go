@@ -21,6 +21,7 @@ type target struct {
 	source *tenant.Source // nil where there is no site
 	addr   string         // of the source
 	site   *site          // as last resolved
+	dead   bool           // mail only waits here, or ends: fault says why; never changes
 	fault  *routeError    // instead of a site
 	budget *budget
 
@@ -86,7 +87,7 @@ func (s *scheduler) deadEnd(site string, fault *routeError) *target {
 	key := targetKey{site: site}
 	t := s.targets[key]
 	if t == nil {
-		t = &target{key: key, budget: s.budget(budgetKey{group: key.site}, providerOther, Limits{})}
+		t = &target{key: key, dead: true, budget: s.budget(budgetKey{group: key.site}, providerOther, Limits{})}
 		s.addTarget(t)
 	}
 	t.fault = fault
