@@ -18,6 +18,7 @@ type spool interface {
 	Wait(ctx context.Context) ([]queue.Lane, error)
 	Take(l queue.Lane, max int) (items []*queue.Item, more bool, err error)
 	Park(l queue.Lane, until time.Time)
+	Flushed(l queue.Lane) bool
 	GiveBack(items ...*queue.Item)
 }
 

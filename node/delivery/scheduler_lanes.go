@@ -122,12 +122,11 @@ func (s *scheduler) place(l *lane, found *site, fault *routeError, now time.Time
 // put makes a lane wait at its target, in the store while the target rests.
 func (s *scheduler) put(l *lane, t *target, now time.Time) {
 	if now.Before(t.until) {
-		if _, ours := t.parked[l.key]; !ours {
+		if _, ours := t.parked[l.key]; !ours || !s.spool.Flushed(l.key) {
 			s.park(l, t)
 			return
 		}
-		// We put it aside and it comes early: the operator wants it tried.
-		t.until = time.Time{}
+		t.until = time.Time{} // the operator wants tried what was put aside
 	}
 	delete(t.parked, l.key)
 	l.primary = s.partAt(l, t)

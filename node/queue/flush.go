@@ -59,7 +59,7 @@ func (s *Store) unpark(f *Filter) {
 		}
 		for key, l := range g.lanes {
 			if l.parked != 0 && f.lane(&key) {
-				l.parked = 0
+				l.parked, l.flushed = 0, true
 				s.index.place(g, l)
 			}
 		}
@@ -78,7 +78,7 @@ func (s *Store) flushLane(key Lane, now int64, n int, last dueAt) bool {
 	if l == nil {
 		return false // drained since
 	}
-	l.parked = 0
+	l.parked, l.flushed = 0, true
 	if n > 0 {
 		l.flush = flushing{on: true, at: now, end: last, pos: dueAt{due: now + 1}}
 	}

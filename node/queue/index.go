@@ -61,8 +61,9 @@ type lane struct {
 	cursor    dueAt // where the next scan starts
 	disk      int64 // no key at or after cursor is due before this; never: there is none
 	parked    int64
-	held      int // entries of this lane in memory
-	slot      int // in index.heap, -1 when not there
+	flushed   bool // by Flush since it was last parked
+	held      int  // entries of this lane in memory
+	slot      int  // in index.heap, -1 when not there
 	announced bool
 	scanning  bool
 	gone      []*entry // removals and new keys that wait for the scan's end

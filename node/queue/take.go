@@ -362,9 +362,19 @@ func (s *Store) Park(l Lane, until time.Time) {
 		return
 	}
 	ln := g.lanes[l]
-	ln.parked, ln.announced = until.UnixMicro(), false
+	ln.parked, ln.flushed, ln.announced = until.UnixMicro(), false, false
 	s.index.place(g, ln)
 	s.poke()
+}
+
+// Flushed reports whether a flush brought the lane back since it was last
+// parked. Wait may still hand out a lane that was parked meanwhile; this tells
+// the two apart.
+func (s *Store) Flushed(l Lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.index.logs[l.Tenant]
+	return g != nil && g.lanes[l] != nil && g.lanes[l].flushed
 }
 
 // GiveBack ends the lease of items that were not attempted; they stay due.
