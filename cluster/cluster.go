@@ -261,12 +261,19 @@ func (c *Cluster) stand(t raft.Transport) error {
 	return nil
 }
 
-// snapshot takes one now.
-func (c *Cluster) snapshot() error {
+// snapshot takes one now and says up to which of raft's indices it goes.
+func (c *Cluster) snapshot() (index uint64, err error) {
 	if !c.started() {
-		return ErrClosed
+		return 0, ErrClosed
 	}
-	return c.raft.Snapshot().Error()
+	if err := c.raft.Snapshot().Error(); err != nil {
+		return 0, err
+	}
+	list, err := c.snaps.List()
+	if err != nil || len(list) == 0 {
+		return 0, err
+	}
+	return list[0].Index, nil
 }
 
 // started says whether raft is there.

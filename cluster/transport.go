@@ -31,7 +31,7 @@ type transport struct {
 	// leadership ends when raft sees that nobody answers.
 	silent atomic.Uint64
 
-	renew func() error // takes a newer snapshot
+	renew func() (newest uint64, err error) // takes a snapshot; its index
 
 	mu   sync.Mutex               // guards sent
 	sent map[raft.ServerID]uint64 // index of the last snapshot sent
@@ -91,7 +91,8 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 // again and again, without a pause, when the first entry after the node's own
 // snapshot is one that only that node has (it led for a moment): raft compares
 // the entry before, which is in no log there. A snapshot that goes beyond that
-// entry ends it.
+// entry ends it. Where there is nothing newer, the same one goes again: the last
+// one may have got lost on its way.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	t.mu.Lock()
 	again := t.sent[id] == args.LastLogIndex
@@ -101,10 +102,11 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	t.sent[id] = args.LastLogIndex
 	t.mu.Unlock()
 	if again {
-		if t.renew != nil && t.renew() == nil {
+		newest, err := t.renew()
+		if err == nil && newest > args.LastLogIndex {
 			return errRenewed
 		}
-		time.Sleep(resendPause) // there is nothing newer
+		time.Sleep(resendPause)
 	}
 	return t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
 }
