@@ -45,9 +45,10 @@ type parsedName struct {
 
 // zones is the whole DNS of the lab. What it does not know does not exist.
 type zones struct {
-	mu    sync.RWMutex // guards names and below
+	mu    sync.RWMutex // guards what follows
 	names map[string]parsedName
 	below map[string]int // how many names lie under this one: empty non-terminals
+	lists lists
 }
 
 func newZones() *zones {
@@ -124,8 +125,8 @@ func parseName(key string, n Name) (parsedName, error) {
 	return p, nil
 }
 
-// answer makes the reply to q, or nil for silence.
-func (z *zones) answer(q *dns.Msg, udp bool) *dns.Msg {
+// answer makes the reply to q as a view hears it, or nil for silence.
+func (z *zones) answer(q *dns.Msg, udp bool, view string) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable = true
@@ -143,7 +144,10 @@ func (z *zones) answer(q *dns.Msg, udp bool) *dns.Msg {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
 	for range maxChain {
-		p, known := z.look(name)
+		p, known := z.lookList(view, name)
+		if !known {
+			p, known = z.look(name)
+		}
 		if p.silent {
 			return nil
 		}
@@ -210,13 +214,14 @@ func negative() dns.RR {
 
 // nameserver answers from zones over UDP and TCP on one port.
 type nameserver struct {
-	z   *zones
-	tcp net.Listener
-	udp net.PacketConn
+	z    *zones
+	view string // who asks here
+	tcp  net.Listener
+	udp  net.PacketConn
 }
 
 // listenDNS takes one port for both transports; port 0 picks a free one.
-func listenDNS(ip netip.Addr, port uint16, z *zones) (*nameserver, error) {
+func listenDNS(ip netip.Addr, port uint16, z *zones, view string) (*nameserver, error) {
 	var last error
 	for range 20 {
 		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, port).String())
@@ -225,7 +230,7 @@ func listenDNS(ip netip.Addr, port uint16, z *zones) (*nameserver, error) {
 		}
 		u, err := net.ListenPacket("udp", l.Addr().String())
 		if err == nil {
-			return &nameserver{z: z, tcp: l, udp: u}, nil
+			return &nameserver{z: z, view: view, tcp: l, udp: u}, nil
 		}
 		last = err
 		_ = l.Close()
@@ -247,7 +252,7 @@ func (n *nameserver) close() {
 func (n *nameserver) run(ctx context.Context) error {
 	serve := func(w dns.ResponseWriter, q *dns.Msg) {
 		_, udp := w.RemoteAddr().(*net.UDPAddr)
-		if m := n.z.answer(q, udp); m != nil {
+		if m := n.z.answer(q, udp, n.view); m != nil {
 			_ = w.WriteMsg(m)
 		}
 	}

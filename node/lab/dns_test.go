@@ -133,10 +133,10 @@ func TestAPI(t *testing.T) {
 			t.Errorf("%s %s %s = %d %s, want %d with %q", tt.method, tt.path, tt.body, code, got, tt.code, tt.want)
 		}
 	}
-	if n := l.zones.answer(question("new.test", dns.TypeMX), false); len(n.Answer) != 1 {
+	if n := l.zones.answer(question("new.test", dns.TypeMX), false, ""); len(n.Answer) != 1 {
 		t.Error("the new name is unknown")
 	}
-	if n := l.zones.answer(question("inbox.test", dns.TypeMX), false); n.Rcode != dns.RcodeSuccess || len(n.Answer) != 0 {
+	if n := l.zones.answer(question("inbox.test", dns.TypeMX), false, ""); n.Rcode != dns.RcodeSuccess || len(n.Answer) != 0 {
 		t.Error("the removed name still answers, or its children are gone with it")
 	}
 }

@@ -26,6 +26,10 @@ type Config struct {
 	World   World
 	Addr    netip.Addr // of the DNS server and the API [127.78.0.1]
 	DNSPort uint16
+	// Views are more resolvers of the same Internet, by the name of who asks
+	// them: DNS lists may tell each something else. They have the DNS server's
+	// port.
+	Views   map[string]netip.Addr
 	APIPort uint16
 	MXPort  uint16 // one port for all exchangers, each on its own IP
 	Keep    int    // mails remembered [10,000]
@@ -40,6 +44,7 @@ type Lab struct {
 	cfg   Config
 	zones *zones
 	dns   *nameserver
+	views map[string]*nameserver
 	mxs   []*exchanger
 	api   net.Listener
 	ring  *ring
@@ -63,6 +68,9 @@ func New(cfg Config) (*Lab, error) {
 			return nil, err
 		}
 	}
+	if err := l.zones.addLists(cfg.World.Lists); err != nil {
+		return nil, err
+	}
 	if err := l.listen(); err != nil {
 		l.Close()
 		return nil, err
@@ -71,8 +79,8 @@ func New(cfg Config) (*Lab, error) {
 }
 
 func (l *Lab) listen() error {
-	var err error
-	if l.dns, err = listenDNS(l.cfg.Addr, l.cfg.DNSPort, l.zones); err != nil {
+	err := l.listenViews()
+	if err != nil {
 		return err
 	}
 	if l.api, err = net.Listen("tcp", netip.AddrPortFrom(l.cfg.Addr, l.cfg.APIPort).String()); err != nil {
@@ -84,6 +92,39 @@ func (l *Lab) listen() error {
 	}
 	t := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	return l.listenExchangers(t)
+}
+
+// listenViews finds a port that is free at every resolver's address.
+func (l *Lab) listenViews() error {
+	var last error
+	for range 20 {
+		l.closeViews()
+		if l.dns, last = listenDNS(l.cfg.Addr, l.cfg.DNSPort, l.zones, ""); last != nil {
+			return last
+		}
+		port := netip.MustParseAddrPort(l.dns.addr()).Port()
+		for view, addr := range l.cfg.Views {
+			var n *nameserver
+			if n, last = listenDNS(addr, port, l.zones, view); last != nil {
+				break
+			}
+			l.views[view] = n
+		}
+		if last == nil || l.cfg.DNSPort != 0 {
+			break
+		}
+	}
+	return last
+}
+
+func (l *Lab) closeViews() {
+	if l.dns != nil {
+		l.dns.close()
+	}
+	for _, n := range l.views {
+		n.close()
+	}
+	l.views = map[string]*nameserver{}
 }
 
 // listenExchangers finds a port that is free on every exchanger's IP.
@@ -127,9 +168,7 @@ func (l *Lab) taken(m *Mail) {
 
 // Close gives back the ports.
 func (l *Lab) Close() {
-	if l.dns != nil {
-		l.dns.close()
-	}
+	l.closeViews()
 	if l.api != nil {
 		_ = l.api.Close()
 	}
@@ -140,6 +179,15 @@ func (l *Lab) Close() {
 
 // DNS is the resolver's host:port.
 func (l *Lab) DNS() string { return l.dns.addr() }
+
+// View is the host:port of a view's resolver; the DNS server's for a view
+// that is not there.
+func (l *Lab) View(name string) string {
+	if n := l.views[name]; n != nil {
+		return n.addr()
+	}
+	return l.DNS()
+}
 
 // API is the host:port of the lab's HTTP API.
 func (l *Lab) API() string { return l.api.Addr().String() }
@@ -152,6 +200,9 @@ func (l *Lab) Run(ctx context.Context) error {
 	defer l.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.dns.run(ctx) })
+	for _, n := range l.views {
+		g.Go(func() error { return n.run(ctx) })
+	}
 	g.Go(func() error { return l.serveAPI(ctx) })
 	for _, e := range l.mxs {
 		g.Go(func() error { return e.run(ctx) })

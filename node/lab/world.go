@@ -9,6 +9,7 @@ import (
 type World struct {
 	Exchangers []Exchanger
 	Names      map[string]Name
+	Lists      []string // zones of DNS lists, see Lab.SetListing
 }
 
 // Usual is the world of the demo: one exchanger a mood, on 127.78.0.10 and up.

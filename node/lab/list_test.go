@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// TestListing: what the lists say of an address is the same for all, or differs
+// from view to view; test points are as RFC 5782 §5 wants them.
+func TestListing(t *testing.T) {
+	w := Usual()
+	w.Lists = []string{"bl.lab.test", "small.lab.test"}
+	l := startLab(t, Config{
+		World: w,
+		Views: map[string]netip.Addr{"n1": netip.MustParseAddr("127.78.1.1"), "n3": netip.MustParseAddr("127.78.1.3")},
+	})
+	ask := func(view, ip, zone string) string {
+		t.Helper()
+		c := dns.Client{Timeout: 2 * time.Second}
+		q := new(dns.Msg)
+		q.SetQuestion(ListName(netip.MustParseAddr(ip), zone), dns.TypeA)
+		m, _, err := c.Exchange(q, l.View(view))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Rcode != dns.RcodeSuccess {
+			return dns.RcodeToString[m.Rcode]
+		}
+		if len(m.Answer) != 1 {
+			return m.String()
+		}
+		return m.Answer[0].(*dns.A).A.String()
+	}
+	const gone, ip, six = "NXDOMAIN", "127.77.1.12", "2001:db8::7"
+	put := func(path, body string) (int, string) {
+		t.Helper()
+		req, _ := http.NewRequest(http.MethodPut, "http://"+l.API()+path, strings.NewReader(body))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	check := func(what string, want map[[3]string]string) {
+		t.Helper()
+		for q, w := range want {
+			if got := ask(q[0], q[1], q[2]); got != w {
+				t.Errorf("%s: %s asks about %s in %s: %s, want %s", what, q[0], q[1], q[2], got, w)
+			}
+		}
+	}
+	check("before", map[[3]string]string{
+		{"n1", "127.0.0.2", "bl.lab.test"}: DefaultCode, {"n1", "127.0.0.1", "bl.lab.test"}: gone,
+		{"", "::ffff:127.0.0.2", "small.lab.test"}: DefaultCode, {"", ip, "bl.lab.test"}: gone,
+	})
+	if code, body := put("/listing/"+ip, `{"views":{"n3":"127.255.255.254"}}`); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	check("listed", map[[3]string]string{
+		{"n1", ip, "bl.lab.test"}: DefaultCode, {"", ip, "bl.lab.test"}: DefaultCode,
+		{"n3", ip, "bl.lab.test"}: "127.255.255.254", {"n1", ip, "small.lab.test"}: gone,
+	})
+	if code, body := put("/listing/"+six, `{"zone":"small.lab.test","code":"127.0.0.10","views":{"n3":"clean"}}`); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	check("six", map[[3]string]string{{"n1", six, "small.lab.test"}: "127.0.0.10", {"n3", six, "small.lab.test"}: gone})
+	if code, body := put("/listing/"+ip, "clean"); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	check("clean", map[[3]string]string{{"n1", ip, "bl.lab.test"}: gone, {"n3", ip, "bl.lab.test"}: gone})
+	for path, body := range map[string]string{
+		"/listing/" + ip: `{"code":"listed"}`, "/listing/127.0.0.256": "", "/listing/127.0.0.3": `{"views":{"n9":"clean"}}`,
+	} {
+		if code, said := put(path, body); code != http.StatusBadRequest {
+			t.Errorf("%s %s: %d %s", path, body, code, said)
+		}
+	}
+	if err := l.SetListing(netip.MustParseAddr(ip), Listing{Zone: "no.lab.test"}); !errors.Is(err, ErrNoList) {
+		t.Errorf("an unknown list: %v", err)
+	}
+}
