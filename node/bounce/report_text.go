@@ -37,6 +37,8 @@ var advices = map[string]advice{
 		"Try a plain message without special formatting, or another mail program."},
 	IPBlock: {"The recipient's server refuses mail from the address our server sends from.",
 		"Nothing is wrong with your message. Your mail provider has to clear this up."},
+	SpamBlock: {"The recipient's server refuses the message for its content or for the address our server sends from.",
+		"Look at its wording, links and attachments before you send it again; your mail provider looks after the address."},
 	BadConfiguration: {"The recipient's server is not content with the set-up of our server.",
 		"Nothing is wrong with your message. Your mail provider has to clear this up."},
 	NoAnswerFromHost: {"The recipient's server could not be reached.",
@@ -106,7 +108,7 @@ func (w *writer) recipient(rc ReportRcpt) {
 	}
 	w.raw(">\r\n")
 	code, rest := splitReply(rc.Diagnostic)
-	v := Classify(code, rc.Status, rest)
+	v := Classify(Reply{Host: strings.ToLower(rc.RemoteMTA), Code: code, Enhanced: rc.Status, Text: rest})
 	switch rc.Action {
 	case Failed:
 		a, ok := advices[v.Class]

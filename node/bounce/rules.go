@@ -39,7 +39,9 @@ var genericRules = []rule{
 		"spams from your ip", "errors from your ip", "mail from your ip", "connections from your ip",
 		"spamhaus", "spamcop", "barracudacentral", "cbl.abuseat", "abuseat.org", "sorbs.net", "uceprotect", "psbl.surriel",
 		"mailspike", "abusix", "invaluement", "senderscore", "senderbase", "proofpoint.com/dnsbl", "ipcheck.proofpoint.com",
-		"csi.cloudmark.com", "csi.mimecast.org", "backscatterer.org", "truncate.gbudb"}},
+		"csi.cloudmark.com", "blacklisted by csi", "cmsmtp", "backscatterer.org", "truncate.gbudb"}},
+	// An appliance says no more than that its filter blocked the address.
+	{class: IPBlock, scope: ScopeSource, hold: true, weak: true, words: []string{":blocked)"}, also: []string{"permanent failure for one or more recipients"}},
 	// These words speak of our IP only beside a word for it.
 	{class: IPBlock, scope: ScopeSource, hold: true, without: []string{"url$", "link", "content", "filter"}, words: []string{
 		"blocked by", "is blacklisted", "blacklist", "black listed", "is listed in", "blocklist", "block list", "poor reputation",
@@ -98,7 +100,7 @@ var genericRules = []rule{
 		"account has been closed", "account is closed", "user disabled", "user suspended", "recipient disabled", "mailbox unavailable: disabled",
 		"deactivated", "no longer active", "account locked", "account has been blocked", "account is locked", "mailbox is blocked",
 		"dormant", "no longer in use", "not active"}},
-	{class: RateLimited, scope: ScopeDestination, words: []string{
+	{class: RateLimited, scope: ScopeRecipient, words: []string{
 		"receiving mail too quickly", "receiving email too quickly", "receiving mail at a rate", "receiving mail too"}},
 
 	// ---- relaying is asked before "no such user": both may say the address is unknown here
@@ -165,8 +167,10 @@ var genericRules = []rule{
 	{class: ProtocolErrors, scope: ScopeMessage, words: []string{
 		"bare lf", "bare cr", "line too long", "rfc 5322", "rfc5322", "rfc 2822", "rfc2822", "rfc 822", "message-id header", "missing header",
 		"duplicate header", "header syntax", "multiple from", "missing from", "smtputf8", "8bitmime"}},
-	{class: ProtocolErrors, scope: ScopeDestination, details: []string{"5.0", "5.1", "5.2", "5.4", "5.5", "5.6"}},
-	{class: ProtocolErrors, scope: ScopeDestination, codes: []int{500, 501, 502, 503, 504, 555}},
+	// A command not understood is our fault or theirs, never the message's.
+	{class: ProtocolErrors, scope: ScopeNode, hold: true, codes: []int{500, 501, 502, 503, 504, 555}},
+	{class: ProtocolErrors, scope: ScopeNode, hold: true, details: []string{"5.1", "5.2", "5.4", "5.5", "5.6"}},
+	{class: ProtocolErrors, scope: ScopeDestination, details: []string{"5.0"}},
 	{class: PolicyRelated, scope: ScopeRecipient, details: []string{
 		"7.0", "7.1", "7.2", "7.3", "7.12", "7.17", "7.18", "7.19", "7.513", "7.507", "3.2", "2.0", "2.3", "2.4"}},
 	{class: PolicyRelated, scope: ScopeRecipient, words: []string{

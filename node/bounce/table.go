@@ -19,7 +19,12 @@ type rule struct {
 	also    []string // and one of these
 	without []string // and none of these
 
-	hold bool // retry although the reply says never: the fault is not the message's
+	hold bool // keep although the reply says never: the fault is not the message's
+
+	zone string // the list this rule's words stand for
+	hint string // for an operator
+	wide bool   // speaks of our network
+	weak bool   // no evidence by itself
 }
 
 // table is a list of rules made ready, so that one walk over a text finds all
@@ -113,15 +118,35 @@ func (t *table) find(text string) wordSet {
 
 func alnum(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
 
-func (u *readyRule) fits(r reading) bool {
+// first gives the first rule that fits, or nil.
+func (t *table) first(r reading) *readyRule {
+	found := t.find(r.text)
+	for i := range t.rules {
+		if u := &t.rules[i]; u.fits(r, found) {
+			return u
+		}
+	}
+	return nil
+}
+
+func (u *readyRule) fits(r reading, found wordSet) bool {
 	return (u.reply == 0 || u.reply == r.class) &&
 		(u.codes == nil || slices.Contains(u.codes, r.code)) &&
 		(u.details == nil || slices.Contains(u.details, r.detail)) &&
-		(u.words == nil || u.words.meets(r.found)) &&
-		(u.also == nil || u.also.meets(r.found)) &&
-		!u.without.meets(r.found)
+		(u.words == nil || u.words.meets(found)) &&
+		(u.also == nil || u.also.meets(found)) &&
+		!u.without.meets(found)
 }
 
 func (u *readyRule) verdict(class int) Verdict {
-	return Verdict{Class: u.class, Scope: u.scope, Retry: u.hold || class != 5}
+	v := Verdict{Class: u.class, Scope: u.scope, Course: CourseRetry, Zone: u.zone, Hint: u.hint, Range: u.wide, Weak: u.weak}
+	switch {
+	case !u.hold && class == 5:
+		v.Course = CourseBounce
+	case u.scope == ScopeNode || u.class == IPBlock || u.class == SpamBlock:
+		v.Course = CourseHold
+	case u.scope == ScopeSource:
+		v.Course = CourseSlow
+	}
+	return v
 }

@@ -7,13 +7,15 @@ import (
 )
 
 // metrics of delivery. Labels: tenant is a tenant's name (at most twenty
-// live ones a node), provider a name of the shaping table, "other" or "route".
+// live ones a node), provider a name of the shaping table (of package bounce's for refusals),
+// "other" or "route".
 // Never a recipient domain.
 type metrics struct {
 	delivered, bounced, expired, deferred, inDoubt *prometheus.CounterVec
 
 	attempt, latency prometheus.Histogram
 	open             *prometheus.GaugeVec
+	refused          *prometheus.CounterVec
 	resting          prometheus.Gauge
 }
 
@@ -40,6 +42,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "postern_delivery_connections", Help: "Open outgoing connections by provider.",
 		}, []string{"provider"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_delivery_ip_refused_total", Help: "Attempts refused because of our IP, by the provider whose host said so.",
+		}, []string{"provider"}),
 		resting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "postern_delivery_backed_off_sites", Help: "Pairs of source and site that are left alone after failures.",
 		}),
@@ -47,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.delivered, m.bounced, m.expired, m.deferred, m.inDoubt, m.attempt, m.latency, m.open, m.resting} {
+	for _, c := range []prometheus.Collector{m.delivered, m.bounced, m.expired, m.deferred, m.inDoubt, m.attempt, m.latency, m.open, m.refused, m.resting} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -62,6 +62,8 @@ type scheduler struct {
 	log    mailLog
 	noDot  *trouble.Log[tenant.ID]
 
+	evidence *evidence
+
 	couriers  sync.WaitGroup
 	resolving sync.WaitGroup
 	settling  chan struct{} // settlements on their way to the disk
@@ -100,8 +102,9 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 	return &scheduler{
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
 		m: m, log: mailLog{cfg.Log, cfg.State},
-		noDot: trouble.New[tenant.ID](cfg.Log, slog.LevelWarn, "final dot not allowed", "tenant"),
-		lanes: map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
+		noDot:    trouble.New[tenant.ID](cfg.Log, slog.LevelWarn, "final dot not allowed", "tenant"),
+		evidence: newEvidence(cfg.EvidenceWindow),
+		lanes:    map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
 		nudged: make(chan struct{}, 1), settling: make(chan struct{}, maxSettling),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},
 		pending: map[*budget]struct{}{}, opened: map[tenant.ID]int{},

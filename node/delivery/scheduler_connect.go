@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"time"
 
+	"postern/node/bounce"
 	"postern/node/queue"
+	"postern/tenant"
 )
 
 // open opens the session for its first item. When it cannot, the item is put
@@ -45,8 +47,35 @@ func (c *courier) open(j job) bool {
 	if fault.Peer.Addr.IsValid() {
 		a.Addr = fault.Peer.Addr.String()
 	}
+	if fault.Reply.Code >= 400 {
+		s.refusedEarly(c, j, fault, now)
+	}
 	s.unreachable(c.t, j, a, fault.Reply, fault.Ours, now)
 	return false
+}
+
+// refusedEarly counts an attempt that the far end's own words ended before a
+// transaction: a banner's refusal is the one that speaks of our IP most often.
+func (s *scheduler) refusedEarly(c *courier, j job, fault *hostError, now time.Time) {
+	v := terms{host: fault.Peer.Host, source: c.where.from}.classify(fault.Reply, fault.Stage)
+	if v.Class != bounce.IPBlock {
+		s.testify(c.t.key.source, j.item.ID, nil, "", now)
+		return
+	}
+	s.testify(c.t.key.source, j.item.ID, &v, fault.Reply.Text, now)
+}
+
+// testify counts an attempt that the far end answered, and its refusal if that
+// speaks of our IP.
+func (s *scheduler) testify(src tenant.SourceID, id queue.ID, refused *bounce.Verdict, words string, now time.Time) {
+	if refused != nil {
+		provider := refused.Provider
+		if provider == "" {
+			provider = providerOther
+		}
+		s.m.refused.WithLabelValues(provider).Inc()
+	}
+	s.evidence.note(src, answer{message: id, refused: refused, text: words}, now)
 }
 
 // connect dials the site's hosts in order until one greets. It gives neither a
@@ -56,7 +85,7 @@ func (c *courier) connect(j job) (session, *hostError) {
 	s.mu.Lock()
 	src, found := c.t.source, c.t.site
 	s.mu.Unlock()
-	c.where = place{source: src.Addr.String(), ehlo: src.EHLO}
+	c.where = place{from: src.Addr, source: src.Addr.String(), ehlo: src.EHLO}
 	if found = s.fresh(found, j.item.Lane.Domain); found == nil {
 		return nil, nil
 	}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"postern/node/queue"
@@ -34,7 +35,10 @@ type courier struct {
 }
 
 // place is what the trace keeps of a session, made once for all its messages.
-type place struct{ source, ehlo, host, addr, tls string }
+type place struct {
+	from                          netip.Addr
+	source, ehlo, host, addr, tls string
+}
 
 func (c *courier) run() {
 	c.timer = time.NewTimer(time.Hour)

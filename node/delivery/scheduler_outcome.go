@@ -110,7 +110,10 @@ func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.R
 // judged settles a finished transaction.
 func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now time.Time) {
 	s.m.attempt.Observe(a.Took.Seconds())
-	v := judge(j.item.Rcpts, res, s.terms(j.item, now))
+	on := s.terms(j.item, now)
+	on.host, on.source = c.where.host, c.where.from
+	v := judge(j.item.Rcpts, res, on)
+	s.testify(c.t.key.source, j.item.ID, v.refused, v.words, now)
 	broken := res.Err != nil && !res.DotSent
 	s.mu.Lock()
 	t := c.t

@@ -20,6 +20,7 @@ type pretend struct {
 	send  func(src netip.Addr, m outbound) result
 	dials []time.Time
 	tried []tries
+	s     *scheduler // that sends to it
 }
 
 type tries struct {
@@ -138,6 +139,7 @@ func inBubble(t *testing.T, change func(*Config), setUp func(w *world), test fun
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.s = s
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() { ended <- s.run(ctx) }()

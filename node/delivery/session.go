@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 
+	"postern/node/bounce"
 	"postern/node/queue"
 )
 
@@ -60,6 +61,23 @@ const (
 	stageBody
 	stageDot // the final dot was written, wholly or in part: outcome may be unknown
 )
+
+// said is the stage in the words of package bounce.
+func (s stage) said() bounce.Stage {
+	switch s {
+	case stageBanner:
+		return bounce.StageBanner
+	case stageEHLO, stageTLS:
+		return bounce.StageHello
+	case stageMail:
+		return bounce.StageMail
+	case stageRcpt:
+		return bounce.StageRcpt
+	case stageData, stageBody, stageDot:
+		return bounce.StageData
+	}
+	return 0
+}
 
 // result is what one transaction gave. Replies[i] belongs to Rcpts[i]; a 2xx
 // there is a delivery. A broken connection gives Code 0 with our diagnosis.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"net/netip"
 	"time"
 
 	"postern/node/bounce"
@@ -10,9 +11,11 @@ import (
 // verdict is what one attempt came to, before notices.
 type verdict struct {
 	outcomes  []queue.Outcome
-	next      time.Time // zero when nothing stays in the queue
-	throttle  bool      // the provider asked our source to slow down
-	unknown   int       // recipients whose dot was sent and its reply lost
+	next      time.Time       // zero when nothing stays in the queue
+	throttle  bool            // the provider asked our source to slow down, or refuses it
+	refused   *bounce.Verdict // what a refusal of our IP was read as, or nil
+	words     string          // and its text
+	unknown   int             // recipients whose dot was sent and its reply lost
 	delivered int
 	ended     int // bounced and expired
 	expired   int
@@ -45,6 +48,15 @@ type terms struct {
 	random  float64
 	n       int // the attempt judged, 1 for the first
 	arrived time.Time
+	host    string     // of the session
+	source  netip.Addr // its address on our side
+}
+
+// classify reads a reply that the session's host gave.
+func (t terms) classify(r queue.Reply, at stage) bounce.Verdict {
+	return bounce.Classify(bounce.Reply{
+		Host: t.host, Source: t.source, Stage: at.said(), Code: r.Code, Enhanced: r.Enhanced, Text: r.Text,
+	})
 }
 
 // inDoubt is told of the recipients whose final dot got no answer.
@@ -74,11 +86,14 @@ func judge(rcpts []int, res result, t terms) verdict {
 				o.Reply.Text += " (" + reply.Text + ")"
 			}
 		case reply.Code != 0:
-			c := bounce.Classify(reply.Code, reply.Enhanced, reply.Text)
-			if !c.Retry {
+			c := t.classify(reply, res.Stage)
+			if !c.Retry() {
 				o.Result = queue.Bounced
 			} else if c.Scope == bounce.ScopeSource {
 				v.throttle = true
+			}
+			if c.Class == bounce.IPBlock && (v.refused == nil || c.Evidence()) {
+				v.refused, v.words = &c, reply.Text
 			}
 		case permanentDiagnosis(reply):
 			o.Result = queue.Bounced

@@ -1,6 +1,10 @@
 package delivery
 
-import "strings"
+import (
+	"strings"
+
+	"postern/node/bounce"
+)
 
 // Limits of one provider for one source, over all tenants. Zero means no limit.
 type Limits struct {
@@ -35,27 +39,27 @@ const (
 // DefaultShaping is the built-in table: what large
 // providers are known to accept from one address.
 func DefaultShaping() *Shaping {
-	of := func(name string, conns, messages int, tls bool, suffixes ...string) Provider {
-		return Provider{Name: name, Suffixes: suffixes, Limits: Limits{
+	of := func(name string, conns, messages int, tls bool) Provider {
+		return Provider{Name: name, Suffixes: bounce.HostsOf(name), Limits: Limits{
 			Conns: conns, MessagesPerConn: messages, ConnsPerMinute: 100, MessagesPerSecond: 100, TLS: tls,
 		}}
 	}
-	yahooJP := of("yahoo.co.jp", 2, 20, false, ".yahoo.co.jp")
+	yahooJP := of("yahoo.co.jp", 2, 20, false)
 	yahooJP.MessagesPerSecond = 10
 	return &Shaping{
 		Providers: []Provider{
-			of("google", 5, 50, true, ".google.com", ".googlemail.com"),
-			of("yahoo", 10, 20, false, ".yahoodns.net"),
-			of("microsoft", 5, 50, false, ".protection.outlook.com", ".mx.microsoft"),
-			of("icloud", 10, 5, false, ".mail.icloud.com"),
-			of("comcast", 25, 1000, false, ".comcast.net"),
-			of("mimecast", 10, 100, false, ".mimecast.com"),
-			of("orange", 2, 100, true, ".orange.fr"),
-			of("gmx", 4, 20, true, ".gmx.net", ".gmx.com", ".web.de", ".kundenserver.de"),
-			of("barracuda", 10, 15, false, ".barracudanetworks.com"),
-			of("kpn", 10, 10, false, ".kpnmail.nl", ".kpn.nl"),
-			of("qq", 4, 8, false, ".qq.com"),
-			of("netease", 4, 7, false, ".163.com", ".netease.com"),
+			of("google", 5, 50, true),
+			of("yahoo", 10, 20, false),
+			of("microsoft", 5, 50, false),
+			of("icloud", 10, 5, false),
+			of("comcast", 25, 1000, false),
+			of("mimecast", 10, 100, false),
+			of("orange", 2, 100, true),
+			of("gmx", 4, 20, true),
+			of("barracuda", 10, 15, false),
+			of("kpn", 10, 10, false),
+			of("qq", 4, 8, false),
+			of("netease", 4, 7, false),
 			yahooJP,
 		},
 		Default: Limits{Conns: 10, MessagesPerConn: 100, ConnsPerMinute: 100, MessagesPerSecond: 100},
