@@ -34,9 +34,9 @@ func TestOperatorsPauseAndUnreadCopy(t *testing.T) {
 		t.Fatalf("no dot although all is read: %v", err)
 	}
 	o.set(tn.ID, o.epoch(tn.ID), false)
-	step(reasonUnread)
+	step(tenant.ReasonUnread)
 	operator("its source moves")
-	step("its source moves; " + reasonUnread)
+	step("its source moves; " + tenant.ReasonUnread)
 	operator("") // resumes: not even in this moment may anything leave
 	if err := may(); err == nil {
 		t.Error("a dot before the unread copy is known")
@@ -44,18 +44,18 @@ func TestOperatorsPauseAndUnreadCopy(t *testing.T) {
 	if err := o.MayAct(ctx, tn.ID, o.epoch(tn.ID)); err != nil {
 		t.Errorf("new mail is not accepted: %v", err)
 	}
-	step(reasonUnread)
+	step(tenant.ReasonUnread)
 	long := strings.Repeat("é", 240)
 	operator(long)
-	step(withUnread(long))
+	step(tenant.WithUnread(long))
 	o.set(tn.ID, o.epoch(tn.ID), true) // it was read
-	step(strings.TrimSuffix(withUnread(long), "; "+reasonUnread))
+	step(strings.TrimSuffix(tenant.WithUnread(long), "; "+tenant.ReasonUnread))
 	operator("")
 	if err := may(); err != nil {
 		t.Errorf("no dot although all was read: %v", err)
 	}
 	o.set(tn.ID, o.epoch(tn.ID), false)
-	step(reasonUnread)
+	step(tenant.ReasonUnread)
 	o.set(tn.ID, o.epoch(tn.ID), true)
 	step("")
 }

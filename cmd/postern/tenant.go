@@ -122,18 +122,8 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 	}
 	a.say("%s, %d not sending:", some(len(p.Items), "tenant"), len(stopped))
 	for _, x := range stopped {
-		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused)), mendTenant(x))
+		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused)), x.Mend)
 	}
-}
-
-func mendTenant(t admin.Tenant) string {
-	switch t.State {
-	case "held":
-		return "postern tenant release " + t.Name
-	case "paused":
-		return "postern tenant resume " + t.Name
-	}
-	return ""
 }
 
 func (a *app) tenantShow() *cobra.Command {
@@ -165,7 +155,7 @@ func (a *app) tenant(t admin.Tenant) {
 	if t.To != "" {
 		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
 	}
-	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", mendTenant(t), "hostname", t.Hostname,
+	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "hostname", t.Hostname,
 		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {
@@ -234,7 +224,7 @@ func (a *app) tenantStop(verb, short, example string, do func(*admin.Client, con
 			if err != nil {
 				return err
 			}
-			return a.show(t, func() { a.note("", "tenant "+t.Name+" is "+t.State, "later: "+mendTenant(t)) })
+			return a.show(t, func() { a.note("", "tenant "+t.Name+" is "+t.State, "later: "+t.Mend) })
 		})
 	c.Flags().StringVar(&reason, "reason", "", "why; the tenant's screens show it (required)")
 	_ = c.MarkFlagRequired("reason") // the flag exists
@@ -249,7 +239,7 @@ func (a *app) tenantGo(verb, short string, do func(*admin.Client, context.Contex
 				return err
 			}
 			return a.show(t, func() {
-				a.note("", "tenant "+t.Name+" is "+stateText(t.State, first(t.Held, t.Paused)), mendTenant(t))
+				a.note("", "tenant "+t.Name+" is "+stateText(t.State, first(t.Held, t.Paused)), t.Mend)
 			})
 		})
 }

@@ -80,11 +80,19 @@ func stopOf(t *tenant.Tenant) string {
 }
 
 func mendStop(t *tenant.Tenant) string {
-	if t.Held != "" {
+	switch {
+	case t.Held != "":
 		return "postern tenant release " + t.Name
+	case t.Paused == tenant.ReasonUnread:
+		return mendUnread
+	case t.Paused != "":
+		return "postern tenant resume " + t.Name
 	}
-	return "postern tenant resume " + t.Name
+	return ""
 }
+
+// mendUnread is what ends the waiting for a copy that cannot be read.
+const mendUnread = "start the node that is down (postern node list), or if its disk is gone, postern node remove NODE --lost"
 
 func (s *Server) reasons() []Reason {
 	var all []Reason

@@ -17,11 +17,14 @@ func (s *Server) stopRoutes() {
 	ops := []struct {
 		path, id, does, undoes string
 		op                     func(t tenant.ID, reason string) tenant.Op
+		left                   func(t *tenant.Tenant) (reason string, err error) // what stays when an operator lifts it
 	}{
 		{"hold", "hold-tenant", "Hold a tenant: no attempts, submissions get 550 5.7.1", "Release a held tenant",
-			func(t tenant.ID, reason string) tenant.Op { return tenant.Hold{Tenant: t, Reason: reason} }},
+			func(t tenant.ID, reason string) tenant.Op { return tenant.Hold{Tenant: t, Reason: reason} },
+			func(*tenant.Tenant) (string, error) { return "", nil }},
 		{"pause", "pause-tenant", "Pause a tenant: it accepts, but nothing is attempted", "Resume a paused tenant",
-			func(t tenant.ID, reason string) tenant.Op { return tenant.Pause{Tenant: t, Reason: reason} }},
+			func(t tenant.ID, reason string) tenant.Op { return tenant.Pause{Tenant: t, Reason: reason} },
+			pauseLeft},
 	}
 	for _, x := range ops {
 		path := "/v1/tenants/{tenant}/" + x.path
@@ -39,7 +42,11 @@ func (s *Server) stopRoutes() {
 				if err != nil {
 					return nil, err
 				}
-				return s.changeTenant(ctx, i.Keyed, t, x.op(t.ID, ""))
+				reason, err := x.left(t)
+				if err != nil {
+					return nil, err
+				}
+				return s.changeTenant(ctx, i.Keyed, t, x.op(t.ID, reason))
 			})
 	}
 	type hold struct {
@@ -56,6 +63,17 @@ func (s *Server) stopRoutes() {
 		func(ctx context.Context, who caller, i *ToAccount) (*out[Account], error) {
 			return s.holdAccount(ctx, who, *i, "")
 		})
+}
+
+// pauseLeft keeps the part of a pause that is no operator's to lift.
+func pauseLeft(t *tenant.Tenant) (string, error) {
+	switch {
+	case !tenant.Unread(t.Paused):
+		return "", nil
+	case tenant.WithoutUnread(t.Paused) == "":
+		return "", problem(http.StatusConflict, mendUnread, "tenant %s stays paused: %s", t.Name, t.Paused)
+	}
+	return tenant.ReasonUnread, nil
 }
 
 func (s *Server) holdAccount(ctx context.Context, who caller, i ToAccount, reason string) (*out[Account], error) {

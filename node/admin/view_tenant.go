@@ -14,6 +14,7 @@ type Tenant struct {
 	State    string `json:"state" enum:"sending,paused,held"`
 	Paused   string `json:"paused,omitempty" doc:"Reason"`
 	Held     string `json:"held,omitempty" doc:"Reason"`
+	Mend     string `json:"mend,omitempty" doc:"What makes a held or paused tenant send again"`
 	HasToken bool   `json:"has_token"`
 	Accounts int    `json:"accounts"`
 	Domains  int    `json:"domains"`
