@@ -92,7 +92,7 @@ func raftConfig(name string, t tuning, log hclog.Logger) *raft.Config {
 // newest format from the first day (the default is the oldest), no write stall
 // before a real one.
 func storeOptions(fs vfs.FS, log storeLog) *pebble.Options {
-	return &pebble.Options{
+	o := &pebble.Options{
 		FS:                          fs,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   1 << 20,
@@ -105,4 +105,8 @@ func storeOptions(fs vfs.FS, log storeLog) *pebble.Options {
 		Logger:                      log,
 		EventListener:               log.listener(),
 	}
+	// The default also looks ten times a second whether more compactions than
+	// before may run at once. Here it is one, always.
+	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	return o
 }

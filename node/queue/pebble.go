@@ -51,8 +51,27 @@ func (s *Store) options() *pebble.Options {
 			TargetGarbageRatio:    0.3,
 		}
 	}
+	o.Experimental.CompactionScheduler = granter{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()}
 	o.WithFSDefaults() // disk-health checks: DiskSlow
 	return o
+}
+
+// granter lets waiting compactions run. pebble's own looks for some ten times a
+// second; how many may run at once changes only by a flush or a compaction, and
+// the scheduler in it is told of both: of a compaction's end by itself, of a
+// flush here.
+type granter struct {
+	*pebble.ConcurrencyLimitScheduler
+}
+
+// UpdateGetAllowedWithoutPermission is called after a flush, under pebble's
+// locks. A permission that is given back goes to whoever waits for one.
+func (g granter) UpdateGetAllowedWithoutPermission() {
+	go func() {
+		if ok, given := g.TrySchedule(); ok {
+			given.Done()
+		}
+	}()
 }
 
 func (s *Store) events() *pebble.EventListener {
