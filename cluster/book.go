@@ -163,7 +163,7 @@ func (p *port) sayHere(ctx context.Context) {
 			}
 			group.Wait()
 		}
-		if !sleep(ctx, herePause) {
+		if !sleep(ctx, untilBeat(herePause)) {
 			return
 		}
 	}

@@ -43,6 +43,7 @@ type Cluster struct {
 	leadTerm atomic.Uint64 // of the leadership whose barrier is applied
 	lease    atomic.Pointer[lease]
 	heard    leaseAnswer                   // the last one; askLeases' own
+	used     atomic.Bool                   // the lease was looked at since the last ask
 	median   atomic.Pointer[time.Duration] // of the clocks, see skewed
 	// mismatches counts reports of another state at the same index.
 	mismatches atomic.Uint64
@@ -343,24 +344,23 @@ func (c *Cluster) lead(leads bool) {
 
 // keepTime runs the leader's clocks until ctx ends.
 func (c *Cluster) keepTime(ctx context.Context) {
-	pause := time.NewTimer(tickPause)
+	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		bad := c.badClock.next()
+		bad, led := c.badClock.next(), c.led.next()
+		if c.Leads() {
+			c.lessor.tick(c.clocks.boot())
+			c.lagging()
+			c.judgeClock()
+			pause.Reset(untilBeat(tickPause))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-bad:
+		case <-led:
 		case <-pause.C:
 		}
-		if !c.Leads() {
-			pause.Reset(restPause)
-			continue
-		}
-		pause.Reset(tickPause)
-		c.lessor.tick(c.clocks.boot())
-		c.lagging()
-		c.judgeClock()
 	}
 }
 

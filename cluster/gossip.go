@@ -212,7 +212,7 @@ func (p *port) keepJoined(ctx context.Context, m *memberlist.Memberlist, changed
 			if pause = min(2*pause, p.pace.gossip.rejoin); len(missing) == 0 {
 				pause = p.pace.gossip.first
 			}
-			timer.Reset(pause)
+			timer.Reset(untilBeat(pause))
 		}
 	}
 }

@@ -15,8 +15,11 @@ const (
 	// leaseMargin is what the leader waits longer than the node, for clocks
 	// that run apart.
 	leaseMargin = 500 * time.Millisecond
-	// askPause is how often a lease is asked for; retryAsk after a failure.
+	// askPause is how often a lease is asked for while it is used, or the state
+	// changes; restAsk when it is only kept, which leaves time for one ask that
+	// fails; retryAsk after a failure.
 	askPause = 500 * time.Millisecond
+	restAsk  = leaseTime / 2
 	retryAsk = 100 * time.Millisecond
 	// askTime bounds one call, so that a dead leader costs one ask and not a lease.
 	askTime = time.Second
@@ -84,9 +87,11 @@ func (c *Cluster) askLeases(ctx context.Context) {
 			timer.Stop()
 		}
 		pause := askPause
-		if err := c.askLease(ctx); err != nil {
+		if news, err := c.askLease(ctx); err != nil {
 			pause = retryAsk
 			c.log.Debug("no lease", "node", c.cfg.Name, "err", err)
+		} else if used := c.used.Swap(false); !used && !news {
+			pause = restAsk
 		}
 		timer.Reset(pause)
 	}
@@ -94,8 +99,10 @@ func (c *Cluster) askLeases(ctx context.Context) {
 
 var errNotGranted = errors.New("the leader grants no lease now")
 
-// askLease asks the leader once and waits until the lease counts.
-func (c *Cluster) askLease(ctx context.Context) error {
+// askLease asks the leader once and waits until the lease counts. news says that
+// the leader knows more than this node did, or heard of this node for the first
+// time in a term: it will want to know how far this node has come.
+func (c *Cluster) askLease(ctx context.Context) (news bool, err error) {
 	asked := c.clocks.now() // before all that the answer could be about
 	s := c.State()
 	digest := s.Digest()
@@ -110,35 +117,35 @@ func (c *Cluster) askLease(ctx context.Context) error {
 	}
 	leader := c.leader()
 	if leader == "" {
-		return ErrNoLeader
+		return false, ErrNoLeader
 	}
 	callCtx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var answer leaseAnswer
-	var err error
 	if leader == c.cfg.Name {
 		answer, err = c.answerLease(callCtx, leader, ask)
 	} else {
 		err = c.peers.call(callCtx, leader, verbLease, ask, &answer)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
+	news = answer.Index != ask.Index || answer.Term != c.heard.Term
 	c.heard = answer
 	if err := c.reach(ctx, answer.Index, leaseTime); err != nil {
-		return err
+		return news, err
 	}
 	c.nowReady()
-	if !ask.Want {
-		return nil
+	if !ask.Want { // ever more asks, so that a lease begins as soon as it may
+		return true, nil
 	}
 	if !answer.Granted {
-		return errNotGranted
+		return news, errNotGranted
 	}
 	l := &lease{until: asked.plus(leaseTime), leader: leader, term: answer.Term}
 	c.lease.Store(l)
 	c.leased.wake()
-	return nil
+	return news, nil
 }
 
 // reach waits until the state is at index, for as long as limit.
@@ -209,6 +216,9 @@ func (c *Cluster) mayAct(t tenant.ID, epoch uint64) (ok bool, err error) {
 	}
 	if c.mayBeAlone(s) {
 		return true, nil
+	}
+	if !c.used.Load() {
+		c.used.Store(true)
 	}
 	return l != nil && c.clocks.now().before(l.until), nil
 }

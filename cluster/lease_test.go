@@ -424,3 +424,66 @@ func TestNotAloneYet(t *testing.T) {
 		}
 	})
 }
+
+// TestLeaseAtRest: a lease that is only kept is asked for seldom, and never runs
+// out; one that is used, twice a second.
+func TestLeaseAtRest(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x, id, epoch := newLeased(t, nil)
+		n1, n2 := x.leader(), x.node("n2")
+		time.Sleep(5 * time.Second)
+		asks := func(span time.Duration, each func()) (n uint64) {
+			sent := func() uint64 {
+				n1.lessor.mu.Lock()
+				defer n1.lessor.mu.Unlock()
+				return n1.lessor.nodes["n2"].sent
+			}
+			from := sent()
+			for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				if each(); n2.Status().Lease.IsZero() {
+					t.Fatal("the lease ran out")
+				}
+			}
+			return sent() - from
+		}
+		const span = 30 * time.Second
+		rest, used := uint64(span/restAsk), uint64(span/askPause)
+		if n := asks(span, func() {}); n < rest-1 || n > rest+1 {
+			t.Errorf("%d asks at rest", n)
+		}
+		if n := asks(span, func() { _ = n2.within(time.Second, id, epoch) }); n < used-3 || n > used+1 {
+			t.Errorf("%d asks in use", n)
+		}
+	})
+}
+
+// TestLapseIn: who waits as long as it says finds a lease that has run out at
+// once, and does not wake often before.
+func TestLapseIn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		x, _, _ := newLeased(t, nil)
+		n1 := x.leader()
+		time.Sleep(5 * time.Second)
+		x.lan.isolate("n2")
+		cut, looks := time.Now(), 0
+		for ; len(n1.Lapsed()) == 0; looks++ {
+			if time.Since(cut) > time.Minute {
+				t.Fatal("never listed")
+			}
+			time.Sleep(n1.LapseIn())
+		}
+		n1.lessor.mu.Lock()
+		late := n1.clocks.boot() - n1.lessor.nodes["n2"].answered - leaseTime - leaseMargin
+		n1.lessor.mu.Unlock()
+		if late > time.Millisecond || looks > 5 {
+			t.Errorf("seen %s late, at look %d", late, looks)
+		}
+		// n2 has lapsed; the others ask, so the next is never near.
+		for range 100 {
+			if in := n1.LapseIn(); in < leaseTime+leaseMargin-restAsk-retryAsk {
+				t.Fatalf("the next lapses in %s", in)
+			}
+			time.Sleep(77 * time.Millisecond)
+		}
+	})
+}

@@ -220,6 +220,27 @@ func (c *Cluster) Lapsed() []string {
 	return names
 }
 
+// LapseIn is how long it takes at least until Lapsed lists one more node, as far
+// as this leader knows now: any ask of a node makes it longer.
+func (c *Cluster) LapseIn() time.Duration {
+	const whole = leaseTime + leaseMargin
+	least := whole
+	s, l := c.State(), c.lessor
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := c.clocks.boot()
+	for n := range s.Nodes() {
+		from := l.since
+		if r := l.nodes[n.Name]; r != nil {
+			from = max(from, r.answered)
+		}
+		if left := whole - (now - from); left >= 0 { // lapsed says more than whole
+			least = min(least, left+1)
+		}
+	}
+	return least
+}
+
 // Leads says whether this node leads and has applied all older entries.
 func (c *Cluster) Leads() bool {
 	return c.leads.Load() && c.raft.State() == raft.Leader && c.raft.CurrentTerm() == c.leadTerm.Load()

@@ -111,7 +111,7 @@ func replaced(m raft.Server, n *tenant.Node, own bool, servers int) *change {
 // leads, until ctx ends.
 func (c *Cluster) keepMembers(ctx context.Context) {
 	partings := map[string]time.Duration{} // when this leader first missed a node
-	tick := time.NewTicker(memberPause)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
 		progress := false
@@ -123,6 +123,7 @@ func (c *Cluster) keepMembers(ctx context.Context) {
 		if progress && ctx.Err() == nil {
 			continue
 		}
+		tick.Reset(untilBeat(memberPause))
 		select {
 		case <-ctx.Done():
 			return

@@ -194,9 +194,10 @@ func (p *port) close() {
 
 // watch judges open connections again and again, and keeps the address book.
 func (p *port) watch(ctx context.Context) {
-	tick := time.NewTicker(p.pace.sweep)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		tick.Reset(untilBeat(p.pace.sweep))
 		select {
 		case <-ctx.Done():
 			return

@@ -42,9 +42,7 @@ const (
 	// logCache is how many entries a follower's catching up reads from memory.
 	logCache = 512
 	// tickPause is how often the leader looks at its clocks and followers.
-	tickPause = 250 * time.Millisecond
-	// restPause is how often a node looks whether it has come to lead.
-	restPause = 500 * time.Millisecond
+	tickPause = 500 * time.Millisecond
 	// spreadPause bounds how often followers are told of new entries.
 	spreadPause = 2 * time.Millisecond
 	// keepSnapshots is how many snapshots stay.

@@ -63,9 +63,11 @@ type watchdog struct {
 
 // run looks until ctx ends or something hangs.
 func (w *watchdog) run(ctx context.Context) {
-	tick := time.NewTicker(max(w.limit/10, time.Millisecond))
+	every := max(w.limit/10, time.Millisecond)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		tick.Reset(untilBeat(every))
 		select {
 		case <-ctx.Done():
 			return

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	controlEvery = 250 * time.Millisecond
+	controlEvery = 500 * time.Millisecond
 	// standByEvery is how often a node looks whether it has come to lead.
 	standByEvery = time.Second
 	// homeAfter is how long a home must have been up before its tenants go back.
@@ -48,10 +48,10 @@ func (c *controller) Run(ctx context.Context) error {
 		case <-pause.C:
 		}
 		if !c.cluster.Leads() {
-			pause.Reset(standByEvery)
+			pause.Reset(untilBeat(standByEvery))
 			continue
 		}
-		pause.Reset(controlEvery)
+		pause.Reset(min(untilBeat(controlEvery), c.cluster.LapseIn()))
 		if err := c.step(ctx); err == nil {
 			c.failed.Well(c.name)
 		} else if ctx.Err() == nil {

@@ -277,7 +277,7 @@ func (g *grants) drop(t tenant.ID, epoch uint64) {
 // Run renews grants and reports use: at once when a reservation waits, else
 // once a second in one entry for all accounts, and only when there is news.
 func (g *grants) Run(ctx context.Context) error {
-	tick := time.NewTicker(grantEvery)
+	tick := time.NewTimer(untilBeat(grantEvery))
 	defer tick.Stop()
 	for {
 		round := false
@@ -286,6 +286,7 @@ func (g *grants) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			round = true
+			tick.Reset(untilBeat(grantEvery))
 		case <-g.kick:
 		}
 		for wants := range slices.Chunk(g.wants(round), tenant.MaxWants) {

@@ -50,7 +50,7 @@ type candidate struct {
 
 // Run watches until ctx ends.
 func (m *mirrors) Run(ctx context.Context) error {
-	tick := time.NewTicker(mirrorsEvery)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
 		st := m.owned.cluster.State()
@@ -61,6 +61,7 @@ func (m *mirrors) Run(ctx context.Context) error {
 			m.failed.Bad(m.owned.name, "err", err)
 			changed, watch = nil, nil
 		}
+		tick.Reset(untilBeat(mirrorsEvery))
 		select {
 		case <-ctx.Done():
 			return nil

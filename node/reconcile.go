@@ -76,7 +76,7 @@ func (o *owned) Run(ctx context.Context) error {
 			return fmt.Errorf("note that the cluster has formed: %w", err)
 		}
 	}
-	again := time.NewTicker(againEvery)
+	again := time.NewTimer(0)
 	defer again.Stop()
 	for ctx.Err() == nil {
 		st := o.cluster.State()
@@ -89,6 +89,7 @@ func (o *owned) Run(ctx context.Context) error {
 			o.failed.Bad(o.name, "err", err)
 			retry = time.After(reconcileRetry)
 		}
+		again.Reset(untilBeat(againEvery))
 		select {
 		case <-ctx.Done():
 		case <-watch:

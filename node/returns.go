@@ -38,9 +38,10 @@ func newReturns(o *owned) *returns {
 
 // Run watches until ctx ends.
 func (r *returns) Run(ctx context.Context) error {
-	tick := time.NewTicker(returnsEvery)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		tick.Reset(untilBeat(returnsEvery))
 		select {
 		case <-ctx.Done():
 			return nil

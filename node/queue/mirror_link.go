@@ -147,7 +147,7 @@ func (l *link) connect(ctx context.Context) error {
 // write sends what the streams have, many records a call. A nil error means
 // that the reading side ended.
 func (l *link) write(conn net.Conn, ended chan error) error {
-	ping := time.NewTicker(linkPing)
+	ping := time.NewTimer(untilBeat(linkPing))
 	defer ping.Stop()
 	buf := make([]byte, 0, linkGather+linkShare)
 	for {
@@ -161,6 +161,7 @@ func (l *link) write(conn net.Conn, ended chan error) error {
 				continue
 			case <-ping.C:
 				buf = appendFrame(buf, framePing)
+				ping.Reset(untilBeat(linkPing))
 			case err := <-ended:
 				ended <- err
 				return nil

@@ -78,9 +78,10 @@ const longBehind = 2 * time.Second
 
 // watch announces what changes by time alone, and asks busy holders again.
 func (p *ship) watch() {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		tick.Reset(untilBeat(500 * time.Millisecond))
 		select {
 		case <-p.ctx.Done():
 			return

@@ -231,7 +231,7 @@ func (s *Store) Close() error {
 
 // Run keeps retention and the free-space watch going until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	second := time.NewTicker(time.Second)
+	second := time.NewTimer(0)
 	defer second.Stop()
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
@@ -239,6 +239,7 @@ func (s *Store) Run(ctx context.Context) error {
 		s.cfg.Log.Error("retention failed", "err", err)
 	}
 	for {
+		second.Reset(untilBeat(time.Second))
 		select {
 		case <-ctx.Done():
 			return nil
