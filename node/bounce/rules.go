@@ -115,7 +115,7 @@ var genericRules = []rule{
 		"return path", "envelope sender", "cannot resolve your domain", "from domain", "5321.from", "5322.from", "backscatter", "null sender",
 		"empty sender"}, without: []string{"recipient address rejected"}},
 	{class: InvalidSender, scope: ScopeSender, details: []string{"1.7", "1.8"}},
-	{class: BadDomain, scope: ScopeRecipient, details: []string{"1.2", "1.10"}},
+	{class: BadDomain, scope: ScopeRecipient, details: []string{"1.2", "1.10"}, without: []string{"recipient not found", "recipientnotfound"}},
 	{class: BadDomain, scope: ScopeRecipient, words: []string{
 		"domain not found", "domain does not exist", "domain doesn't exist", "no such domain", "unknown domain", "domain unknown",
 		"unrouteable address", "unroutable address", "unrouteable domain", "host not found", "domain is not", "domain invalid", "invalid domain",
@@ -132,7 +132,7 @@ var genericRules = []rule{
 		"not a valid user", "not a valid recipient", "is not a valid", "unknown local", "unknown or illegal", "does not exist", "doesn't exist",
 		"no account", "no user", "doesn't have an account", "doesn't have a", "user is unknown", "email address could not be found",
 		"email account that you tried to reach does not", "recipient rejected", "not known here", "does not have an account", "verify address",
-		"recipient not known", "unknown to address", "undeliverable address", "user invalid", "not listed in", "is not known", "recipnotfound"}},
+		"recipient not known", "unknown to address", "undeliverable address", "user invalid", "not listed in", "is not known", "recipnotfound", "recipientnotfound"}},
 
 	// ---- how much, how fast
 	{class: TooManyRecipients, scope: ScopeDestination, details: []string{"5.3"}, hold: true},
