@@ -39,6 +39,10 @@ func (d *draft) publish() *State {
 	s.closed.publish()
 	s.authority.publish()
 	s.tokens.publish()
+	s.lists.publish()
+	s.seen.publish()
+	s.watches.publish()
+	s.listings.publish()
 	return &s
 }
 
@@ -170,6 +174,17 @@ func (d *draft) runCluster(op Op) error {
 		return d.release(op)
 	case Reported:
 		return d.reported(op)
+	}
+	return d.runListing(op)
+}
+
+// runListing carries out what came with listings.
+func (d *draft) runListing(op Op) error {
+	switch op := op.(type) {
+	case SetLists:
+		return d.setLists(op)
+	case Observe:
+		return d.observe(op)
 	}
 	return refuse("operation is not known")
 }

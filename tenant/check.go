@@ -105,6 +105,8 @@ func (s *State) checkConfig(before *State) error {
 		{!s.routes.same(&before.routes), s.checkRoutes},
 		{!s.tokens.same(&before.tokens), s.checkTokens},
 		{!s.authority.same(&before.authority), s.checkAuthority},
+		{!s.lists.same(&before.lists), s.checkLists},
+		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {
 			if err := x.check(); err != nil {

@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -23,6 +24,7 @@ func rich(t *testing.T) *State {
 		}
 	}
 	w := WindowAt(Month, at)
+	version := uint32(listingVersion)
 	do(AddNode{Name: "one"}, AddNode{Name: "two"},
 		AddSource{Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "a.test", Shared: true},
 		AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.1"), EHLO: "b.test", Shared: true},
@@ -45,6 +47,13 @@ func rich(t *testing.T) *State {
 		Own{Tenant: 2, Node: 2, Expect: 1, Mirror: 3, Ends: []End{{Epoch: 1, Node: 2, Last: 4}}},
 		SetPlace{Tenant: 2, Home: Place{Node: 2}, Backup: Place{Node: 1}},
 		Handover{Tenant: 2, Expect: 2, To: 1},
+		SetNode{Node: 1, Version: &version}, SetNode{Node: 2, Version: &version}, SetNode{Node: 3, Version: &version},
+		SetLists{Rule: DefaultListingRule(), Groups: []ZoneGroup{{Name: "small", Cap: 20}}, Zones: []Zone{
+			{Name: "zen.test", Spaces: []Space{SpaceIPv4}, Every: time.Minute, Heavy: true, Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}},
+			{Name: "six.test", Spaces: []Space{SpaceIPv6}, Every: time.Minute, Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}}}},
+		Observe{Node: 1, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Values: []netip.Addr{netip.MustParseAddr("127.0.0.2")}, Text: "bad"},
+			{Source: 2, Zone: "zen.test", At: at}}, Upto: []Upto{{Zone: "zen.test", At: at}}},
+		Observe{Node: 2, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Why: WhyTimeout}, {Source: 2, Zone: "zen.test", At: at}}},
 	)
 	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
 	do(Pause{Tenant: 1, Reason: "at rest"}, Hold{Account: 1},
@@ -131,26 +140,43 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 				put(d, &d.nodes, d.lastNode, &Node{ID: d.lastNode, Name: fmt.Sprintf("n%d", d.lastNode)})
 			}
 		},
-		"a peer without a port":    func(d *draft) { d.changeNode(3, func(n *Node) { n.Peer = "x" }) },
-		"a key of two":             func(d *draft) { d.changeNode(1, func(n *Node) { n.Key = [32]byte{3} }) },
-		"down in time to come":     func(d *draft) { d.changeNode(1, func(n *Node) { n.Down = now.Add(1) }) },
-		"up in time to come":       func(d *draft) { d.changeNode(1, func(n *Node) { n.Up = now.Add(1) }) },
-		"a witness that owns":      func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Owner = 3 }) },
-		"a witness with a source":  func(d *draft) { d.changeNode(2, func(n *Node) { n.Witness = true }) },
-		"a handover to a draining": func(d *draft) { d.changeNode(1, func(n *Node) { n.Draining = true }) },
-		"a handover to no place":   func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Backup = Place{} }) },
-		"a copy of nobody":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 9, 2, 1}} }) },
-		"a copy to come":           func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{2, 3, 2, 1}} }) },
-		"a copy of an epoch":       func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 3, 1}} }) },
-		"a copy of the owner's":    func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 2, 2, 1}} }) },
-		"a copy from nowhere":      func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 2, 0}} }) },
-		"an end to come":           func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{2, 1, 1}} }) },
-		"an end of nobody":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 9, 1}} }) },
-		"ends out of order":        func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 1, 1}, {1, 1, 1}} }) },
-		"waiting out of order":     func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Waiting = []uint64{2, 2} }) },
-		"awaited unpaused":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Awaited = []NodeID{1} }) },
-		"awaited nobody":           func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Awaited = []NodeID{9} }) },
-		"an epoch of a later life": func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 1 << 48 }) },
+		"other lists":                 func(d *draft) { put(d, &d.lists, 1, d.lists.get(0)) },
+		"a rule of no nodes":          func(d *draft) { l := *d.Lists(); l.Rule.Nodes = 0; put(d, &d.lists, 0, &l) },
+		"a zone of no group":          func(d *draft) { d.changeZone(func(z *Zone) { z.Group = "large" }) },
+		"a zone that lists nothing":   func(d *draft) { d.changeZone(func(z *Zone) { z.Codes = nil }) },
+		"a heavy code":                func(d *draft) { d.changeZone(func(z *Zone) { z.Codes[0].Weight = 101 }) },
+		"a zone aside that is none":   func(d *draft) { l := *d.Lists(); l.Aside = []string{"x.test"}; put(d, &d.lists, 0, &l) },
+		"sightings and no lists":      func(d *draft) { remove(d, &d.lists, 0) },
+		"nothing sighted":             func(d *draft) { put(d, &d.seen, 1, &sightings{source: 1}) },
+		"sightings of nothing":        func(d *draft) { put(d, &d.seen, 1, &sightings{source: 2, seen: d.seen.get(1).seen}) },
+		"a sighting by nobody":        func(d *draft) { d.changeSighting(func(g *sighting) { g.node = 9 }) },
+		"a sighting of another space": func(d *draft) { d.changeSighting(func(g *sighting) { g.zone = "six.test" }) },
+		"a sighting to come":          func(d *draft) { d.changeSighting(func(g *sighting) { g.last = now.Add(1) }) },
+		"a sighting of nothing":       func(d *draft) { d.changeSighting(func(g *sighting) { g.rounds = 0 }) },
+		"a watch of nobody":           func(d *draft) { put(d, &d.watches, 9, &watch{node: 9}) },
+		"a watch to come":             func(d *draft) { put(d, &d.watches, 1, &watch{node: 1, zones: []Upto{{"zen.test", now.Add(1)}}}) },
+		"a listing of nothing":        func(d *draft) { put(d, &d.listings, 9, &Listing{Source: 9, Since: now}) },
+		"a listing without a time":    func(d *draft) { put(d, &d.listings, 1, &Listing{Source: 1}) },
+		"a peer without a port":       func(d *draft) { d.changeNode(3, func(n *Node) { n.Peer = "x" }) },
+		"a key of two":                func(d *draft) { d.changeNode(1, func(n *Node) { n.Key = [32]byte{3} }) },
+		"down in time to come":        func(d *draft) { d.changeNode(1, func(n *Node) { n.Down = now.Add(1) }) },
+		"up in time to come":          func(d *draft) { d.changeNode(1, func(n *Node) { n.Up = now.Add(1) }) },
+		"a witness that owns":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Owner = 3 }) },
+		"a witness with a source":     func(d *draft) { d.changeNode(2, func(n *Node) { n.Witness = true }) },
+		"a handover to a draining":    func(d *draft) { d.changeNode(1, func(n *Node) { n.Draining = true }) },
+		"a handover to no place":      func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Backup = Place{} }) },
+		"a copy of nobody":            func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 9, 2, 1}} }) },
+		"a copy to come":              func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{2, 3, 2, 1}} }) },
+		"a copy of an epoch":          func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 3, 1}} }) },
+		"a copy of the owner's":       func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 2, 2, 1}} }) },
+		"a copy from nowhere":         func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Copies = []Copy{{1, 3, 2, 0}} }) },
+		"an end to come":              func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{2, 1, 1}} }) },
+		"an end of nobody":            func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 9, 1}} }) },
+		"ends out of order":           func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Ends = []End{{1, 1, 1}, {1, 1, 1}} }) },
+		"waiting out of order":        func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Waiting = []uint64{2, 2} }) },
+		"awaited unpaused":            func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Awaited = []NodeID{1} }) },
+		"awaited nobody":              func(d *draft) { d.changeTenant(1, func(t *Tenant) { t.Awaited = []NodeID{9} }) },
+		"an epoch of a later life":    func(d *draft) { d.changeTenant(2, func(t *Tenant) { t.Epoch = 1 << 48 }) },
 		"two limits of a kind": func(d *draft) {
 			d.changeAccount(2, func(a *Account) { l := a.Limits[0]; a.Limits = []CautionLimit{l, l} })
 		},
@@ -237,4 +263,18 @@ func (d *draft) changeQuota(t *table[AccountID, *book], change func(*quota)) {
 	b.quotas = append([]quota(nil), b.quotas...)
 	change(&b.quotas[0])
 	put(d, t, 1, &b)
+}
+
+func (d *draft) changeZone(change func(*Zone)) {
+	l := *d.Lists()
+	l.Zones = slices.Clone(l.Zones)
+	l.Zones[0].Codes = slices.Clone(l.Zones[0].Codes)
+	change(&l.Zones[0])
+	put(d, &d.lists, 0, &l)
+}
+
+func (d *draft) changeSighting(change func(*sighting)) {
+	x := &sightings{source: 1, seen: slices.Clone(d.seen.get(1).seen)}
+	change(&x.seen[0])
+	put(d, &d.seen, 1, x)
 }

@@ -281,21 +281,21 @@ func frame(version byte, body []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// unframe gives the body of a frame of version or of the first one.
-func unframe(version byte, b []byte, most int) (body []byte, first bool, err error) {
+// unframe gives the body of a frame of any version up to the newest.
+func unframe(newest byte, b []byte, most int) (body []byte, version byte, err error) {
 	if len(b) < frameLen {
-		return nil, false, errShort
+		return nil, 0, errShort
 	}
-	if b[0] != version && b[0] != firstVersion {
-		return nil, false, fmt.Errorf("%w %d", errVersion, b[0])
+	if b[0] < firstVersion || b[0] > newest {
+		return nil, 0, fmt.Errorf("%w %d", errVersion, b[0])
 	}
 	n := binary.BigEndian.Uint32(b[1:])
 	if uint64(n) > uint64(most) || uint64(n) != uint64(len(b)-frameLen) {
-		return nil, false, fmt.Errorf("%w: length %d", errFrame, n)
+		return nil, 0, fmt.Errorf("%w: length %d", errFrame, n)
 	}
 	end := len(b) - 4
 	if crc32.Checksum(b[:end], crc32.MakeTable(crc32.Castagnoli)) != binary.BigEndian.Uint32(b[end:]) {
-		return nil, false, fmt.Errorf("%w: checksum", errFrame)
+		return nil, 0, fmt.Errorf("%w: checksum", errFrame)
 	}
-	return b[5:end], b[0] == firstVersion, nil
+	return b[5:end], b[0], nil
 }

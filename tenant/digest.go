@@ -63,6 +63,10 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.closed)
 	sumTable(&total, c, &s.authority)
 	sumTable(&total, c, &s.tokens)
+	sumTable(&total, c, &s.lists)
+	sumTable(&total, c, &s.seen)
+	sumTable(&total, c, &s.watches)
+	sumTable(&total, c, &s.listings)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

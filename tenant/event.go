@@ -41,6 +41,25 @@ type (
 	}
 	// Stranded says that a tenant's owner is down and no node can take it.
 	Stranded struct{ Tenant ID }
+	// ListsChanged says that other DNS lists, or another rule, count.
+	ListsChanged struct{}
+	// ListingChanged says how bad a source's standing is from now on.
+	ListingChanged struct {
+		Source SourceID
+		Level  ListingLevel
+	}
+	// ListingRaised says that a source is listed, by this sum.
+	ListingRaised struct {
+		Source SourceID
+		Score  int
+	}
+	// ListingCleared says that it is so no more.
+	ListingCleared struct{ Source SourceID }
+	// ZoneSetAside says that a zone lists the world, or is trusted again.
+	ZoneSetAside struct {
+		Zone  string
+		Aside bool
+	}
 )
 
 func (NodeAdded) event()      {}
@@ -64,3 +83,9 @@ func (AuthoritySet) event()   {}
 func (TokenChanged) event()   {}
 func (CopiesChanged) event()  {}
 func (Stranded) event()       {}
+
+func (ListsChanged) event()   {}
+func (ListingChanged) event() {}
+func (ListingRaised) event()  {}
+func (ListingCleared) event() {}
+func (ZoneSetAside) event()   {}

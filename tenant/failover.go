@@ -23,6 +23,7 @@ func (d *draft) nodesDown(c NodesDown) error {
 	for _, id := range d.rescue() {
 		d.emit(Stranded{id})
 	}
+	d.judgeAll()
 	return nil
 }
 
@@ -40,6 +41,7 @@ func (d *draft) nodesUp(c NodesUp) error {
 		d.emit(NodeUp{id})
 	}
 	d.rescue()
+	d.judgeAll()
 	return nil
 }
 

@@ -177,6 +177,7 @@ func (d *draft) removeNode(c RemoveNode) error {
 		}
 	}
 	remove(d, &d.nodes, n.ID)
+	d.forgetWatcher(n.ID)
 	d.names = true
 	d.emit(NodeRemoved{n.ID})
 	return nil

@@ -28,6 +28,11 @@ const (
 	evTokenChanged
 	evCopiesChanged
 	evStranded
+	evListsChanged
+	evListingChanged
+	evListingRaised
+	evListingCleared
+	evZoneSetAside
 )
 
 // maxEvents is more than one command can make: a tenant's accounts and domains.
@@ -116,6 +121,23 @@ func codeEvent(c *coder, e *Event) {
 	case evStranded:
 		codeEventAs(c, e, func(c *coder, v *Stranded) { number(c, &v.Tenant) })
 	default:
+		codeListingEvent(c, e, code)
+	}
+}
+
+func codeListingEvent(c *coder, e *Event, code eventCode) {
+	switch code {
+	case evListsChanged:
+		codeEventAs(c, e, func(*coder, *ListsChanged) {})
+	case evListingChanged:
+		codeEventAs(c, e, func(c *coder, v *ListingChanged) { number(c, &v.Source); number(c, &v.Level) })
+	case evListingRaised:
+		codeEventAs(c, e, func(c *coder, v *ListingRaised) { number(c, &v.Source); size(c, &v.Score) })
+	case evListingCleared:
+		codeEventAs(c, e, func(c *coder, v *ListingCleared) { number(c, &v.Source) })
+	case evZoneSetAside:
+		codeEventAs(c, e, func(c *coder, v *ZoneSetAside) { c.str(&v.Zone, maxHost); c.bool(&v.Aside) })
+	default:
 		c.fail(errBounds)
 	}
 }
@@ -175,6 +197,16 @@ func eventCodeOf(e Event) eventCode {
 		return evCopiesChanged
 	case Stranded:
 		return evStranded
+	case ListsChanged:
+		return evListsChanged
+	case ListingChanged:
+		return evListingChanged
+	case ListingRaised:
+		return evListingRaised
+	case ListingCleared:
+		return evListingCleared
+	case ZoneSetAside:
+		return evZoneSetAside
 	}
 	return 0
 }

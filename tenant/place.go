@@ -63,6 +63,7 @@ func (d *draft) removeSource(c RemoveSource) error {
 		}
 	}
 	remove(d, &d.sources, src.ID)
+	d.forgetSource(src.ID)
 	d.names = true
 	d.emit(SourceRemoved{src.ID})
 	return nil

@@ -131,7 +131,9 @@ func randomNetworks(c *choices) []netip.Prefix {
 func randomOp(c *choices, s *State, at time.Time) Op {
 	t, a, n := ID(c.n(7)), AccountID(c.n(8)), NodeID(c.n(4))
 	name := fmt.Sprintf("%s%d", pick(c, "n", "t", "A-", "x."), c.n(24))
-	switch c.n(32) {
+	switch c.n(36) {
+	case 32, 33, 34, 35:
+		return randomListingOp(c, at)
 	case 24, 25, 26, 27, 28, 29, 30, 31:
 		return randomClusterOp(c, s, at, name)
 	case 0:
@@ -215,6 +217,35 @@ func randomLimits(c *choices) []CautionLimit {
 	return ls
 }
 
+// randomListingOp makes lists and sightings. Node 1 and 2 know the version
+// they came with from setup on.
+func randomListingOp(c *choices, at time.Time) Op {
+	zones := []string{"zen.test", "cop.test", "six.test", "Bad"}
+	if c.one(8) {
+		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
+		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
+		for range c.n(4) {
+			z := Zone{Name: pick(c, zones...), Spaces: []Space{Space(1 + c.n(4))}, Every: time.Minute, Heavy: c.one(2), Group: pick(c, "", "", "g"), Codes: []ZoneCode{
+				code("127.0.0.2", pick(c, uint16(100), 50, 20), PolicyMove), code("127.0.0.4", 0, PolicyHold)}}
+			op.Zones = append(op.Zones, z)
+		}
+		return op
+	}
+	op := Observe{Node: NodeID(c.n(4))}
+	for range c.n(5) {
+		x := Seen{Source: SourceID(c.n(6)), Zone: pick(c, zones...), At: at.Add(time.Duration(c.n(5)-3) * time.Minute), Text: randomText(c)}
+		x.Why = pick(c, "", "", "", WhyTimeout, WhyRefused, "odd")
+		if x.Why == "" {
+			x.Values = pick(c, nil, []netip.Addr{netip.MustParseAddr("127.0.0.2")}, []netip.Addr{netip.MustParseAddr("127.0.0.2")}, []netip.Addr{netip.MustParseAddr("127.0.0.4")}, []netip.Addr{netip.MustParseAddr("127.255.255.254")})
+		}
+		op.Seen = append(op.Seen, x)
+	}
+	if c.one(3) {
+		op.Upto = append(op.Upto, Upto{Zone: pick(c, zones...), At: at.Add(time.Duration(c.n(5)-3) * time.Minute)})
+	}
+	return op
+}
+
 // randomClusterOp makes the operations of several nodes.
 func randomClusterOp(c *choices, s *State, at time.Time, name string) Op {
 	t, n := ID(c.n(7)), NodeID(c.n(5))
@@ -289,6 +320,9 @@ func setup() []Command {
 	}
 	add(AddNode{Name: "one"})
 	add(AddNode{Name: "two"})
+	version := uint32(listingVersion)
+	add(SetNode{Node: 1, Version: &version})
+	add(SetNode{Node: 2, Version: &version})
 	for i := range 4 {
 		add(AddSource{Node: NodeID(1 + i/2), Addr: netip.AddrFrom4([4]byte{127, 77, 9, byte(i + 1)}), EHLO: "out.test", Shared: i%2 == 0})
 	}
@@ -296,6 +330,8 @@ func setup() []Command {
 		add(AddTenant{Name: fmt.Sprintf("start%d", i), Hostname: fmt.Sprintf("start%d.test", i), Home: Place{Node: NodeID(1 + i%2)}})
 		add(AddAccount{Tenant: ID(i + 1), Username: fmt.Sprintf("start%d@a.test", i), Plan: Plan{MailsPerMonth: 100, BytesPerMonth: 20000}})
 	}
+	add(SetLists{Rule: DefaultListingRule(), Zones: []Zone{{Name: "zen.test", Spaces: []Space{SpaceIPv4}, Every: time.Minute, Heavy: true,
+		Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}}}})
 	return list
 }
 
@@ -497,8 +533,8 @@ func FuzzDecodeState(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = Decode(body)
-		_, _ = decodeState(body, true)
-		s, err := decodeState(body, false)
+		_, _ = decodeState(body, 1)
+		s, err := decodeState(body, 2)
 		if err != nil {
 			return
 		}

@@ -8,27 +8,40 @@ import (
 // Encode gives the canonical bytes (snapshot): equal states, equal bytes.
 func (s *State) Encode() []byte {
 	c := &coder{}
-	s.codeAll(c)
-	return frame(snapshotVersion, c.out)
+	version := s.form()
+	s.codeAll(c, version)
+	return frame(version, c.out)
+}
+
+// form is the snapshot version the state is written in: the oldest that can say
+// all of it, so that programs of one command version read each other's.
+func (s *State) form() byte {
+	if s.level < listingVersion {
+		return clusterSnapshot
+	}
+	return snapshotVersion
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
 // the length of the input, and accepts only a state that passes Check.
 func Decode(b []byte) (*State, error) {
-	body, first, err := unframe(snapshotVersion, b, maxSnapshot)
+	body, version, err := unframe(snapshotVersion, b, maxSnapshot)
 	if err == nil {
 		var s *State
-		if s, err = decodeState(body, first); err == nil {
+		if s, err = decodeState(body, version); err == nil {
 			return s, nil
 		}
 	}
 	return nil, fmt.Errorf("decode state: %w", err)
 }
 
-func decodeState(body []byte, first bool) (*State, error) {
+func decodeState(body []byte, version byte) (*State, error) {
 	s := &State{}
-	if err := decode(body, first, s.codeAll); err != nil {
+	if err := decode(body, version == firstVersion, func(c *coder) { s.codeAll(c, version) }); err != nil {
 		return nil, err
+	}
+	if version != firstVersion && version != s.form() {
+		return nil, fmt.Errorf("%w: command version %d in form %d", errCanon, s.level, version)
 	}
 	s.sum = s.recount()
 	if err := s.Check(); err != nil {
@@ -38,7 +51,7 @@ func decodeState(body []byte, first bool) (*State, error) {
 	return s, nil
 }
 
-func (s *State) codeAll(c *coder) {
+func (s *State) codeAll(c *coder, version byte) {
 	s.header.code(c)
 	codeTable(c, &s.nodes, func(n *Node) NodeID { return n.ID })
 	codeTable(c, &s.sources, func(x *Source) SourceID { return x.ID })
@@ -51,6 +64,12 @@ func (s *State) codeAll(c *coder) {
 	if !c.first {
 		codeTable(c, &s.authority, func(*Authority) byte { return 0 })
 		codeTable(c, &s.tokens, func(t *JoinToken) string { return string(t.Hash[:]) })
+	}
+	if version >= snapshotVersion {
+		codeTable(c, &s.lists, func(*Lists) byte { return 0 })
+		codeTable(c, &s.seen, func(x *sightings) SourceID { return x.source })
+		codeTable(c, &s.watches, func(w *watch) NodeID { return w.node })
+		codeTable(c, &s.listings, func(l *Listing) SourceID { return l.Source })
 	}
 	s.codeRequests(c)
 }

@@ -22,6 +22,10 @@ type State struct {
 	closed    table[AccountID, *book]
 	authority table[byte, *Authority]   // one, under key 0, or none
 	tokens    table[string, *JoinToken] // by hash
+	lists     table[byte, *Lists]       // one, under key 0, or none
+	seen      table[SourceID, *sightings]
+	watches   table[NodeID, *watch]
+	listings  table[SourceID, *Listing]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -29,6 +29,10 @@ const (
 	kindRequest
 	kindAuthority
 	kindToken
+	kindLists
+	kindSightings
+	kindWatch
+	kindListing
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

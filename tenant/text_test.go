@@ -156,10 +156,10 @@ func TestDecodeBoundsAllocation(t *testing.T) {
 		"requests": append(make([]byte, 15), 0xff, 0xff, 0xff, 0xff, 0x0f),
 		"a string": append(append(make([]byte, 7), 1, 1), 0xff, 0xff, 0x0f),
 	} {
-		if _, err := decodeState(body, false); err == nil {
+		if _, err := decodeState(body, 2); err == nil {
 			t.Errorf("%s: it is taken", name)
 		}
-		n := testing.AllocsPerRun(10, func() { _, _ = decodeState(body, false) })
+		n := testing.AllocsPerRun(10, func() { _, _ = decodeState(body, 2) })
 		if n > 100 {
 			t.Errorf("%s: %f allocations", name, n)
 		}
@@ -176,7 +176,7 @@ func TestDecodeBoundsAllocation(t *testing.T) {
 		}
 	}
 	// A longer form of the same number is another form.
-	if _, err := decodeState(append([]byte{0x80}, good[5:len(good)-4]...), false); err == nil {
+	if _, err := decodeState(append([]byte{0x80}, good[5:len(good)-4]...), 2); err == nil {
 		t.Error("a number with a leading zero group is taken")
 	}
 }

@@ -58,6 +58,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.show()
 	case "ask":
 		return x.ask()
+	case "listings":
+		return x.listingText()
 	case "digest":
 		h := x.s.Digest()
 		return hex.EncodeToString(h[:8]) + "\n"
@@ -254,6 +256,9 @@ func (x *transcript) op(name string) Op {
 		return Hold{Tenant: t, Account: a, Reason: x.text("reason")}
 	}
 	if op := x.clusterOp(name); op != nil {
+		return op
+	}
+	if op := x.listingOp(name); op != nil {
 		return op
 	}
 	x.td.Fatalf(x.t, "unknown directive %s", name)

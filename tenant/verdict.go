@@ -21,19 +21,23 @@ type ListingRule struct {
 	// the sources and more than WorldPercent of them is at fault itself.
 	WorldLeast, WorldPercent int
 	WorldWindow              time.Duration
+	// Calm is how long nothing may speak against a listed source, with every
+	// heavy zone seen, until it counts as clean again.
+	Calm time.Duration
 }
 
 // DefaultListingRule is what a cluster has that sets nothing else.
 func DefaultListingRule() ListingRule {
 	return ListingRule{Nodes: 2, Rounds: 2, Alone: 3, Apart: 2 * time.Minute, Fresh: 30 * time.Minute, Move: 100, Warn: 50, Evidence: 50,
-		WorldLeast: 3, WorldPercent: 50, WorldWindow: time.Hour}
+		WorldLeast: 3, WorldPercent: 50, WorldWindow: time.Hour, Calm: 30 * time.Minute}
 }
 
 // gap is how long a silence ends a row of rounds: the longest interval a zone
 // may have, and half as much again.
 func (r ListingRule) gap() time.Duration { return max(r.Fresh, 36*time.Hour) }
 
-func (r ListingRule) fresh(z *Zone) time.Duration { return max(r.Fresh, z.Every*5/2) }
+// FreshFor is how old an answer of a zone may be and still prove something.
+func (r ListingRule) FreshFor(z *Zone) time.Duration { return max(r.Fresh, z.Every*5/2) }
 
 // ListingLevel is how bad it is.
 type ListingLevel uint8
@@ -165,7 +169,7 @@ func (r ListingRule) term(c ListingCase, z *Zone) ListingTerm {
 		}
 		heard[s.Node] = true
 		// A doubt since then: the node no longer knows, whatever it once heard.
-		if s.Rounds == 0 || !s.DoubtSince.IsZero() || c.Now.Sub(s.Last) > r.fresh(z) {
+		if s.Rounds == 0 || !s.DoubtSince.IsZero() || c.Now.Sub(s.Last) > r.FreshFor(z) {
 			continue
 		}
 		if s.Answer.Kind != AnswerListed {

@@ -9,7 +9,8 @@ import (
 const (
 	firstVersion    = 1 // before there were clusters; still read
 	commandVersion  = 2
-	snapshotVersion = 2
+	clusterSnapshot = 2 // as long as no command of version 2 was carried out
+	snapshotVersion = 3
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -46,6 +47,8 @@ const (
 	opHandover
 	opRelease
 	opReported
+	opSetLists
+	opObserve
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -65,10 +68,10 @@ func EncodeCommand(cmd Command) ([]byte, error) {
 // DecodeCommand reads a command. It never panics, and bounds what it allocates
 // by the length of the input. Only canonical bytes are accepted.
 func DecodeCommand(b []byte) (Command, error) {
-	body, first, err := unframe(commandVersion, b, maxCommand)
+	body, version, err := unframe(commandVersion, b, maxCommand)
 	if err == nil {
 		var cmd Command
-		if cmd, err = decodeCommand(body, first); err == nil {
+		if cmd, err = decodeCommand(body, version == firstVersion); err == nil {
 			return cmd, nil
 		}
 	}
@@ -184,6 +187,18 @@ func codeClusterOp(c *coder, cmd *Command, code opCode) {
 	case opReported:
 		codeOp(c, cmd, (*coder).reported)
 	default:
+		codeListingOp(c, cmd, code)
+	}
+}
+
+// codeListingOp codes what came with listings.
+func codeListingOp(c *coder, cmd *Command, code opCode) {
+	switch code {
+	case opSetLists:
+		codeOp(c, cmd, (*coder).setLists)
+	case opObserve:
+		codeOp(c, cmd, (*coder).observe)
+	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
 }
@@ -268,6 +283,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opRelease
 	case Reported:
 		return opReported
+	case SetLists:
+		return opSetLists
+	case Observe:
+		return opObserve
 	}
 	return 0
 }

@@ -77,7 +77,7 @@ type ZoneGroup struct {
 	Cap  uint16
 }
 
-// Zone is one DNS list (RFC 5782), as a verdict needs it.
+// Zone is one DNS list (RFC 5782): what its answers mean and how it is asked.
 type Zone struct {
 	Name   string // without its key, where it has one
 	Spaces []Space
@@ -87,7 +87,15 @@ type Zone struct {
 	Bits   bool          // the last octet is a set of bits, each a code
 	Codes  []ZoneCode
 	Delist string // a link; {} stands for what is listed
+
+	Rate          int    // questions a second and node at most
+	Test          string // a domain that a list of domains must list
+	KeyFile       string // the key is in this file, on each node
+	KeyCredential string // or in this systemd credential
 }
+
+// Keyed says whether the zone is asked with a key.
+func (z *Zone) Keyed() bool { return z.KeyFile != "" || z.KeyCredential != "" }
 
 // Asks says whether the zone may be asked about things of that space.
 func (z *Zone) Asks(s Space) bool { return slices.Contains(z.Spaces, s) }
