@@ -52,6 +52,12 @@ type Config struct {
 
 	Resolvers []string `yaml:"resolvers"` // host:port of own recursive resolvers [127.0.0.1:53]
 
+	// DNSBL is how this node asks DNS lists about the cluster's sources; which
+	// lists, the cluster's state says (postern zones apply).
+	DNSBL struct {
+		Resolvers []string `yaml:"resolvers"` // host:port of own recursive resolvers [resolvers]
+	} `yaml:"dnsbl"`
+
 	Delivery struct {
 		Port  uint16          `yaml:"port"`  // of MX hosts [25]
 		Retry []time.Duration `yaml:"retry"` // waits after each attempt; the last one repeats
@@ -146,9 +152,19 @@ func (c *Config) locate(beside string) {
 }
 
 // resolvers gives the configured resolvers as addresses.
-func (c *Config) resolvers() ([]netip.AddrPort, error) {
-	all := make([]netip.AddrPort, 0, len(c.Resolvers))
-	for _, text := range c.Resolvers {
+func (c *Config) resolvers() ([]netip.AddrPort, error) { return resolverAddrs(c.Resolvers) }
+
+// listResolvers gives those that DNS lists are asked through.
+func (c *Config) listResolvers() ([]netip.AddrPort, error) {
+	if len(c.DNSBL.Resolvers) == 0 {
+		return c.resolvers()
+	}
+	return resolverAddrs(c.DNSBL.Resolvers)
+}
+
+func resolverAddrs(texts []string) ([]netip.AddrPort, error) {
+	all := make([]netip.AddrPort, 0, len(texts))
+	for _, text := range texts {
 		a, err := resolverAddr(text)
 		if err != nil {
 			return nil, err

@@ -36,6 +36,11 @@ func (c *Config) judge(at lines) []Finding {
 			j.bad(fmt.Sprintf("resolvers[%d]", i), errNoResolver.Error(), "%q is no resolver", r)
 		}
 	}
+	for i, r := range c.DNSBL.Resolvers {
+		if _, err := resolverAddr(r); err != nil {
+			j.bad(fmt.Sprintf("dnsbl.resolvers[%d]", i), errNoResolver.Error(), "%q is no resolver", r)
+		}
+	}
 	if len(c.Resolvers) == 0 {
 		j.bad("resolvers", "name at least one", "no resolver: no mail could leave")
 	}

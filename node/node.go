@@ -51,6 +51,7 @@ type Node struct {
 	handover   *handover
 	returns    *returns
 	controller *controller
+	watcher    *watcher
 
 	intake *submission.Server
 	sender *delivery.Sender
@@ -155,6 +156,9 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	})
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)
+	}
+	if n.watcher, err = n.newWatcher(reg, opt.Log); err != nil {
+		return err
 	}
 	sub := submission.Config{
 		Hostname: n.cfg.Hostname, State: n.cluster.State, Node: n.id, Queue: n.queue, Quota: n.grants,

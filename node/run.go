@@ -25,6 +25,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"handover", n.handover.Run},
 		{"returns", n.returns.Run},
 		{"controller", n.controller.Run},
+		{"watcher", n.watcher.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},
 		{"queue", n.runQueue},

@@ -38,7 +38,7 @@ type running struct {
 	done chan error
 }
 
-func newSeveral(t *testing.T, n int) *several {
+func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *several {
 	t.Helper()
 	c := &several{t: t, nodes: make([]*running, n)}
 	w := lab.Usual()
@@ -61,7 +61,11 @@ func newSeveral(t *testing.T, n int) *several {
 		}
 	})
 	for i := range n {
-		c.cfgs = append(c.cfgs, c.configure(i))
+		cfg := c.configure(i)
+		for _, f := range change {
+			f(i, &cfg)
+		}
+		c.cfgs = append(c.cfgs, cfg)
 	}
 	token, err := Init(c.cfgs[0], time.Hour)
 	if err != nil {

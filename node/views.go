@@ -15,6 +15,7 @@ import (
 
 	"postern/cluster"
 	"postern/node/admin"
+	"postern/node/dnsbl"
 	"postern/node/queue"
 	"postern/tenant"
 )
@@ -33,10 +34,14 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 	if err := reg.Register(newQueueGauges(v)); err != nil {
 		return fmt.Errorf("register queue metrics: %w", err)
 	}
+	if err := reg.Register(newListingGauges(v)); err != nil {
+		return fmt.Errorf("register listing metrics: %w", err)
+	}
 	cfg := admin.Config{
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
-		Messages: v, Mail: v, Gatherer: reg, Log: opt.Log,
+		ReadZones: readZones,
+		Messages:  v, Mail: v, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
 	}
 	if n.peered() {
@@ -180,4 +185,16 @@ func queueFilter(f admin.Filter) (queue.Filter, error) {
 		return q, admin.ErrNotFound
 	}
 	return q, nil
+}
+
+func readZones(text string) (tenant.SetLists, []string) {
+	b, faults := dnsbl.ParseZones([]byte(text))
+	if len(faults) > 0 {
+		all := make([]string, len(faults))
+		for i, f := range faults {
+			all[i] = f.String()
+		}
+		return tenant.SetLists{}, all
+	}
+	return b.Lists(), nil
 }

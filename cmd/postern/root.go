@@ -120,10 +120,10 @@ func (a *app) root() *cobra.Command {
 		Long: `Postern takes tenants' mail over authenticated SMTP, keeps it, and sends it from
 each tenant's own IP.
 
-Verbs other than serve, demo, observe, zones, version and those that form a
-cluster ask a node; any node will do. It is found by --api and --token-file,
-else by POSTERN_API and POSTERN_TOKEN_FILE, else by the configuration file on
-this machine.
+Verbs other than serve, demo, observe, version, zones (without apply) and those
+that form a cluster ask a node; any node will do. It is found by --api and
+--token-file, else by POSTERN_API and POSTERN_TOKEN_FILE, else by the
+configuration file on this machine.
 
 Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage.`,
 		Example: `  postern serve --config /etc/postern/postern.yaml
@@ -143,7 +143,7 @@ Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage.`,
 	).Replace(root.UsageTemplate()))
 	root.AddCommand(a.serveCommand(), a.initCommand(), a.joinCommand(), a.tenantCommand(), a.accountCommand(), a.sourceCommand(), a.nodeCommand(),
 		a.queueCommand(), a.traceCommand(), a.usageCommand(),
-		a.planCommand(), a.observeCommand(), a.zonesCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.versionCommand())
+		a.planCommand(), a.observeCommand(), a.zonesCommand(), a.listingCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.versionCommand())
 	root.AddCommand(others()...)
 	a.prepare(root)
 	return root

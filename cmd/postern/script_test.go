@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/node/admin"
+	"postern/node/dnsbl"
 	"postern/tenant"
 )
 
@@ -33,7 +35,7 @@ func TestScripts(t *testing.T) {
 			d := &desk{st: tenant.New(), mail: map[string]*admin.Trace{}}
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d,
-				Ready: func() []admin.Reason { return d.reasons },
+				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")
@@ -62,8 +64,46 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows},
 	})
+}
+
+func readZones(text string) (tenant.SetLists, []string) {
+	b, faults := dnsbl.ParseZones([]byte(text))
+	if len(faults) > 0 {
+		return tenant.SetLists{}, []string{faults[0].String()}
+	}
+	return b.Lists(), nil
+}
+
+// seen NODE ADDR ZONE VALUE|clean: a node was told so a round ago, and is now.
+func seen(ts *testscript.TestScript, _ bool, args []string) {
+	d := deskOf(ts)
+	st := d.state()
+	do := func(op tenant.Op) {
+		if _, _, err := d.propose(context.Background(), tenant.RequestID{}, op); err != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
+	now := time.Now()
+	for _, at := range []time.Time{now.Add(-3 * time.Minute), now} {
+		s := tenant.Seen{Source: st.SourceByAddr(netip.MustParseAddr(args[1])).ID, Zone: args[2], At: at}
+		if args[3] != "clean" {
+			s.Values = []netip.Addr{netip.MustParseAddr(args[3])}
+		}
+		do(tenant.Observe{Node: st.NodeByName(args[0]).ID, Seen: []tenant.Seen{s}})
+	}
+}
+
+// knows NODE...: its program knows all commands.
+func knows(ts *testscript.TestScript, _ bool, args []string) {
+	d, version := deskOf(ts), uint32(tenant.NewestVersion)
+	for _, name := range args {
+		op := tenant.SetNode{Node: d.state().NodeByName(name).ID, Version: &version}
+		if _, _, err := d.propose(context.Background(), tenant.RequestID{}, op); err != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
 }
 
 // exits N postern ARGS...: the status must be N, and a refusal one line.

@@ -16,7 +16,7 @@ import (
 func (a *app) zonesCommand() *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "zones", Short: "Print the built-in zones file, or check one",
+		Use: "zones", Short: "Print the built-in zones file, check one, or apply one",
 		Long: `Print the built-in zones file: the DNS lists that Postern asks, and what their
 answers mean. With --check, read a file of your own, and the keys it names, and
 tell every fault at once.`,
@@ -38,6 +38,7 @@ tell every fault at once.`,
 		return err
 	}
 	c.Flags().StringVar(&file, "check", "", "zones file to check")
+	c.AddCommand(a.zonesApply())
 	return c
 }
 

@@ -66,6 +66,7 @@ func newWorld(t testing.TB) *world {
 	}
 	do(tenant.AddNode{Name: "n1"})
 	n := w.st.NodeByName("n1").ID
+	knows(do, n)
 	for i, shared := range []bool{false, true, true} {
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)})
 		do(tenant.AddSource{Node: n, Addr: addr, EHLO: "out-" + string(rune('a'+i)) + ".relay.test", Shared: shared})
@@ -98,10 +99,29 @@ func (w *world) widen(t testing.TB) {
 	}
 	do(tenant.AddNode{Name: "two"})
 	do(tenant.AddNode{Name: "spare"})
+	knows(do, w.st.NodeByName("two").ID, w.st.NodeByName("spare").ID)
 	two, acme := tenant.Place{Node: w.st.NodeByName("two").ID}, w.st.TenantByName("acme")
 	do(tenant.AddSource{Node: two.Node, Addr: netip.MustParseAddr("198.51.100.10"), EHLO: "out-two.relay.test", Shared: true})
 	do(tenant.SetPlace{Tenant: acme.ID, Home: acme.Home, Backup: two})
 	do(tenant.AddToken{Token: tenant.JoinToken{Hash: [32]byte{8}, Expires: time.Now().Add(time.Hour)}})
+}
+
+// knows makes nodes know all commands.
+func knows(do func(tenant.Op), nodes ...tenant.NodeID) {
+	version := uint32(tenant.NewestVersion)
+	for _, n := range nodes {
+		do(tenant.SetNode{Node: n, Version: &version})
+	}
+}
+
+// readZones reads no file: "x" is one zone, all else is wrong.
+func readZones(text string) (tenant.SetLists, []string) {
+	if text != "x" {
+		return tenant.SetLists{}, []string{"line 1: what is that", "line 2: and that"}
+	}
+	code := netip.MustParseAddr("127.0.0.2")
+	return tenant.SetLists{Rule: tenant.DefaultListingRule(), Zones: []tenant.Zone{{Name: "zen.test", Spaces: []tenant.Space{tenant.SpaceIPv4}, Every: time.Minute,
+		Heavy: true, Delist: "https://zen.test/?{}", Codes: []tenant.ZoneCode{{First: code, Last: code, Means: "spam", Weight: 100, Policy: tenant.PolicyMove}}}}}, nil
 }
 
 func (w *world) State() *tenant.State {
@@ -219,7 +239,8 @@ func (w *world) config() Config {
 	reg.MustRegister(accepted)
 	accepted.WithLabelValues("acme").Inc()
 	return Config{Addr: "127.0.0.1:0", Node: "n1", Version: "test", OperatorToken: TokenHash(operatorToken), State: w.State, Propose: w.Propose,
-		Ready: func() []Reason { return w.reasons },
+		Ready:     func() []Reason { return w.reasons },
+		ReadZones: readZones,
 		Seal: func(domain, selector string, pem []byte) (Sealed, error) {
 			if !bytes.HasPrefix(pem, []byte("PEM")) {
 				return Sealed{}, errors.New("no PEM block in it")

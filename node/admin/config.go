@@ -55,6 +55,10 @@ type Config struct {
 	// the settled use in State; nil: State's.
 	Used func(tenant.AccountID, tenant.Window) tenant.Amount
 
+	// ReadZones reads the text of a zones file, or says what is wrong with it,
+	// each fault on a line; nil refuses zones files.
+	ReadZones func(text string) (tenant.SetLists, []string)
+
 	Messages Messages
 	Mail     Mail
 

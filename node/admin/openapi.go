@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -46,7 +47,8 @@ type in struct {
 	tag        string
 	does       string
 	access     access
-	status     int // of success; 0 is 200
+	status     int   // of success; 0 is 200
+	body       int64 // largest request in octets; 0 is maxBody
 }
 
 // out is an answer with a body.
@@ -97,7 +99,7 @@ func register[I, O any](s *Server, at in, do func(ctx context.Context, who calle
 	op := huma.Operation{
 		OperationID: at.id, Method: at.verb, Path: at.path, Summary: at.does, Tags: []string{at.tag},
 		Security: security, DefaultStatus: at.status,
-		MaxBodyBytes: maxBody, BodyReadTimeout: 10 * time.Second,
+		MaxBodyBytes: cmp.Or(at.body, maxBody), BodyReadTimeout: 10 * time.Second,
 		Responses: map[string]*huma.Response{
 			"default": {Description: "Not done, and why",
 				Content: map[string]*huma.MediaType{"application/problem+json": {Schema: fault}}},

@@ -53,6 +53,7 @@ var bodies = map[string]string{
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
+	"set-lists":       `{"zones":"x"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }

@@ -56,6 +56,7 @@ func New(cfg Config) (*Server, error) {
 	s.clusterRoutes()
 	s.planRoutes()
 	s.sourceRoutes()
+	s.listingRoutes()
 	s.tenantRoutes()
 	s.stopRoutes()
 	s.domainRoutes()

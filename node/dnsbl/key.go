@@ -67,7 +67,7 @@ func (z *Zone) readKey(beside, credentials string) error {
 	case name == "" && credentials == "":
 		return errNoCredentials
 	case name == "":
-		name = filepath.Join(credentials, z.KeyCredential)
+		name = filepath.Join(credentials, filepath.Base(z.KeyCredential))
 	}
 	text, err := readBounded(name, maxKeyFile)
 	if err != nil {

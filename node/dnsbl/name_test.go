@@ -46,7 +46,7 @@ func TestSubjects(t *testing.T) {
 // The test points of IPv6 are IPv4 addresses in IPv6 form: unmapped, they would
 // be the question about IPv4.
 func TestTestPoints(t *testing.T) {
-	z := &Zone{Test: "dbltest.com"}
+	z := &Zone{Zone: tenant.Zone{Test: "dbltest.com"}}
 	p := z.pointsOf(tenant.SpaceIPv6)
 	if want := "2.0.0.0.0.0.f.7.f.f.f.f" + strings.Repeat(".0", 20); p.listed != want {
 		t.Errorf("%s", p.listed)

@@ -54,6 +54,7 @@ type Observer struct {
 type kept struct {
 	sighting tenant.Sighting
 	last     tenant.Answer // the latest of any kind
+	at       time.Time     // when it came
 	told     bool
 }
 
@@ -147,6 +148,28 @@ func (o *Observer) Sightings(s Subject) (all []tenant.Sighting) {
 	return all
 }
 
+// Known is what is known of a subject in a zone: the last answer of any kind,
+// when it came, and what all of them add up to.
+type Known struct {
+	Zone     string
+	At       time.Time
+	Latest   tenant.Answer
+	Sighting tenant.Sighting
+}
+
+// Known lists what is known of a subject, zone by zone in the order of the
+// book; a zone that was never asked is missing.
+func (o *Observer) Known(s Subject) (all []Known) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.cfg.Book.Zones {
+		if k := o.kept[s][o.cfg.Book.Zones[i].Name]; k != nil {
+			all = append(all, Known{Zone: o.cfg.Book.Zones[i].Name, At: k.at, Latest: k.last, Sighting: k.sighting})
+		}
+	}
+	return all
+}
+
 // Latest is the last answer about a subject in a zone, of whatever kind.
 func (o *Observer) Latest(s Subject, zone string) tenant.Answer {
 	o.mu.Lock()
@@ -219,17 +242,17 @@ func (o *Observer) record(s Subject, z *Zone, a tenant.Answer) {
 		k = &kept{}
 		o.kept[s][z.Name] = k
 	}
-	changed := !k.told || !same(k.last, a)
-	k.sighting, k.last, k.told = o.cfg.Rule.Fold(k.sighting, ob), a, true
+	changed := !k.told || !Same(k.last, a)
+	k.sighting, k.last, k.at, k.told = o.cfg.Rule.Fold(k.sighting, ob), a, ob.At, true
 	o.mu.Unlock()
 	if changed && o.cfg.Changed != nil {
 		o.cfg.Changed(ob)
 	}
 }
 
-// same compares what answers mean: a list may word its reason anew each time,
+// Same compares what answers mean: a list may word its reason anew each time,
 // and give its codes in any order.
-func same(a, b tenant.Answer) bool {
+func Same(a, b tenant.Answer) bool {
 	return a.Kind == b.Kind && a.Why == b.Why && len(a.Hits) == len(b.Hits) &&
 		!slices.ContainsFunc(a.Hits, func(h tenant.Hit) bool { return !slices.Contains(b.Hits, h) })
 }

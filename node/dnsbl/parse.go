@@ -28,7 +28,7 @@ func (p *zonesParser) file(text []byte) *Book {
 		p.broken(err)
 		return nil
 	}
-	b := &Book{}
+	b := &Book{Rule: tenant.DefaultListingRule()}
 	var root ast.Node
 	for _, doc := range file.Docs {
 		switch {
@@ -44,6 +44,7 @@ func (p *zonesParser) file(text []byte) *Book {
 			"groups": func(n ast.Node, at string) {
 				p.list(n, at, maxGroups, func(n ast.Node, at string) { p.group(b, n, at) })
 			},
+			"rule": func(n ast.Node, at string) { p.rule(&b.Rule, n, at) },
 			"zones": func(n ast.Node, at string) {
 				p.list(n, at, maxZones, func(n ast.Node, at string) { p.zone(b, n, at) })
 			},
@@ -73,8 +74,25 @@ func (p *zonesParser) group(b *Book, n ast.Node, at string) {
 	}
 }
 
+// rule reads how many nodes, rounds and points a verdict needs.
+func (p *zonesParser) rule(r *tenant.ListingRule, n ast.Node, at string) {
+	count := func(into *int, least, most int) func(ast.Node, string) {
+		return func(n ast.Node, at string) { *into = p.number(n, at, least, most) }
+	}
+	span := func(into *time.Duration, least time.Duration) func(ast.Node, string) {
+		return func(n ast.Node, at string) { *into = p.between(n, at, least, 30*24*time.Hour) }
+	}
+	p.mapping(n, at, fields{
+		"nodes": count(&r.Nodes, 1, 64), "rounds": count(&r.Rounds, 1, 100), "alone": count(&r.Alone, 1, 100),
+		"apart": span(&r.Apart, time.Second), "fresh": span(&r.Fresh, time.Minute),
+		"move": count(&r.Move, 1, 1000), "warn": count(&r.Warn, 1, 1000), "evidence": count(&r.Evidence, 0, 1000),
+		"world_least": count(&r.WorldLeast, 2, 4096), "world_percent": count(&r.WorldPercent, 0, 100),
+		"world_window": span(&r.WorldWindow, time.Minute), "calm": span(&r.Calm, time.Minute),
+	})
+}
+
 func (p *zonesParser) zone(b *Book, n ast.Node, at string) {
-	z := Zone{Rate: 20, Test: "test"}
+	z := Zone{Zone: tenant.Zone{Rate: 20, Test: "test"}}
 	before := len(p.faults)
 	ok := p.mapping(n, at, fields{
 		"name": func(n ast.Node, at string) {
@@ -329,14 +347,23 @@ func (p *zonesParser) number(n ast.Node, at string, least, most int) int {
 }
 
 func (p *zonesParser) span(n ast.Node, at string) time.Duration {
+	return p.between(n, at, time.Minute, 24*time.Hour)
+}
+
+func (p *zonesParser) between(n ast.Node, at string, least, most time.Duration) time.Duration {
 	text, ok := p.scalar(n, at)
 	if !ok {
-		return time.Minute
+		return least
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d < time.Minute || d > 24*time.Hour {
-		p.add(n, at, "write 1m to 24h", "%q does not fit", text)
-		return time.Minute
+	if err != nil || d < least || d > most {
+		p.add(n, at, fmt.Sprintf("write %s to %s", whole(least), whole(most)), "%q does not fit", text)
+		return least
 	}
 	return d
+}
+
+// whole writes a length of time as a person would: 24h, not 24h0m0s.
+func whole(d time.Duration) string {
+	return strings.TrimSuffix(strings.TrimSuffix(d.String(), "0s"), "0m")
 }

@@ -163,7 +163,7 @@ func twelveZones(t testing.TB) *Book {
 	b := &Book{}
 	code := readBook(t, oneZone).Zones[0].Codes
 	for i := range 12 {
-		b.Zones = append(b.Zones, Zone{Zone: tenant.Zone{Name: fmt.Sprintf("z%d.test", i), Spaces: []tenant.Space{tenant.SpaceIPv4}, Every: 5 * time.Minute, Codes: code}, Rate: 1000})
+		b.Zones = append(b.Zones, Zone{Zone: tenant.Zone{Name: fmt.Sprintf("z%d.test", i), Spaces: []tenant.Space{tenant.SpaceIPv4}, Every: 5 * time.Minute, Codes: code, Rate: 1000}})
 	}
 	return b
 }

@@ -22,24 +22,44 @@ const (
 	maxKeyFile   = 4 << 10
 )
 
-// Zone is one list: what a verdict needs of it and how it is asked.
+// Zone is one list and the key it is asked with.
 type Zone struct {
 	tenant.Zone
-	Rate          int    // questions a second at most
-	Test          string // a domain the list must list
-	KeyFile       string // the key is in this file
-	KeyCredential string // or in this systemd credential
 
 	key secret
 }
-
-// Keyed says whether the zone is asked with a key.
-func (z *Zone) Keyed() bool { return z.KeyFile != "" || z.KeyCredential != "" }
 
 // Book is a zones file.
 type Book struct {
 	Zones  []Zone
 	Groups []tenant.ZoneGroup
+	Rule   tenant.ListingRule // [tenant.DefaultListingRule]
+}
+
+// Lists is what the cluster's state keeps of the book: all but the keys.
+func (b *Book) Lists() tenant.SetLists {
+	op := tenant.SetLists{Groups: b.Groups, Rule: b.Rule}
+	for i := range b.Zones {
+		op.Zones = append(op.Zones, b.Zones[i].Zone)
+	}
+	return op
+}
+
+// BookOf is the book of what the state keeps, with this node's keys: beside is
+// where relative key files are, credentials the directory of systemd
+// credentials. A zone whose key cannot be read is left out, and told.
+func BookOf(l *tenant.Lists, beside, credentials string) (*Book, []error) {
+	b := &Book{Groups: l.Groups, Rule: l.Rule}
+	var failed []error
+	for i := range l.Zones {
+		z := Zone{Zone: l.Zones[i]}
+		if err := z.readKey(beside, credentials); err != nil {
+			failed = append(failed, fmt.Errorf("read key of zone %s: %w", z.Name, err))
+			continue
+		}
+		b.Zones = append(b.Zones, z)
+	}
+	return b, failed
 }
 
 // For gives the zones that may be asked about things of a space.
