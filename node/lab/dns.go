@@ -218,6 +218,9 @@ type nameserver struct {
 	view string // who asks here
 	tcp  net.Listener
 	udp  net.PacketConn
+
+	number   int                         // of the view
+	forwards map[string][]netip.AddrPort // zones that others answer
 }
 
 // listenDNS takes one port for both transports; port 0 picks a free one.
@@ -252,6 +255,10 @@ func (n *nameserver) close() {
 func (n *nameserver) run(ctx context.Context) error {
 	serve := func(w dns.ResponseWriter, q *dns.Msg) {
 		_, udp := w.RemoteAddr().(*net.UDPAddr)
+		if server, ok := n.serverFor(q); ok {
+			_ = w.WriteMsg(forward(ctx, q, server))
+			return
+		}
 		if m := n.z.answer(q, udp, n.view); m != nil {
 			_ = w.WriteMsg(m)
 		}

@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,10 +31,12 @@ type Config struct {
 	// Views are more resolvers of the same Internet, by the name of who asks
 	// them: DNS lists may tell each something else. They have the DNS server's
 	// port.
-	Views   map[string]netip.Addr
-	APIPort uint16
-	MXPort  uint16 // one port for all exchangers, each on its own IP
-	Keep    int    // mails remembered [10,000]
+	Views map[string]netip.Addr
+	// Forwards are zones that other servers answer, each view asking one of them.
+	Forwards map[string][]netip.AddrPort
+	APIPort  uint16
+	MXPort   uint16 // one port for all exchangers, each on its own IP
+	Keep     int    // mails remembered [10,000]
 	// Taken, if set, is told of each mail before the exchanger says 250. It is
 	// called from many goroutines and must be quick.
 	Taken func(*Mail)
@@ -68,6 +72,9 @@ func New(cfg Config) (*Lab, error) {
 			return nil, err
 		}
 	}
+	if err := checkForwards(cfg.Forwards); err != nil {
+		return nil, err
+	}
 	if err := l.zones.addLists(cfg.World.Lists); err != nil {
 		return nil, err
 	}
@@ -102,12 +109,14 @@ func (l *Lab) listenViews() error {
 		if l.dns, last = listenDNS(l.cfg.Addr, l.cfg.DNSPort, l.zones, ""); last != nil {
 			return last
 		}
+		l.dns.forwards = l.cfg.Forwards
 		port := netip.MustParseAddrPort(l.dns.addr()).Port()
-		for view, addr := range l.cfg.Views {
+		for i, view := range slices.Sorted(maps.Keys(l.cfg.Views)) {
 			var n *nameserver
-			if n, last = listenDNS(addr, port, l.zones, view); last != nil {
+			if n, last = listenDNS(l.cfg.Views[view], port, l.zones, view); last != nil {
 				break
 			}
+			n.number, n.forwards = i, l.cfg.Forwards
 			l.views[view] = n
 		}
 		if last == nil || l.cfg.DNSPort != 0 {

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -86,5 +87,46 @@ func TestListing(t *testing.T) {
 	}
 	if err := l.SetListing(netip.MustParseAddr(ip), Listing{Zone: "no.lab.test"}); !errors.Is(err, ErrNoList) {
 		t.Errorf("an unknown list: %v", err)
+	}
+}
+
+// TestForward: a zone that other servers answer is asked there, by each view at
+// one of them; a dead server is a SERVFAIL.
+func TestForward(t *testing.T) {
+	var servers []netip.AddrPort
+	for i := range 2 {
+		w := Usual()
+		w.Lists = []string{"real.test"}
+		l := startLab(t, Config{World: w, Addr: netip.AddrFrom4([4]byte{127, 78, 2, byte(1 + i)})})
+		if err := l.SetListing(netip.MustParseAddr("127.77.1.12"), Listing{Code: "127.0.0." + []string{"4", "5"}[i]}); err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, netip.MustParseAddrPort(l.DNS()))
+	}
+	nobody, err := net.ListenPacket("udp", "127.78.2.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := netip.MustParseAddrPort(nobody.LocalAddr().String())
+	_ = nobody.Close()
+	l := startLab(t, Config{
+		World: Usual(),
+		Views: map[string]netip.Addr{"n1": netip.MustParseAddr("127.78.1.1"), "n2": netip.MustParseAddr("127.78.1.2")},
+		Forwards: map[string][]netip.AddrPort{
+			"real.test": servers, "dead.test": {dead},
+		},
+	})
+	for view, want := range map[string]string{"n1": "127.0.0.4", "n2": "127.0.0.5"} {
+		m, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(question(ListName(netip.MustParseAddr("127.77.1.12"), "real.test"), dns.TypeA), l.View(view))
+		if err != nil || len(m.Answer) != 1 || m.Answer[0].(*dns.A).A.String() != want {
+			t.Errorf("%s: %v, %v", view, m, err)
+		}
+	}
+	m, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(question("2.0.0.127.dead.test", dns.TypeA), l.DNS())
+	if err != nil || m.Rcode != dns.RcodeServerFailure {
+		t.Errorf("a dead server: %v, %v", m, err)
+	}
+	if _, err := New(Config{World: Usual(), Forwards: map[string][]netip.AddrPort{"real.test": nil}}); err == nil {
+		t.Error("a zone without a server is taken")
 	}
 }
