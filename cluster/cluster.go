@@ -202,12 +202,12 @@ func (c *Cluster) take(ctx context.Context) error {
 		c.resolve()
 	}()
 	var parts sync.WaitGroup
+	running := []func(context.Context){c.reportSelf}
 	if c.peers != nil {
-		for _, part := range []func(context.Context){
-			c.confirmLeadership, c.askLeases, c.keepMembers, c.keepTime, c.reportSelf, c.spread,
-		} {
-			parts.Go(func() { part(ctx) })
-		}
+		running = append(running, c.confirmLeadership, c.askLeases, c.keepMembers, c.keepTime, c.spread)
+	}
+	for _, part := range running {
+		parts.Go(func() { part(ctx) })
 	}
 	c.follow(ctx)
 	close(c.closing)

@@ -51,7 +51,7 @@ func (c *Cluster) reportSelf(ctx context.Context) {
 func (c *Cluster) reportOnce(ctx context.Context, s *tenant.State) error {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	if founding(s) {
+	if c.peers != nil && founding(s) {
 		if !c.Leads() {
 			return nil
 		}

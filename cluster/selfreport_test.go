@@ -4,6 +4,10 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"postern/tenant"
 )
 
 // TestReportRefused: a node whose report is refused, here an address that the
@@ -27,5 +31,18 @@ func TestReportRefused(t *testing.T) {
 		if grown := x.awaitLeader().State().Index() - before; grown > 4 {
 			t.Errorf("%d entries in 5 s", grown)
 		}
+	})
+}
+
+// TestAloneReportsItself: a node without a peer port says what it knows, too, or
+// a cluster of one would take no newer command for ever.
+func TestAloneReportsItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := run(t, config(t, vfs.NewMem()), standard())
+		r.awaitReady()
+		r.do(tenant.AddNode{Name: r.cfg.Name})
+		eventually(t, time.Minute, "its version", func() bool {
+			return r.State().NodeByName(r.cfg.Name).Version == tenant.NewestVersion
+		})
 	})
 }

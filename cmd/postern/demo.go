@@ -24,6 +24,8 @@ type demoOptions struct {
 	relayFrom []string
 	restart   time.Duration
 	traffic   float64
+	dnsbl     []string
+	round     time.Duration
 	json      bool // say demo.json once and nothing else
 }
 
@@ -54,13 +56,32 @@ is ready, and nothing else.`,
 	f.IntVar(&o.tenants, "tenants", 6, "number of tenants: 20 at most with one node, and 20 more with each node beyond the second")
 	f.StringArrayVar(&o.routes, "route", nil, "DOMAIN=HOST:PORT: deliver that domain to that SMTP server (repeatable)")
 	f.StringArrayVar(&o.relayFrom, "relay-from", nil, "CIDR: the first account may send without AUTH from there (repeatable)")
+	f.StringArrayVar(&o.dnsbl, "dnsbl", nil, "ZONE@HOST:PORT: judge by that DNS list, with weight 100, asked there, instead of the lab's (repeatable; a zone given several times is asked by one node at each)")
+	f.DurationVar(&o.round, "round", 2*time.Second, "how long a round of asking DNS lists is, instead of two minutes; every other length of time in judging changes with it")
 	f.DurationVar(&o.restart, "restart", 0, "start a dead node again after that long, such as 500ms (default: it stays dead)")
 	f.Float64Var(&o.traffic, "traffic", 2, "messages a second of background traffic; 0 for none")
 	return c
 }
 
 // check refuses what this version cannot do, before anything is started.
-func (o demoOptions) check() ([]demoRoute, []netip.Prefix, error) {
+func (o demoOptions) check() (routes []demoRoute, nets []netip.Prefix, lists []demoList, err error) {
+	if routes, nets, err = o.checkMail(); err != nil {
+		return nil, nil, nil, err
+	}
+	if o.round < 100*time.Millisecond || o.round > time.Hour {
+		return nil, nil, nil, usagef("--round must be 100ms to 1h")
+	}
+	for _, s := range o.dnsbl {
+		l, err := parseDemoList(s)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		lists = append(lists, l)
+	}
+	return routes, nets, lists, nil
+}
+
+func (o demoOptions) checkMail() ([]demoRoute, []netip.Prefix, error) {
 	switch {
 	case o.nodes < 0 || o.nodes > maxDemoNodes:
 		return nil, nil, usagef("--nodes %d: 1 to %d", o.nodes, maxDemoNodes)
@@ -109,7 +130,7 @@ func parseDemoRoute(s string) (demoRoute, error) {
 // runDemo starts everything, waits for ctx, and ends everything. The error
 // says what kept the demo from running; being told to end is none.
 func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
-	routes, nets, err := o.check()
+	routes, nets, lists, err := o.check()
 	if err != nil {
 		return err
 	}
@@ -122,7 +143,7 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
 	if most := 20 * max(len(dir.state.Nodes)-1, 1); o.tenants > most {
 		return usagef("--tenants %d: %s 1 to %d", o.tenants, some(len(dir.state.Nodes), "node")+" carry", most)
 	}
-	d := &demo{opt: o, dir: dir, routes: routes, nets: nets}
+	d := &demo{opt: o, dir: dir, routes: routes, nets: nets, lists: lists}
 	if o.json {
 		d.screen, d.facts = newScreen(io.Discard), out
 	} else {

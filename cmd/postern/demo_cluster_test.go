@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -109,6 +110,7 @@ func TestDemoOfThree(t *testing.T) {
 		}
 	}
 	r.settled(j)
+	r.listed(j)
 
 	leader := r.leader(j)
 	follower := (leader + 1) % 3
@@ -130,6 +132,28 @@ func TestDemoOfThree(t *testing.T) {
 			t.Errorf("node %s is still there", n.Name)
 		}
 	}
+}
+
+// listed has a source listed by the lab's heavy list for two nodes, while the
+// third is refused: two words are a verdict.
+func (r *demoRun) listed(j demoJSON) {
+	r.t.Helper()
+	source := j.Nodes[2].Sources[2]
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, "http://"+j.Lab.API+"/listing/"+source,
+		strings.NewReader(`{"views":{"n1":"127.255.255.254"}}`))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	c := r.api(j, 1)
+	eventually(r.t, patience, source+" is listed", func() bool {
+		x, err := c.ListingOf(r.t.Context(), source)
+		return err == nil && x.Level == "move" && x.Score == 100 && x.Zones[0].Listed == 2 && x.Zones[0].Blind == 1
+	})
 }
 
 // invites checks what the screen says of killing a node: a line to copy for each

@@ -198,7 +198,7 @@ func (d *demoDir) choosePorts(nodes int) error {
 	for i := range maxDemoNodes {
 		own = append(own, nodeIP(i, 1))
 	}
-	all := []choice{{&p.DNS, 5300, []netip.Addr{demoLab}}, {&p.LabAPI, 8078, []netip.Addr{demoLab}},
+	all := []choice{{&p.DNS, 5300, append(listViews(), demoLab)}, {&p.LabAPI, 8078, []netip.Addr{demoLab}},
 		{&p.MX, 2500, []netip.Addr{demoInbox}}, {&p.Any, 5880, own}}
 	for len(d.state.Nodes) < nodes {
 		d.state.Nodes = append(d.state.Nodes, nodePorts{})

@@ -44,7 +44,7 @@ func (d *demo) makeMembers() error {
 		m := &member{i: i, name: nodeNamed(i), ports: p, logFile: d.dir.file(nodeNamed(i), "node.log"),
 			tokens: d.dir.file(nodeNamed(i), "operator.token")}
 		var err error
-		if m.config, err = d.dir.writeConfig(i, d.lab.DNS(), d.lab.MXPort()); err != nil {
+		if m.config, err = d.dir.writeConfig(i, d.lab.DNS(), d.lab.View(nodeNamed(i)), d.lab.MXPort()); err != nil {
 			return err
 		}
 		if i == 0 { // the others get both by joining

@@ -128,7 +128,7 @@ func tail(name string, lines int) string {
 
 // writeConfig writes one node's configuration file. Several nodes have peer
 // ports and are formed by init and join; one alone bootstraps itself.
-func (d *demoDir) writeConfig(i int, resolver string, mxPort uint16) (config string, err error) {
+func (d *demoDir) writeConfig(i int, resolver, listResolver string, mxPort uint16) (config string, err error) {
 	name, p := nodeNamed(i), d.state.Nodes[i]
 	if err := os.MkdirAll(d.file(name), 0o700); err != nil {
 		return "", fmt.Errorf("make node directory: %w", err)
@@ -154,6 +154,7 @@ func (d *demoDir) writeConfig(i int, resolver string, mxPort uint16) (config str
 	line("operator_token_file: %q", d.file(name, "operator.token"))
 	line("secret_key_file: %q", d.file(name, "secret.key"))
 	line("resolvers: [%q]", resolver)
+	line("dnsbl:\n  resolvers: [%q]", listResolver)
 	line("delivery:\n  port: %d\n  retry: [%s]\n  allow_loopback: true", mxPort, d.retry)
 	line("queue:\n  grace: 5s")
 	line("log:\n  level: info\n  format: text")

@@ -125,6 +125,9 @@ func (d *demo) provision(ctx context.Context) error {
 			return fmt.Errorf("set route of %s: %w", r.Domain, err)
 		}
 	}
+	if err := d.applyLists(ctx); err != nil {
+		return err
+	}
 	return d.relay(ctx)
 }
 

@@ -25,6 +25,7 @@ type demo struct {
 	dir    *demoDir
 	routes []demoRoute
 	nets   []netip.Prefix
+	lists  []demoList
 	screen *screen
 	facts  io.Writer // of --json; nil: none
 
@@ -90,11 +91,12 @@ func (d *demo) prepare(taken func(*lab.Mail)) error {
 	d.ledger = lab.NewLedger(ledgerMemory)
 	p := d.dir.state.Ports
 	var err error
-	d.lab, err = lab.New(lab.Config{
+	cfg := lab.Config{
 		World: demoWorld(), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken,
 		Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
+	}
+	d.addLists(&cfg)
+	if d.lab, err = lab.New(cfg); err != nil {
 		return fmt.Errorf("start lab: %w (the ports of a demo stay; is another one running?)", err)
 	}
 	if err := d.makeMembers(); err != nil {

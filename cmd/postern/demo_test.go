@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/smtp"
 	"os"
 	"os/exec"
@@ -326,14 +327,18 @@ func TestDemoRefusesWhatItCannotDo(t *testing.T) {
 		{demoOptions{nodes: 1, tenants: 1, relayFrom: []string{"10.0.0.1"}}, "write it like"},
 		{demoOptions{nodes: 1, tenants: 1, restart: -1}, "negative"},
 		{demoOptions{nodes: 1, tenants: 1, traffic: -1}, "0 to 1000"},
+		{demoOptions{nodes: 1, tenants: 1}, "--round"},
+		{demoOptions{nodes: 1, tenants: 1, round: time.Second, dnsbl: []string{"bl.test"}}, "write it like"},
 	} {
-		if _, _, err := tt.o.check(); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, _, _, err := tt.o.check(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("check(%+v) = %v, want %q", tt.o, err, tt.want)
 		}
 	}
-	r, n, err := demoOptions{nodes: 1, tenants: 1, routes: []string{"X.test=[::1]:25"}, relayFrom: []string{"127.0.0.9/8"}}.check()
-	if err != nil || r[0] != (demoRoute{"x.test", "::1", 25}) || n[0].String() != "127.0.0.0/8" {
-		t.Errorf("check = %v %v %v", r, n, err)
+	r, n, l, err := demoOptions{nodes: 1, tenants: 1, round: time.Second, routes: []string{"X.test=[::1]:25"}, relayFrom: []string{"127.0.0.9/8"},
+		dnsbl: []string{"BL.test.@127.0.0.1:5301"}}.check()
+	if err != nil || r[0] != (demoRoute{"x.test", "::1", 25}) || n[0].String() != "127.0.0.0/8" ||
+		l[0] != (demoList{"bl.test", netip.MustParseAddrPort("127.0.0.1:5301")}) {
+		t.Errorf("check = %v %v %v %v", r, n, l, err)
 	}
 }
 
