@@ -157,9 +157,12 @@ func TestSpacesCut(t *testing.T) {
 		}
 		return err == nil || strings.Contains(err.Error(), "refused")
 	}
-	if !reaches(0, 1) || !reaches(1, 0) || !fromHere(0) || !fromHere(1) {
-		t.Fatal("a way is missing before anything was cut")
+	// A busy machine may not start the asking process within its second.
+	open := func(when string) {
+		t.Helper()
+		eventually(t, patience, "all ways open "+when, func() bool { return reaches(0, 1) && reaches(1, 0) && fromHere(0) && fromHere(1) })
 	}
+	open("before anything was cut")
 	s.deaf(0, 1)
 	if reaches(1, 0) || reaches(0, 1) { // one direction is enough to keep TCP from forming
 		t.Error("a connection formed although one side is deaf")
@@ -168,9 +171,7 @@ func TestSpacesCut(t *testing.T) {
 		t.Error("the test itself was cut off")
 	}
 	s.heal()
-	if !reaches(0, 1) || !reaches(1, 0) {
-		t.Error("healed, and yet no way")
-	}
+	open("when healed")
 	s.alone(1)
 	if reaches(1, 0) || reaches(0, 1) {
 		t.Error("a connection formed with a node that is alone")

@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"node/submission": {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/delivery":   {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/dnsbl":      {"tenant"},
-	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/trouble"},
+	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
 	// observe works beside any relay, without a node: it asks node/dnsbl itself.
