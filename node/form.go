@@ -324,30 +324,3 @@ func keepSecret(name string, b []byte, parse func([]byte) ([]byte, error)) error
 	}
 	return nil
 }
-
-// replaceSecretFile puts whole, synced content in a file's place.
-func replaceSecretFile(name string, b []byte) error {
-	if err := replaceFile(name, b); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
-	}
-	return nil
-}
-
-func replaceFile(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return syncDirectory(vfs.Default, filepath.Dir(name))
-}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Sizes of the node's small secrets, in bytes.
@@ -56,11 +58,28 @@ func readSecretFile(name string) ([]byte, error) {
 	return b, nil
 }
 
-// writeSecretFile links a whole, synced file into place, so that a crash
+// writeSecretFile makes a file that is not there yet, in such a way that a crash
 // leaves either none or all of it.
 func writeSecretFile(name string, b []byte) error {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
+	return putSecretFile(name, b, func(whole, name string) error {
+		if err := os.Link(whole, name); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// replaceSecretFile puts whole, synced content in a file's place.
+func replaceSecretFile(name string, b []byte) error {
+	if err := putSecretFile(name, b, os.Rename); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
+	}
+	return nil
+}
+
+// putSecretFile writes a whole, synced file and has it put in its place.
+func putSecretFile(name string, b []byte, put func(whole, name string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // 0600
 	if err != nil {
 		return err
 	}
@@ -72,14 +91,10 @@ func writeSecretFile(name string, b []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := put(f.Name(), name); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDirectory(vfs.Default, filepath.Dir(name))
 }
 
 func parseSecret(b []byte) ([]byte, error) {

@@ -133,7 +133,7 @@ func (s *Store) Take(l Lane, max int) (items []*Item, more bool, err error) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.giveBack(g, taken)
+		s.unreserve(g, taken)
 		return nil, false, err
 	}
 	for _, e := range taken {
@@ -390,17 +390,4 @@ func (s *Store) GiveBack(items ...*Item) {
 		s.index.place(g, e.lane)
 	}
 	s.poke()
-}
-
-// giveBack is GiveBack for entries whose items are not complete.
-func (s *Store) giveBack(g *tlog, es []*entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.index.logs[g.tenant] != g {
-		return
-	}
-	for _, e := range es {
-		s.index.makeReady(e)
-		s.index.place(g, e.lane)
-	}
 }
