@@ -34,9 +34,15 @@ type Config struct {
 
 	Submission    []string `yaml:"submission"`     // host:port with STARTTLS [:587, :2525]
 	SubmissionTLS []string `yaml:"submission_tls"` // host:port with TLS from the start [:465]
-	Admin         string   `yaml:"admin"`          // host:port of the API [127.0.0.1:8470]
-	AdminTLS      bool     `yaml:"admin_tls"`      // serve the API over TLS, with the certificate below
-	Metrics       string   `yaml:"metrics"`        // host:port of /metrics alone; "" serves it on admin
+	// Intake takes reports about mail long sent, on port 25: late bounces,
+	// complaints, abuse@. Without Listen none are taken.
+	Intake struct {
+		Listen  []string `yaml:"listen"`  // host:port
+		Domains []string `yaml:"domains"` // of ours besides hostname, for return paths, abuse@ and fbl@
+	} `yaml:"intake"`
+	Admin    string `yaml:"admin"`     // host:port of the API [127.0.0.1:8470]
+	AdminTLS bool   `yaml:"admin_tls"` // serve the API over TLS, with the certificate below
+	Metrics  string `yaml:"metrics"`   // host:port of /metrics alone; "" serves it on admin
 
 	TLS struct {
 		Cert string `yaml:"cert"` // PEM file, reloaded when it changes

@@ -29,6 +29,11 @@ func (c *Config) judge(at lines) []Finding {
 		j.bad("hostname", "write a lower-case name such as smtp.example.net", "%q is no host name", c.Hostname)
 	}
 	c.judgePorts(j)
+	for i, d := range c.Intake.Domains {
+		if !tenant.ValidHost(d) {
+			j.bad(fmt.Sprintf("intake.domains[%d]", i), "write a lower-case name such as bounces.example.net", "%q is no domain", d)
+		}
+	}
 	c.judgePeer(j)
 	c.judgeTLS(j)
 	for i, r := range c.Resolvers {
@@ -102,6 +107,9 @@ func (c *Config) ports() []port {
 	}
 	for i, a := range c.SubmissionTLS {
 		all = append(all, port{fmt.Sprintf("submission_tls[%d]", i), a})
+	}
+	for i, a := range c.Intake.Listen {
+		all = append(all, port{fmt.Sprintf("intake.listen[%d]", i), a})
 	}
 	all = append(all, port{"admin", c.Admin})
 	if c.Metrics != "" {

@@ -73,6 +73,23 @@ func TestSamplePeerParses(t *testing.T) {
 	}
 }
 
+func TestSampleIntakeParses(t *testing.T) {
+	text, err := os.ReadFile("../deploy/postern.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := strings.Index(string(text), "# intake:\n")
+	if from < 0 {
+		t.Fatal("the sample shows no intake")
+	}
+	shown, _, _ := strings.Cut(string(text[from:]), "\n\n")
+	c, at, found := parseConfig([]byte("hostname: a.b\nsubmission_tls: []\n" + strings.ReplaceAll(shown, "# ", "")))
+	found = faults(append(found, c.judge(at)...))
+	if len(found) > 0 || !slices.Equal(c.Intake.Listen, []string{":25"}) || len(c.Intake.Domains) != 1 {
+		t.Errorf("%v %+v", found, c.Intake)
+	}
+}
+
 func TestFileFaults(t *testing.T) {
 	for _, x := range []struct {
 		name, text string
@@ -106,6 +123,8 @@ func TestFileFaults(t *testing.T) {
 		{"peer name", "hostname: a.b\npeer: {listen: ':8472', advertise: 'relay_1:8472'}\n", []string{"2 peer.advertise: "}},
 		{"peer port 0", "hostname: a.b\npeer: {listen: ':0', advertise: '192.0.2.1:0'}\n", []string{"2 peer.advertise: "}},
 		{"grace", "hostname: a.b\nqueue: {grace: 1ms}\n", []string{"2 queue.grace: "}},
+		{"intake", "hostname: a.b\nintake:\n  listen: ['25', ':25']\n  domains: [a.b, 'no domain']\n", []string{"3 intake.listen[0]: ", "4 intake.domains[1]: "}},
+		{"intake twice", "hostname: a.b\nsubmission: [':25']\nintake: {listen: [':25']}\n", []string{"3 intake.listen[0]: "}},
 		{"no resolver", "hostname: a.b\nresolvers: []\n", []string{"2 resolvers: "}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -53,11 +53,14 @@ type Node struct {
 	controller *controller
 	watcher    *watcher
 
-	intake *submission.Server
-	sender *delivery.Sender
-	admin  *admin.Server
-	ports  []submission.Listener
-	seal   *sealer
+	submission  *submission.Server
+	ports       []submission.Listener
+	intake      *submission.Intake
+	intakePorts []net.Listener
+	reports     *reports
+	sender      *delivery.Sender
+	admin       *admin.Server
+	seal        *sealer
 }
 
 // New opens the node's stores and ports and prepares its parts; Run starts
@@ -85,6 +88,9 @@ func New(cfg Config, opt Options) (*Node, error) {
 func (n *Node) close() error {
 	var errs []error
 	for _, l := range n.ports {
+		errs = append(errs, l.Close())
+	}
+	for _, l := range n.intakePorts {
 		errs = append(errs, l.Close())
 	}
 	if n.admin != nil {
@@ -163,8 +169,8 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	sub := submission.Config{
 		Hostname: n.cfg.Hostname, State: n.cluster.State, Node: n.id, Queue: n.queue, Quota: n.grants,
 		MayAnswer: n.owned.MayAct, Ready: n.mayGreet, Signer: n.seal.signer(n.cluster.State),
-		Peers: n.submissionPeers(),
-		Log:   opt.Log, Registerer: reg,
+		Peers: n.submissionPeers(), Reference: n.seal.references,
+		Log: opt.Log, Registerer: reg,
 	}
 	if n.cfg.TLS.Cert != "" {
 		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
@@ -173,10 +179,10 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 		}
 		sub.TLS = c.TLS
 	}
-	if n.intake, err = submission.New(sub); err != nil {
+	if n.submission, err = submission.New(sub); err != nil {
 		return fmt.Errorf("prepare submission: %w", err)
 	}
-	return nil
+	return n.prepareIntake(sub.TLS, reg)
 }
 
 func (n *Node) listen(*prometheus.Registry, Options) error {
@@ -191,6 +197,13 @@ func (n *Node) listen(*prometheus.Registry, Options) error {
 			}
 			n.ports = append(n.ports, submission.Listener{Listener: l, Implicit: p.implicit})
 		}
+	}
+	for _, addr := range n.cfg.Intake.Listen {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("listen for intake: %w", err)
+		}
+		n.intakePorts = append(n.intakePorts, l)
 	}
 	return nil
 }

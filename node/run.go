@@ -18,7 +18,8 @@ type stage struct {
 // delivery, then what they both stand on.
 func (n *Node) Run(ctx context.Context) error {
 	stages := []stage{
-		{"submission", func(ctx context.Context) error { return n.intake.Run(ctx, n.ports...) }},
+		{"submission", func(ctx context.Context) error { return n.submission.Run(ctx, n.ports...) }},
+		{"intake", n.runIntake},
 		{"delivery", n.sender.Run},
 		{"reconcile", n.owned.Run},
 		{"mirrors", n.mirrors.Run},

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 
+	"postern/node/bounce"
 	"postern/node/submission"
 	"postern/tenant"
 )
@@ -37,7 +38,8 @@ const sealVersion = 1
 // backups. The domain, the selector and the version are bound in, so that a
 // sealed key moved to another domain does not open.
 type sealer struct {
-	aead cipher.AEAD
+	aead       cipher.AEAD
+	references *bounce.Signer // made of the same secret, so all nodes know each other's
 }
 
 // openSealer reads the node's secret, or makes one when the file is missing.
@@ -66,7 +68,11 @@ func newSealer(key []byte) (*sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open secret key: %w", err)
 	}
-	return &sealer{aead: aead}, nil
+	references, err := bounce.NewSigner(key)
+	if err != nil {
+		return nil, fmt.Errorf("open secret key: %w", err)
+	}
+	return &sealer{aead: aead, references: references}, nil
 }
 
 func sealedFor(domain, selector string) []byte {

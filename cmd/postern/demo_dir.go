@@ -50,6 +50,7 @@ type nodePorts struct {
 	Submission    uint16 `json:"submission"`
 	Submission2   uint16 `json:"submission2"`
 	SubmissionTLS uint16 `json:"submission_tls"`
+	Intake        uint16 `json:"intake"`
 	Admin         uint16 `json:"admin"`
 	Metrics       uint16 `json:"metrics"`
 	Peer          uint16 `json:"peer"`
@@ -173,7 +174,7 @@ func (d *demoDir) keepPorts() error {
 	p := d.state.Ports
 	all := []uint16{p.DNS, p.MX, p.LabAPI, p.Any}
 	for _, n := range d.state.Nodes {
-		all = append(all, n.Submission, n.Submission2, n.SubmissionTLS, n.Admin, n.Metrics, n.Peer, n.Gossip)
+		all = append(all, n.Submission, n.Submission2, n.SubmissionTLS, n.Intake, n.Admin, n.Metrics, n.Peer, n.Gossip)
 	}
 	for _, port := range all {
 		if port != 0 && !d.reserve(port) {
@@ -206,7 +207,7 @@ func (d *demoDir) choosePorts(nodes int) error {
 	for i := range d.state.Nodes {
 		n, k := &d.state.Nodes[i], uint16(i)
 		host, self := []netip.Addr{demoHost}, own[i:i+1]
-		all = append(all, choice{&n.Submission, 2525 + k, host}, choice{&n.Submission2, 5870 + k, host}, choice{&n.SubmissionTLS, 4650 + k, host},
+		all = append(all, choice{&n.Submission, 2525 + k, host}, choice{&n.Submission2, 5870 + k, host}, choice{&n.SubmissionTLS, 4650 + k, host}, choice{&n.Intake, 2625 + k, host},
 			choice{&n.Admin, 8025 + k, host}, choice{&n.Metrics, 9025 + k, host}, choice{&n.Peer, 8471 + k, self}, choice{&n.Gossip, 8571 + k, self})
 	}
 	for _, c := range all {

@@ -28,7 +28,7 @@ type demoJSONNode struct {
 	PID           *int     `json:"pid"`
 	Submission    []string `json:"submission"`
 	SubmissionTLS string   `json:"submission_tls"`
-	Intake        *string  `json:"intake"`
+	Intake        string   `json:"intake"`
 	Admin         string   `json:"admin"`
 	Metrics       string   `json:"metrics"`
 	Sources       []string `json:"sources"`
@@ -59,7 +59,7 @@ func (d *demo) writeJSON(ctx context.Context) error {
 	defer d.mu.Unlock()
 	for _, m := range d.nodes {
 		n := demoJSONNode{Name: m.name, Submission: d.submission(m), SubmissionTLS: hostPort(m.ports.SubmissionTLS),
-			Admin: hostPort(m.ports.Admin), Metrics: hostPort(m.ports.Metrics)}
+			Intake: hostPort(m.ports.Intake), Admin: hostPort(m.ports.Admin), Metrics: hostPort(m.ports.Metrics)}
 		for _, s := range sourcesOf(m.i) {
 			n.Sources = append(n.Sources, s.addr.String())
 		}

@@ -148,6 +148,7 @@ func (d *demoDir) writeConfig(i int, resolver, listResolver string, mxPort uint1
 	}
 	line("submission: [%s]", quoted(submission))
 	line("submission_tls: [%q]", hostPort(p.SubmissionTLS))
+	line("intake:\n  listen: [%q]\n  domains: [%q]", hostPort(p.Intake), "bounces."+demoDomain)
 	line("admin: %q", hostPort(p.Admin))
 	line("metrics: %q", hostPort(p.Metrics))
 	line("tls:\n  cert: %q\n  key: %q", d.file("tls.crt"), d.file("tls.key"))

@@ -133,6 +133,7 @@ func (d *demo) welcome(ctx context.Context) {
 	for _, m := range d.nodes {
 		say("node %s (pid %d)", m.name, m.proc.pid)
 		say("  submission  %s, %s (STARTTLS), %s (TLS)", hostPort(m.ports.Submission), hostPort(m.ports.Submission2), hostPort(m.ports.SubmissionTLS))
+		say("  intake      %s (bounces and complaints: abuse@smtp.%s)", hostPort(m.ports.Intake), demoDomain)
 		say("  API         http://%s   metrics http://%s/metrics", hostPort(m.ports.Admin), hostPort(m.ports.Metrics))
 	}
 	say("lab")

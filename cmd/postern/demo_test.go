@@ -211,6 +211,22 @@ func TestDemo(t *testing.T) {
 		r.waitLine(time.Minute, "you@inbox.test: delivered from 127.77.1.11, EHLO out-1.relay.test, ")
 		t.Logf("told after %v", time.Since(sent).Round(time.Millisecond))
 	})
+	step("intake", func(t *testing.T) {
+		c, err := smtp.Dial(n.Intake)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Mail("x@far.test"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Rcpt("victim@inbox.test"); err == nil || !strings.Contains(err.Error(), "Relaying denied") {
+			t.Errorf("a stranger's recipient: %v", err)
+		}
+		if err := c.Rcpt("abuse@smtp.relay.test"); err != nil {
+			t.Errorf("abuse@: %v", err)
+		}
+	})
 	step("greylisted", func(t *testing.T) {
 		if err := r.send(n.Submission[1], first.Username, first.Password, "you@grey.test"); err != nil {
 			t.Fatal(err)

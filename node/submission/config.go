@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"postern/node/bounce"
 	"postern/node/queue"
 	"postern/tenant"
 )
@@ -26,8 +27,11 @@ type Config struct {
 	// epoch now; it waits up to 20 s for its lease. Its error becomes 451 4.3.0.
 	MayAnswer func(ctx context.Context, t tenant.ID, epoch uint64) error
 	// Ready says whether to greet at all; its error becomes 421 4.3.2.
-	Ready      func() error
-	Signer     Signer
+	Ready  func() error
+	Signer Signer
+	// Reference makes the header by which a report about a message is known for
+	// ours; nil: messages carry none.
+	Reference  *bounce.Signer
 	Peers      *Peers                         // nil: a cluster of one
 	TLS        func() *tls.Config             // current certificate; nil: no TLS offered
 	Idle       time.Duration                  // rolling wait for the next command or bytes [5 min]

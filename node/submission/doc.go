@@ -31,8 +31,13 @@
 // client's address, login or scripts: X-Originating-IP and its kin, and all
 // Received fields but those made here (header.go has the list). Date and
 // Message-ID are added where they lack; then come one Received line, which
-// names the tenant's own host name and nothing of the client, and the DKIM
+// names the tenant's own host name and nothing of the client, the signed
+// reference by which a report about the message is known, and the DKIM
 // signature. From then on its octets never change.
+//
+// The intake (intake.go) is a server of its own for port 25: it takes reports
+// about mail long sent for our own addresses, reads them, finds out whom they
+// mean and hands them to the node. It passes nothing on.
 //
 // It must never say 250 before the queue has the message, show a tenant the
 // state of another, reveal a client's address in a message or to another node,

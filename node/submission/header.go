@@ -49,6 +49,7 @@ const (
 	fFeedbackID
 	fPrecedence
 	fReceived
+	fReference
 	fOther field = 0
 )
 
@@ -110,6 +111,7 @@ func fieldOf(name []byte) (field, fate) {
 		"x-yahoo-post-ip", "x-en-origip", "x-en-orighost", "x-mdremoteip", "x-mdhelolookup", "x-aol-ip",
 		"x-php-script", "x-php-originating-script", "x-php-originating-ip", "x-originating-host", "x-originating-client",
 		"x-ms-exchange-organization-originalclientipaddress", "x-ms-exchange-organization-originalserveripaddress",
+		"x-relay-ref", // ours, and nobody shall wear another's
 		"received-spf", "authentication-results", "x-forefront-antispam-report", "x-received", "x-spam-relays-external", "x-greylist":
 		return fOther, goes
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"postern/node/bounce"
 	"postern/node/queue"
 	"postern/tenant"
 )
@@ -46,6 +47,7 @@ func (s spool) NewMessage(t tenant.ID) (message, error) {
 type sink struct {
 	tx   *transaction
 	sig  *signature
+	ref  string // our reference header: signed, and not charged
 	size int64
 }
 
@@ -84,13 +86,19 @@ func (tx *transaction) take(c content) (queue.ID, error) {
 	if !tx.srv.cfg.State().MaySendAs(tx.tenant.ID, l.from) {
 		return queue.ID{}, errHeaderSender
 	}
-	k := &sink{tx: tx}
+	k := &sink{tx: tx, ref: tx.reference()}
+	if k.ref != "" {
+		l.has |= fReference
+	}
 	now := time.Now()
 	added := tx.added(l, now)
 	if k.sig, err = tx.srv.newSignature(l.from, l.has); err != nil {
 		return queue.ID{}, err
 	}
 	defer k.sig.abandon()
+	if err := k.sig.write([]byte(k.ref)); err != nil {
+		return queue.ID{}, err
+	}
 	if err := k.write([]byte(added)); err != nil {
 		return queue.ID{}, err
 	}
@@ -177,6 +185,15 @@ func (tx *transaction) added(l *letter, now time.Time) string {
 	return out
 }
 
+// reference is the header that names the message to us when it comes back.
+func (tx *transaction) reference() string {
+	if tx.srv.cfg.Reference == nil {
+		return ""
+	}
+	return bounce.RefHeader + ": " + tx.srv.cfg.Reference.Header(bounce.Reference{
+		Tenant: tx.tenant.ID, Account: tx.account.ID, Transaction: tx.opening.id}) + "\r\n"
+}
+
 // keep signs the message, asks whether it may be answered for, and puts it.
 func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queue.ID, error) {
 	srv, ended := tx.srv, time.Now()
@@ -185,7 +202,7 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 		return queue.ID{}, err
 	}
 	e := tx.envelope(l, now, eight)
-	prefix := []byte(sig + received(tx.tenant.Hostname, tx.opening.how.protocol(e.UTF8), hex.EncodeToString(tx.opening.id[:]), now))
+	prefix := []byte(sig + received(tx.tenant.Hostname, tx.opening.how.protocol(e.UTF8), hex.EncodeToString(tx.opening.id[:]), now) + k.ref)
 	e.Size = k.size + int64(len(prefix))
 
 	st := srv.cfg.State() // as it is now: the message may have taken an hour

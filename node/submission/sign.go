@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/emersion/go-msgauth/dkim"
+
+	"postern/node/bounce"
 )
 
 // signedFields are covered by the signature where they are there (RFC 6376
@@ -33,6 +35,7 @@ var signedFields = []struct {
 	{fUnsubscribe, "List-Unsubscribe", false},
 	{fUnsubscribePost, "List-Unsubscribe-Post", false},
 	{fFeedbackID, "Feedback-ID", false},
+	{fReference, bounce.RefHeader, false},
 }
 
 func headerKeys(has field) []string {

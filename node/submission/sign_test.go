@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/emersion/go-msgauth/dkim"
+
+	"postern/node/bounce"
 )
 
 func keyRecord(t *testing.T, key crypto.Signer) string {
@@ -44,7 +46,13 @@ func TestDKIM(t *testing.T) {
 	}
 	for name, key := range map[string]crypto.Signer{"rsa": rsaKey, "ed25519": edKey} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(c *Config, _ *rig) { c.Signer = oneKey{domain: "shop.test", selector: "s1", key: key} })
+			ref, err := bounce.NewSigner([]byte(tSecret))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRig(t, func(c *Config, _ *rig) {
+				c.Signer, c.Reference = oneKey{domain: "shop.test", selector: "s1", key: key}, ref
+			})
 			lookup := func(name string) ([]string, error) {
 				if name != "s1._domainkey.shop.test" {
 					return nil, errors.New("no such record " + name)
@@ -82,6 +90,9 @@ func TestDKIM(t *testing.T) {
 					if verify(add+k.raw) == nil {
 						t.Errorf("message %d still verifies behind %q", i, add)
 					}
+				}
+				if changed := strings.Replace(k.raw, bounce.RefHeader+": v1.", bounce.RefHeader+": v1.A", 1); changed == k.raw || verify(changed) == nil {
+					t.Errorf("message %d has no signed reference: %.600q", i, k.raw)
 				}
 				if verify(k.raw+"added\r\n") == nil {
 					t.Errorf("message %d still verifies with more text", i)

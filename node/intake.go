@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postern/node/bounce"
+	"postern/node/submission"
+	"postern/tenant"
+)
+
+// maxTold bounds how many recipients' reports are remembered, so that the same
+// one counts once.
+const maxTold = 8192
+
+// tidyReports is how often kept reports are looked through.
+const tidyReports = time.Hour
+
+// prepareIntake makes the intake, if there is to be one.
+func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Registerer) error {
+	if len(n.cfg.Intake.Listen) == 0 {
+		return nil
+	}
+	var err error
+	n.reports, err = newReports(filepath.Join(n.cfg.Dir, "intake"), n.cluster.State, n.log, reg)
+	if err != nil {
+		return err
+	}
+	n.intake, err = submission.NewIntake(submission.IntakeConfig{
+		Hostname: n.cfg.Hostname, Domains: n.cfg.Intake.Domains, State: n.cluster.State, Signer: n.seal.references,
+		Reports: n.reports, Ready: n.mayGreet, TLS: tlsConfig, Log: n.log, Registerer: reg,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare intake: %w", err)
+	}
+	return nil
+}
+
+// runIntake serves port 25, or waits where there is none.
+func (n *Node) runIntake(ctx context.Context) error {
+	if n.intake == nil {
+		<-ctx.Done()
+		return nil
+	}
+	tidied := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer close(tidied)
+		n.reports.tidy(ctx)
+	}()
+	err := n.intake.Run(ctx, n.intakePorts...)
+	cancel()
+	<-tidied
+	return err
+}
+
+// tidy forgets old reports until ctx ends, whether new ones come or not.
+func (r *reports) tidy(ctx context.Context) {
+	tick := time.NewTicker(tidyReports)
+	defer tick.Stop()
+	for now := time.Now(); ; {
+		if err := r.kept.tidy(now); err != nil {
+			r.log.Error("tidy kept reports failed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case now = <-tick.C:
+		}
+	}
+}
+
+// reports takes what the intake read: it counts what is surely a tenant's,
+// logs all, and keeps what nobody could attribute.
+type reports struct {
+	state func() *tenant.State
+	log   *slog.Logger
+	kept  *keptReports
+
+	bounces, hard, complaints *prometheus.CounterVec
+
+	mu   sync.Mutex // guards told, next
+	told map[[sha256.Size]byte]struct{}
+	ring [][sha256.Size]byte // told, the oldest at next
+	next int
+}
+
+func newReports(dir string, state func() *tenant.State, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"tenant"})
+	}
+	r := &reports{
+		state: state, log: log, kept: newKeptReports(dir), told: map[[sha256.Size]byte]struct{}{},
+		bounces:    counter("postern_late_bounces_total", "Recipients reported as failed after a host had taken the message, each once."),
+		hard:       counter("postern_late_hard_bounces_total", "Those of them whose address is gone for good."),
+		complaints: counter("postern_complaints_total", "Complaints of recipients, each once."),
+	}
+	for _, c := range []prometheus.Collector{r.bounces, r.hard, r.complaints} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register intake metrics: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// Take counts, logs and keeps a report. Only a signature of ours can make
+// something count against a tenant: anybody can write a From field.
+func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
+	name, account := "", ""
+	st := r.state()
+	if t := st.Tenant(x.Tenant); t != nil {
+		name = t.Name
+	}
+	if a := st.Account(x.Account); a != nil && a.Tenant == x.Tenant {
+		account = a.Username
+	}
+	failed, hard := 0, 0
+	sure := x.Sure() && name != ""
+	switch {
+	case !sure:
+		if x.Kind == bounce.KindReply {
+			break // a vacation notice to nobody
+		}
+		if err := r.kept.keep(x.Raw, x.At); err != nil {
+			return fmt.Errorf("keep report: %w", err)
+		}
+	case x.Kind == bounce.KindBounce:
+		for _, rc := range x.Rcpts {
+			if rc.Action != bounce.Failed || !r.first(x, rc.Addr) {
+				continue
+			}
+			failed++
+			if rc.Hard() {
+				hard++
+			}
+		}
+		r.bounces.WithLabelValues(name).Add(float64(failed))
+		r.hard.WithLabelValues(name).Add(float64(hard))
+	case x.Kind == bounce.KindComplaint && x.Type != "not-spam" && x.Type != "auth-failure":
+		addr := ""
+		if len(x.Rcpts) > 0 {
+			addr = x.Rcpts[0].Addr
+		}
+		if r.first(x, addr) {
+			r.complaints.WithLabelValues(name).Inc()
+		}
+	}
+	level := slog.LevelInfo
+	if x.Kind == bounce.KindList || x.Kind == bounce.KindNotice {
+		level = slog.LevelWarn // somebody wants a person to read it
+	}
+	r.log.Log(context.Background(), level, "report taken", "kind", string(x.Kind), "type", x.Type, "by", string(x.By), "tenant", name,
+		"account", account, "msg", messageOf(x), "failed", failed, "hard", hard, "zone", x.Zone, "client", x.Client, "subject", x.Subject)
+	return nil
+}
+
+func messageOf(x submission.IntakeReport) string {
+	if x.Message.IsZero() {
+		return ""
+	}
+	return x.Message.String()
+}
+
+// first reports whether nothing was said yet of this kind about the recipient
+// of the message: a report that comes twice, or from two programs, counts once.
+func (r *reports) first(x submission.IntakeReport, addr string) bool {
+	key := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %x %d %s", x.Kind, x.Tenant, messageOf(x), x.Transaction, x.Rcpt, strings.ToLower(addr)))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.told[key]; known {
+		return false
+	}
+	r.told[key] = struct{}{}
+	if len(r.ring) < maxTold {
+		r.ring = append(r.ring, key)
+		return true
+	}
+	delete(r.told, r.ring[r.next])
+	r.ring[r.next] = key
+	r.next = (r.next + 1) % maxTold
+	return true
+}
