@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"postern/tenant"
@@ -12,16 +13,27 @@ import (
 // handed over all the same; what is without a reply then is named.
 const quiesceWait = 20 * time.Second
 
+// fleeWait is the same for a tenant whose source is listed: there nothing new
+// is begun, and what is under way is at its end or stuck.
+const fleeWait = time.Second
+
 // handoverEvery is how often a target's copy is looked at while one is asked for.
 const handoverEvery = 250 * time.Millisecond
 
 // handover gives tenants to the nodes the state asks for, once those have the
 // whole log: attempts end, the log's end is committed, and nothing is sent
 // here after that.
-type handover struct{ owned *owned }
+type handover struct {
+	owned *owned
+
+	releases sync.WaitGroup
+	mu       sync.Mutex // guards under
+	under    map[tenant.ID]bool
+}
 
 // Run watches until ctx ends.
 func (h *handover) Run(ctx context.Context) error {
+	defer h.releases.Wait()
 	for {
 		st := h.owned.cluster.State()
 		var again <-chan time.Time
@@ -29,11 +41,8 @@ func (h *handover) Run(ctx context.Context) error {
 			if t.To != 0 {
 				again = time.After(handoverEvery)
 			}
-			if !h.ready(st, t) {
-				continue
-			}
-			if err := h.release(ctx, t); err != nil && ctx.Err() == nil {
-				h.owned.log.Error("handover failed, going on as owner", "tenant", t.Name, "err", err)
+			if h.ready(st, t) && h.begin(t.ID) {
+				h.releases.Go(func() { h.handOver(ctx, t, st.Fleeing(t)) })
 			}
 		}
 		select {
@@ -43,6 +52,35 @@ func (h *handover) Run(ctx context.Context) error {
 		case <-again:
 		}
 	}
+}
+
+// begin says whether nobody releases the tenant yet; handOver ends that.
+func (h *handover) begin(t tenant.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.under[t] {
+		return false
+	}
+	if h.under == nil {
+		h.under = map[tenant.ID]bool{}
+	}
+	h.under[t] = true
+	return true
+}
+
+// handOver releases one tenant. Each goes by itself: one that waits for a slow
+// host must not keep those whose source is listed.
+func (h *handover) handOver(ctx context.Context, t *tenant.Tenant, flees bool) {
+	wait := quiesceWait
+	if flees {
+		wait = fleeWait
+	}
+	if err := h.release(ctx, t, wait); err != nil && ctx.Err() == nil {
+		h.owned.log.Error("handover failed, going on as owner", "tenant", t.Name, "err", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.under, t.ID)
 }
 
 // ready says whether the target holds the only copy, complete.
@@ -55,12 +93,12 @@ func (h *handover) ready(st *tenant.State, t *tenant.Tenant) bool {
 	return ok && stand.Synced && stand.Generation == t.Generation && stand.Broken == 0
 }
 
-func (h *handover) release(ctx context.Context, t *tenant.Tenant) error {
+func (h *handover) release(ctx context.Context, t *tenant.Tenant, wait time.Duration) error {
 	o := h.owned
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, quiesceWait+leaseWait)
+	ctx, cancel := context.WithTimeout(ctx, wait+leaseWait)
 	defer cancel()
-	quiet, stop := context.WithTimeout(ctx, quiesceWait)
+	quiet, stop := context.WithTimeout(ctx, wait)
 	last, waiting, err := o.queue.Quiesce(quiet, t.ID)
 	stop()
 	if err == nil {

@@ -52,6 +52,7 @@ type Node struct {
 	returns    *returns
 	controller *controller
 	watcher    *watcher
+	uses       *uses
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -150,6 +151,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.handover = &handover{owned: n.owned}
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
+	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -157,8 +159,8 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
 		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
-		AllowLoopback: n.cfg.Delivery.AllowLoopback,
-		Log:           opt.Log, Registerer: reg,
+		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: n.uses.settled,
+		Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)

@@ -27,6 +27,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"returns", n.returns.Run},
 		{"controller", n.controller.Run},
 		{"watcher", n.watcher.Run},
+		{"uses", n.uses.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},
 		{"queue", n.runQueue},

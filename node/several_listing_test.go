@@ -1,13 +1,18 @@
 package node
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"postern/node/lab"
+	"postern/node/submission"
 	"postern/tenant"
 )
 
@@ -85,6 +90,99 @@ func (c *several) applyLists(round time.Duration) {
 	c.propose(0, op)
 }
 
+// street is a cluster of three with a pool a node, and four tenants at home on
+// the first: shoes has a spammer beside a good account, bakery and clinic have
+// backups on two nodes, garden has none.
+type street struct {
+	*several
+	lists   *lists
+	senders map[string]lab.Sender // by username
+	sent    int64
+}
+
+func newStreet(t *testing.T) *street {
+	l := newLists(t, 3)
+	s := &street{several: newSeveral(t, 3, func(i int, cfg *Config) { cfg.DNSBL.Resolvers = []string{l.servers[i].Addr.String()} }), lists: l, senders: map[string]lab.Sender{}}
+	st := s.nodes[0].cluster.State()
+	id := func(i int) tenant.NodeID { return st.NodeByName(s.cfgs[i].Name).ID }
+	for i := range s.cfgs {
+		s.propose(0, tenant.AddSource{Node: id(i), Addr: s.source(i), EHLO: fmt.Sprintf("out-%d.relay.test", i+1), Shared: true})
+	}
+	for _, x := range []struct {
+		name   string
+		backup int
+		users  []string
+	}{{"shoes", 1, []string{"news", "orders"}}, {"bakery", 1, []string{"mail"}}, {"clinic", 2, []string{"mail"}}, {"garden", -1, []string{"mail"}}} {
+		op := tenant.AddTenant{Name: x.name, Hostname: x.name + ".relay.test", Home: tenant.Place{Node: id(0)}}
+		if x.backup >= 0 {
+			op.Backup = tenant.Place{Node: id(x.backup)}
+		}
+		tn := s.propose(0, op).TenantByName(x.name).ID
+		s.propose(0, tenant.SetDomain{Tenant: tn, Name: x.name + ".test"})
+		for _, u := range x.users {
+			password, secret := submission.NewPassword()
+			user := u + "@" + x.name + ".test"
+			s.propose(0, tenant.AddAccount{Tenant: tn, Username: user, Secret: secret, Plan: tenant.Plan{MailsPerMonth: 100000}})
+			s.senders[user] = lab.Sender{Username: user, Password: password, From: user}
+		}
+	}
+	s.applyLists(time.Second)
+	s.propose(0, tenant.SetContain{Contain: tenant.Usual(time.Second)})
+	for name, mirror := range map[string]int{"shoes": 1, "bakery": 1, "clinic": 2} {
+		s.settled(s.nodes[0].cluster.State().TenantByName(name).ID, 0, mirror)
+	}
+	return s
+}
+
+func (s *street) give(user string, count int64) {
+	s.t.Helper()
+	n := s.send(0, count, s.senders[user])
+	if s.sent += n; n != count {
+		s.t.Fatalf("%d of %d were taken of %s", n, count, user)
+	}
+}
+
+// flow lets tenants send without pause until what it returns is called.
+func (s *street) flow(users ...string) (stop func()) {
+	s.t.Helper()
+	var (
+		g    sync.WaitGroup
+		sent atomic.Int64
+	)
+	ctx, end := context.WithCancel(s.t.Context())
+	for i, user := range users {
+		g.Go(func() {
+			for ctx.Err() == nil {
+				l := lab.Load{Addrs: s.cfgs[i%3].Submission, TLS: &tls.Config{InsecureSkipVerify: true}, Senders: []lab.Sender{s.senders[user]},
+					Domains: []string{"inbox.test"}, Sessions: 1, Count: 5, Timeout: 40 * time.Second}
+				sum, err := l.Send(s.t.Context())
+				if err != nil {
+					s.t.Error(err)
+					return
+				}
+				sent.Add(sum.Accepted)
+			}
+		})
+	}
+	return func() {
+		s.t.Helper()
+		end()
+		g.Wait()
+		s.sent += sent.Load()
+		s.t.Logf("%d mails were taken meanwhile", sent.Load())
+	}
+}
+
+func (s *street) state() *tenant.State { return s.nodes[2].cluster.State() }
+
+func (s *street) tenant(name string) *tenant.Tenant { return s.state().TenantByName(name) }
+
+func (s *street) fates() (c *tenant.Case) {
+	for c = range s.state().Cases() {
+	}
+	return c
+}
+
 func (c *several) standing(i int, src netip.Addr) *tenant.Listing {
 	st := c.nodes[i].cluster.State()
 	return st.Listing(st.SourceByAddr(src).ID)
@@ -130,4 +228,77 @@ func TestClusterSeesAListing(t *testing.T) {
 	if x := c.standing(2, bad); x.Level != tenant.LevelClear || c.nodes[2].cluster.State().Now().Sub(x.Calm) < 2*time.Second {
 		t.Errorf("clean after %+v", x)
 	}
+}
+
+// An IP is listed while its tenants send: the culprit is held and nobody else,
+// who has a backup goes on from there, who has none waits; nothing is lost and
+// nothing comes twice. When the operator says it was none, all go home.
+func TestListingMovesTheOthers(t *testing.T) {
+	s := newStreet(t)
+	s.give("news@shoes.test", 520)
+	for _, u := range []string{"orders@shoes.test", "mail@bakery.test", "mail@clinic.test", "mail@garden.test"} {
+		s.give(u, 10)
+	}
+	s.delivered(int(s.sent))
+	spammer := s.state().AccountByUsername("news@shoes.test").ID
+	s.propose(0, tenant.AddEvidence{Account: spammer, Note: "a trap of the list was hit"})
+	src := s.state().SourceByAddr(s.source(0)).ID
+	await(t, "uses to be counted", func() bool {
+		c := tenant.PlanCase(s.state(), src)
+		return len(c.Suspects) == 5 && c.Suspects[0].Terms[5].Text == "520 of 560"
+	})
+
+	flow := s.flow("orders@shoes.test", "mail@bakery.test", "mail@clinic.test")
+	s.lists.refuse(2)
+	s.lists.list([]int{0, 1}, s.source(0))
+	await(t, "the verdict", func() bool { return s.state().OpenCase(src) != nil })
+	s.give("mail@garden.test", 20)
+	flow()
+	await(t, "the deliveries from the backups", func() bool {
+		n := 0
+		for _, f := range s.fates().Fates {
+			if !f.First.IsZero() {
+				n++
+			}
+		}
+		return n == 3
+	})
+	s.delivered(int(s.sent) - 20) // the garden's wait
+	c := s.fates()
+	if c.Culprit != spammer || s.state().Account(spammer).Held == "" || c.Suspects[0].Score < 60 || s.tenant("shoes").Held != "" {
+		t.Errorf("culprit %d, suspects %+v", c.Culprit, c.Suspects)
+	}
+	for name, owner := range map[string]int{"shoes": 1, "bakery": 1, "clinic": 2, "garden": 0} {
+		if got := s.tenant(name).Owner; got != s.nodes[owner].id() {
+			t.Errorf("%s is owned by node %d", name, got)
+		}
+	}
+	for _, f := range c.Fates {
+		x := s.state().Tenant(f.Tenant)
+		t.Logf("%s %s: seen to verdict %v, last dot %v after the verdict, owned after %v, first delivery after %v", x.Name, f.Kind,
+			c.Raised.Sub(c.Seen).Round(time.Millisecond), since(c.Raised, f.LastDot), since(c.Raised, f.Owned), since(c.Raised, f.First))
+		if f.LastDot.After(c.Raised.Add(time.Second)) {
+			t.Errorf("%s: a dot %v after the verdict", x.Name, f.LastDot.Sub(c.Raised))
+		}
+	}
+	if why := s.state().Stopped(s.state().AccountByUsername("mail@garden.test").ID); !strings.Contains(why, "listed") {
+		t.Errorf("the garden: %q", why)
+	}
+
+	s.propose(0, tenant.EndCase{Case: c.ID, Reason: "a mistake of the list"})
+	for _, name := range []string{"shoes", "bakery", "clinic"} {
+		mirror := map[string]int{"shoes": 1, "bakery": 1, "clinic": 2}[name]
+		s.settled(s.tenant(name).ID, 0, mirror)
+	}
+	s.delivered(int(s.sent))
+	if s.state().Account(spammer).Held != "" {
+		t.Error("the account stays held for a listing that was none")
+	}
+}
+
+func since(from, at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.Sub(from).Round(time.Millisecond).String()
 }

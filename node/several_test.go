@@ -45,7 +45,9 @@ func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *severa
 	for i := range n {
 		w.AddSource(c.source(i), fmt.Sprintf("out-%d.relay.test", i+1))
 	}
-	w.AddSender("shoes.test", "mx.inbox.test")
+	for _, name := range []string{"shoes", "bakery", "clinic", "garden"} {
+		w.AddSender(name+".test", "mx.inbox.test")
+	}
 	var err error
 	c.world, err = lab.New(lab.Config{World: w, Taken: c.take})
 	if err != nil {

@@ -140,6 +140,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.accounts, id)
 	remove(d, &d.open, id)
 	remove(d, &d.closed, id)
+	remove(d, &d.uses, id)
 	d.names = true
 	d.emit(AccountRemoved{id})
 }

@@ -43,6 +43,12 @@ func (d *draft) publish() *State {
 	s.seen.publish()
 	s.watches.publish()
 	s.listings.publish()
+	s.contain.publish()
+	s.uses.publish()
+	s.evidence.publish()
+	s.dismissed.publish()
+	s.cases.publish()
+	s.plights.publish()
 	return &s
 }
 
@@ -73,6 +79,12 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	if err == nil {
 		err = d.run(c.Op)
 	}
+	if err == nil && mayMove(c.Op) {
+		if d.names {
+			d.lookup = buildIndex(&d.State) // review and check look for pools
+		}
+		d.review()
+	}
 	if err == nil {
 		err = d.check(s)
 	}
@@ -83,6 +95,16 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 		d.remember(c.Request, d.events, err)
 	}
 	return d.publish(), d.events, err
+}
+
+// mayMove says whether open cases may have to be decided anew after an
+// operation. Those that come every second change nothing about them.
+func mayMove(op Op) bool {
+	switch op.(type) {
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed:
+		return false
+	}
+	return true
 }
 
 // tick moves the clock on; it never goes back. A time that cannot be stored
@@ -185,6 +207,20 @@ func (d *draft) runListing(op Op) error {
 		return d.setLists(op)
 	case Observe:
 		return d.observe(op)
+	case SetContain:
+		return d.setContain(op)
+	case Used:
+		return d.used(op)
+	case AddEvidence:
+		return d.addEvidence(op)
+	case Review:
+		return d.reviewAgain(op)
+	case Drill:
+		return d.drill(op)
+	case EndCase:
+		return d.endCase(op)
+	case Passed:
+		return d.passed(op)
 	}
 	return refuse("operation is not known")
 }

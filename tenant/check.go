@@ -106,6 +106,9 @@ func (s *State) checkConfig(before *State) error {
 		{!s.tokens.same(&before.tokens), s.checkTokens},
 		{!s.authority.same(&before.authority), s.checkAuthority},
 		{!s.lists.same(&before.lists), s.checkLists},
+		{tenants || gone || !s.contain.same(&before.contain) || !s.uses.same(&before.uses) || !s.evidence.same(&before.evidence) || !s.dismissed.same(&before.dismissed) ||
+			!s.accounts.same(&before.accounts), s.checkContain},
+		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights), s.checkCases},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

@@ -64,6 +64,9 @@ func (s *State) checkMoving(t *Tenant) error {
 		if n == nil || !n.Usable() || t.To == t.Owner || t.To != t.Home.Node && t.To != t.Backup.Node {
 			return fmt.Errorf("it is handed over to node %d", t.To)
 		}
+		if !s.sends(t, t.at(t.To)) {
+			return fmt.Errorf("it is handed over to node %d, where its source is listed", t.To)
+		}
 	}
 	for i, n := range t.Awaited {
 		if !s.nodes.has(n) || i > 0 && n <= t.Awaited[i-1] {

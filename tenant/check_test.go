@@ -24,7 +24,7 @@ func rich(t *testing.T) *State {
 		}
 	}
 	w := WindowAt(Month, at)
-	version := uint32(listingVersion)
+	version := uint32(containVersion)
 	do(AddNode{Name: "one"}, AddNode{Name: "two"},
 		AddSource{Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "a.test", Shared: true},
 		AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.1"), EHLO: "b.test", Shared: true},
@@ -54,10 +54,13 @@ func rich(t *testing.T) *State {
 		Observe{Node: 1, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Values: []netip.Addr{netip.MustParseAddr("127.0.0.2")}, Text: "bad"},
 			{Source: 2, Zone: "zen.test", At: at}}, Upto: []Upto{{Zone: "zen.test", At: at}}},
 		Observe{Node: 2, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Why: WhyTimeout}, {Source: 2, Zone: "zen.test", At: at}}},
+		SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}},
+		Used{Node: 1, Uses: []Use{{1, 1, at, Counts{Tried: 50}}}}, AddEvidence{Account: 1, Source: 1, Note: "x"},
 	)
 	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
 	do(Pause{Tenant: 1, Reason: "at rest"}, Hold{Account: 1},
-		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: WindowAt(Month, at), Epoch: 2, Need: Amount{Mails: 5}}}})
+		TakeGrant{Node: 1, Wants: []Want{{Account: 1, Window: WindowAt(Month, at), Epoch: 2, Need: Amount{Mails: 5}}}},
+		Pause{Tenant: 1}, Drill{Source: 1, Only: 1})
 	if s.closed.len() != 1 || s.open.len() != 1 {
 		t.Fatal("the state has no book of each kind")
 	}
@@ -157,6 +160,25 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		"a watch to come":             func(d *draft) { put(d, &d.watches, 1, &watch{node: 1, zones: []Upto{{"zen.test", now.Add(1)}}}) },
 		"a listing of nothing":        func(d *draft) { put(d, &d.listings, 9, &Listing{Source: 9, Since: now}) },
 		"a listing without a time":    func(d *draft) { put(d, &d.listings, 1, &Listing{Source: 1}) },
+		"a rule without a slot":       func(d *draft) { c := *d.Contain(); c.Rule.Slot = 0; put(d, &d.contain, 0, &c) },
+		"a mode of its own":           func(d *draft) { c := *d.Contain(); c.Mode = 9; put(d, &d.contain, 0, &c) },
+		"uses of nobody":              func(d *draft) { put(d, &d.uses, 9, &uses{account: 9, spans: d.uses.get(1).spans}) },
+		"uses of nothing":             func(d *draft) { put(d, &d.uses, 1, &uses{account: 1, spans: []useSpan{{slot: 1, source: 1}}}) },
+		"uses of no source":           func(d *draft) { put(d, &d.uses, 1, &uses{account: 1, spans: []useSpan{{1, 9, Counts{Tried: 1}}}}) },
+		"evidence without a note":     func(d *draft) { put(d, &d.evidence, 1, &Evidence{ID: 1, Account: 1}) },
+		"evidence to come":            func(d *draft) { put(d, &d.evidence, 1, &Evidence{ID: 1, Account: 1, Note: "x", At: now.Add(1)}) },
+		"a dismissal of nothing":      func(d *draft) { put(d, &d.dismissed, 9, &dismissal{9, now}) },
+		"a case of nothing":           func(d *draft) { d.changeCase(1, func(c *Case) { c.Source = 0 }) },
+		"a case of no mode":           func(d *draft) { d.changeCase(1, func(c *Case) { c.Mode = AutomationOff }) },
+		"a case to come":              func(d *draft) { d.changeCase(1, func(c *Case) { c.Raised = now.Add(1) }) },
+		"two cases at once":           func(d *draft) { c := *d.cases.get(1); c.ID = 2; put(d, &d.cases, 2, &c) },
+		"an end without a reason":     func(d *draft) { d.changeCase(1, func(c *Case) { c.Ended = now }) },
+		"a fate without a place":      func(d *draft) { d.changeCase(1, func(c *Case) { c.Fates[0].Kind, c.Fates[0].To = FateMove, Place{} }) },
+		"a plight of nobody":          func(d *draft) { put(d, &d.plights, 9, &Plight{Tenant: 9}) },
+		"a plight to come":            func(d *draft) { d.changePlight(1, func(p *Plight) { p.Since = now.Add(1) }) },
+		"a plight without end":        func(d *draft) { d.changePlight(1, func(p *Plight) { p.Spans = []Span{{From: now}} }) },
+		"a listed source in use":      func(d *draft) { remove(d, &d.plights, 1) },
+		"a handover to a listed":      func(d *draft) { d.changeCase(1, func(c *Case) { c.Source = 3 }) },
 		"a peer without a port":       func(d *draft) { d.changeNode(3, func(n *Node) { n.Peer = "x" }) },
 		"a key of two":                func(d *draft) { d.changeNode(1, func(n *Node) { n.Key = [32]byte{3} }) },
 		"down in time to come":        func(d *draft) { d.changeNode(1, func(n *Node) { n.Down = now.Add(1) }) },

@@ -67,6 +67,12 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.seen)
 	sumTable(&total, c, &s.watches)
 	sumTable(&total, c, &s.listings)
+	sumTable(&total, c, &s.contain)
+	sumTable(&total, c, &s.uses)
+	sumTable(&total, c, &s.evidence)
+	sumTable(&total, c, &s.dismissed)
+	sumTable(&total, c, &s.cases)
+	sumTable(&total, c, &s.plights)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

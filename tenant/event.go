@@ -60,6 +60,13 @@ type (
 		Zone  string
 		Aside bool
 	}
+	// CaseOpened says that a listing, or a drill, is followed up.
+	CaseOpened struct {
+		Case   uint64
+		Source SourceID
+	}
+	// CaseEnded says that its source may be used again.
+	CaseEnded struct{ Case uint64 }
 )
 
 func (NodeAdded) event()      {}
@@ -89,3 +96,5 @@ func (ListingChanged) event() {}
 func (ListingRaised) event()  {}
 func (ListingCleared) event() {}
 func (ZoneSetAside) event()   {}
+func (CaseOpened) event()     {}
+func (CaseEnded) event()      {}

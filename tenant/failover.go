@@ -76,12 +76,16 @@ func (s *State) alive(id NodeID) bool { return s.nodes.get(id).Down.IsZero() }
 // prepared is the place of a tenant that could own it now instead of its owner,
 // home first; 0 when there is none.
 func (d *draft) prepared(t *Tenant) NodeID {
+	var listed NodeID // better than nowhere: there its mail waits
 	for _, p := range [2]Place{t.Home, t.Backup} {
 		if n := d.nodes.get(p.Node); n != nil && n.ID != t.Owner && n.Usable() && d.owned(n.ID) < NodeTenants {
-			return n.ID
+			if d.sends(t, p) {
+				return n.ID
+			}
+			listed = n.ID
 		}
 	}
-	return 0
+	return listed
 }
 
 // emptiest is the usable node that owns the fewest tenants, or 0.

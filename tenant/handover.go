@@ -36,6 +36,8 @@ func (d *draft) takes(t *Tenant, to NodeID) error {
 		return refuse("node %q takes no tenants: it is down, draining or a witness", n.Name)
 	case to != t.Home.Node && to != t.Backup.Node:
 		return refuse("node %q is no place of tenant %q", n.Name, t.Name)
+	case !d.sends(t, t.at(to)):
+		return refuse("what tenant %q leaves node %q by is listed", t.Name, n.Name)
 	}
 	coming := 0
 	for x := range d.tenants.all() {

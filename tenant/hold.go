@@ -109,6 +109,12 @@ func (s *State) Stopped(id AccountID) string {
 	case t.Paused != "":
 		return "tenant is paused: " + t.Paused
 	}
+	if p := s.plights.get(t.ID); p != nil && !p.Since.IsZero() {
+		if p.Why != "" {
+			return "mail waits: " + p.Why
+		}
+		return "mail waits: its source is listed"
+	}
 	return ""
 }
 
@@ -119,16 +125,21 @@ func (s *State) StoodStill(id AccountID, since time.Time) time.Duration {
 	if a == nil {
 		return 0
 	}
-	x, y := a.Stopped, s.tenants.get(a.Tenant).Stopped
+	all := [...][]Span{a.Stopped, s.tenants.get(a.Tenant).Stopped, s.waited(a)}
 	now, at := s.Now(), since
 	var total time.Duration
-	for len(x) > 0 || len(y) > 0 {
-		var sp Span
-		if len(y) == 0 || len(x) > 0 && x[0].From.Before(y[0].From) {
-			sp, x = x[0], x[1:]
-		} else {
-			sp, y = y[0], y[1:]
+	for {
+		first := -1
+		for i, x := range all {
+			if len(x) > 0 && (first < 0 || x[0].From.Before(all[first][0].From)) {
+				first = i
+			}
 		}
+		if first < 0 {
+			break
+		}
+		sp := all[first][0]
+		all[first] = all[first][1:]
 		until := sp.Until
 		if until.IsZero() {
 			until = now
@@ -143,4 +154,27 @@ func (s *State) StoodStill(id AccountID, since time.Time) time.Duration {
 		}
 	}
 	return total
+}
+
+// waited lists the times in which an account's mail waited because of listings,
+// each no longer than its class may stand still.
+func (s *State) waited(a *Account) []Span {
+	p := s.plights.get(a.Tenant)
+	if p == nil {
+		return nil
+	}
+	r, most := s.containRule(), time.Duration(0)
+	if most = r.Transactional; a.Class == Bulk {
+		most = r.Bulk
+	}
+	spans := slices.Clone(p.Spans)
+	if !p.Since.IsZero() {
+		spans = append(spans, Span{From: p.Since, Until: s.Now()})
+	}
+	for i := range spans {
+		if end := spans[i].From.Add(most); spans[i].Until.After(end) {
+			spans[i].Until = end
+		}
+	}
+	return spans
 }

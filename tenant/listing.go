@@ -103,9 +103,36 @@ func (d *draft) judgeAll() {
 		return
 	}
 	d.setAside(l)
+	changed := false
 	for _, src := range d.sources.vals {
+		before := d.listings.get(src.ID)
 		d.judge(d.Lists(), src.ID)
+		after := d.listings.get(src.ID)
+		if after != nil && (before == nil || before.Raised.IsZero()) != after.Raised.IsZero() {
+			changed = true
+			d.followUp(src, after)
+		}
 	}
+	if changed {
+		d.review() // one decision for all that changed at once
+	}
+}
+
+// followUp opens a case when a source has come to be listed.
+func (d *draft) followUp(src *Source, l *Listing) {
+	c := d.Contain()
+	if l.Raised.IsZero() || c == nil || c.Mode == AutomationOff {
+		return
+	}
+	if open := d.OpenCase(src.ID); open != nil {
+		if !open.Drill {
+			return
+		}
+		d.end(open.ID, "the source is listed in earnest", time.Time{}, false)
+	}
+	v := d.Verdict(src.ID)
+	id := d.openCase(src, &v, Case{Mode: c.Mode})
+	d.emit(CaseOpened{Case: id, Source: src.ID})
 }
 
 // setAside finds the zones that list the world.
@@ -159,11 +186,14 @@ func (d *draft) judge(l *Lists, id SourceID) {
 	switch {
 	case !v.calm():
 		next.Calm = time.Time{}
+	case d.dismissed.has(id):
+		remove(d, &d.dismissed, id)
+		fallthrough
 	case next.Calm.IsZero():
 		next.Calm = d.Now()
 	}
 	switch {
-	case v.Level == LevelMove && next.Raised.IsZero():
+	case v.Level == LevelMove && next.Raised.IsZero() && !d.dismissed.has(id):
 		next.Raised = d.Now()
 	case !next.Raised.IsZero() && !next.Calm.IsZero() && d.Now().Sub(next.Calm) >= l.Rule.Calm:
 		next.Raised = time.Time{}
@@ -180,6 +210,13 @@ func (d *draft) judge(l *Lists, id SourceID) {
 	case old == nil || next.Level != old.Level:
 		d.emit(ListingChanged{Source: id, Level: next.Level})
 	}
+}
+
+// dismissal says that a verdict was none: it counts no more until the source
+// was calm.
+type dismissal struct {
+	source SourceID
+	at     time.Time
 }
 
 // calm says that nothing speaks for a listing, and that one would be seen.

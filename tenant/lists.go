@@ -162,7 +162,7 @@ func (r ListingRule) valid() bool {
 // than the two minutes that are usual: for trials that cannot wait.
 func (c SetLists) Scaled(round time.Duration) SetLists {
 	scale := func(d time.Duration) time.Duration {
-		return max(time.Duration(float64(d)*(float64(round)/float64(DefaultListingRule().Apart))), time.Millisecond)
+		return scaled(d, round)
 	}
 	c.Zones = slices.Clone(c.Zones)
 	for i := range c.Zones {

@@ -213,6 +213,8 @@ func (d *draft) keepSeen(x *sightings, keep func(*sighting) bool) {
 func (d *draft) forgetSource(id SourceID) {
 	remove(d, &d.seen, id)
 	remove(d, &d.listings, id)
+	remove(d, &d.dismissed, id)
+	d.forgetUses(id)
 }
 
 // forgetWatcher drops what a node saw that is gone.

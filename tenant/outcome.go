@@ -33,6 +33,8 @@ const (
 	evListingRaised
 	evListingCleared
 	evZoneSetAside
+	evCaseOpened
+	evCaseEnded
 )
 
 // maxEvents is more than one command can make: a tenant's accounts and domains.
@@ -137,6 +139,10 @@ func codeListingEvent(c *coder, e *Event, code eventCode) {
 		codeEventAs(c, e, func(c *coder, v *ListingCleared) { number(c, &v.Source) })
 	case evZoneSetAside:
 		codeEventAs(c, e, func(c *coder, v *ZoneSetAside) { c.str(&v.Zone, maxHost); c.bool(&v.Aside) })
+	case evCaseOpened:
+		codeEventAs(c, e, func(c *coder, v *CaseOpened) { c.uint(&v.Case); number(c, &v.Source) })
+	case evCaseEnded:
+		codeEventAs(c, e, func(c *coder, v *CaseEnded) { c.uint(&v.Case) })
 	default:
 		c.fail(errBounds)
 	}
@@ -207,6 +213,10 @@ func eventCodeOf(e Event) eventCode {
 		return evListingCleared
 	case ZoneSetAside:
 		return evZoneSetAside
+	case CaseOpened:
+		return evCaseOpened
+	case CaseEnded:
+		return evCaseEnded
 	}
 	return 0
 }

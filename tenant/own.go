@@ -26,6 +26,7 @@ func (d *draft) own(c Own) error {
 	}
 	d.changeTenant(t.ID, func(t *Tenant) { t.begin(c, epoch) })
 	d.emit(Owned{Tenant: t.ID, Node: c.Node, Epoch: epoch})
+	d.arrived(d.tenants.get(t.ID))
 	d.restored(t.ID)
 	return nil
 }

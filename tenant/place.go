@@ -215,6 +215,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 		d.emit(DomainChanged{n})
 	}
 	remove(d, &d.tenants, c.Tenant)
+	remove(d, &d.plights, c.Tenant)
 	d.names = true
 	d.emit(TenantRemoved(c))
 	return nil

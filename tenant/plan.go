@@ -133,29 +133,44 @@ func PlanDrain(s *State, node NodeID) Forecast {
 	return compare(s, d, func(t *Tenant) bool { return t.Owner == node })
 }
 
-// PlanListing is what a listing of a source would move: the tenant of a
-// dedicated one; those of the pool when it has fewer than two members left.
+// PlanListing is what a listing of a source would move.
 func PlanListing(s *State, source SourceID) Forecast {
+	c := PlanCase(s, source)
+	if c == nil {
+		return Forecast{}
+	}
+	var p Forecast
+	for _, f := range c.Fates {
+		t := s.tenants.get(f.Tenant)
+		switch f.Kind {
+		case FateMove:
+			p.Moves = append(p.Moves, PlannedMove{Tenant: t.ID, From: t.Owner, To: f.To.Node, Place: f.To, Why: f.Why})
+		case FateWait, FateHold:
+			p.Stuck = append(p.Stuck, StuckTenant{Tenant: t.ID, Node: t.Owner, Why: f.Why})
+		}
+	}
+	return p
+}
+
+// PlanCase is the case that a listing of a source would make now, with its
+// suspects and fates; nil for a source that is not known. A case that is open
+// is given as it stands.
+func PlanCase(s *State, source SourceID) *Case {
 	src := s.sources.get(source)
 	if src == nil {
-		return Forecast{}
+		return nil
 	}
-	leaves := Place{Node: src.Node}
-	if !src.Shared {
-		leaves.Source = source
-	} else if len(s.SourcesAt(leaves)) > 2 {
-		return Forecast{}
+	if c := s.OpenCase(source); c != nil && !c.Drill {
+		return c
 	}
 	d := s.draft()
-	for _, t := range d.tenants.vals {
-		if t.Place() != leaves {
-			continue
-		}
-		if to := d.prepared(t); to != 0 {
-			d.give(t.ID, to)
-		}
+	if c := s.OpenCase(source); c != nil {
+		d.end(c.ID, "it is asked what a listing would do", time.Time{}, false)
 	}
-	return compare(s, d, func(t *Tenant) bool { return t.Place() == leaves })
+	put(d, &d.listings, source, &Listing{Source: source, Level: LevelMove, Since: d.Now(), Raised: d.Now()})
+	id := d.openCase(src, nil, Case{Mode: AutomationOn, Seen: d.Now()})
+	d.review()
+	return d.cases.get(id)
 }
 
 // Drains lists the handovers that empty draining nodes; those under way are not
@@ -176,6 +191,9 @@ func Homing(s *State, now time.Time, after time.Duration) []Handover {
 		home := s.nodes.get(t.Home.Node)
 		if s.nodes.get(t.Owner).Draining || !home.Down.IsZero() || home.Up.Add(after).After(now) {
 			return nil
+		}
+		if p := s.plights.get(t.ID); p != nil && p.Home.After(now) {
+			return nil // its source is clean again, but not for long
 		}
 		return []NodeID{home.ID}
 	})
@@ -198,7 +216,7 @@ func (s *State) handovers(want func(*Tenant) []NodeID) []Handover {
 		}
 		for _, to := range want(t) {
 			n := s.nodes.get(to)
-			if n != nil && to != t.Owner && n.Usable() && coming[to] < NodeTenants {
+			if n != nil && to != t.Owner && n.Usable() && coming[to] < NodeTenants && s.sends(t, t.at(to)) {
 				coming[to]++
 				out = append(out, Handover{Tenant: t.ID, Expect: t.Epoch, To: to})
 				break

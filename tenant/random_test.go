@@ -220,6 +220,26 @@ func randomLimits(c *choices) []CautionLimit {
 // randomListingOp makes lists and sightings. Node 1 and 2 know the version
 // they came with from setup on.
 func randomListingOp(c *choices, at time.Time) Op {
+	src, t, a := SourceID(c.n(6)), ID(c.n(7)), AccountID(c.n(8))
+	switch c.n(16) {
+	case 0:
+		op := SetContain{Contain{Mode: Automation(c.n(5)), Rule: DefaultContainRule()}}
+		op.Contain.Rule.Hourly, op.Contain.Rule.Top = pick(c, 40, 1, 0), c.n(3)
+		return op
+	case 1, 2:
+		counts := func() uint64 { return pick(c, 0, uint64(c.n(256)), 10000) }
+		return Used{Node: NodeID(c.n(4)), Uses: []Use{{a, src, at.Add(time.Duration(c.n(5)-3) * time.Hour), Counts{counts(), counts(), counts(), counts()}}}}
+	case 3:
+		return AddEvidence{Account: a, Source: src, Note: randomText(c)}
+	case 4:
+		return Review{}
+	case 5, 6:
+		return Drill{Source: src, Only: pick(c, 0, 0, t)}
+	case 7:
+		return EndCase{Case: uint64(c.n(12)), Reason: randomText(c)}
+	case 8:
+		return Passed{Case: uint64(c.n(12)), Tenant: t, LastDot: at, First: pick(c, at, time.Time{})}
+	}
 	zones := []string{"zen.test", "cop.test", "six.test", "Bad"}
 	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
@@ -320,7 +340,7 @@ func setup() []Command {
 	}
 	add(AddNode{Name: "one"})
 	add(AddNode{Name: "two"})
-	version := uint32(listingVersion)
+	version := uint32(containVersion)
 	add(SetNode{Node: 1, Version: &version})
 	add(SetNode{Node: 2, Version: &version})
 	for i := range 4 {
@@ -332,6 +352,7 @@ func setup() []Command {
 	}
 	add(SetLists{Rule: DefaultListingRule(), Zones: []Zone{{Name: "zen.test", Spaces: []Space{SpaceIPv4}, Every: time.Minute, Heavy: true,
 		Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}}}})
+	add(SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}})
 	return list
 }
 

@@ -19,6 +19,9 @@ func (s *State) form() byte {
 	if s.level < listingVersion {
 		return clusterSnapshot
 	}
+	if s.level < containVersion {
+		return listingSnapshot
+	}
 	return snapshotVersion
 }
 
@@ -44,10 +47,10 @@ func decodeState(body []byte, version byte) (*State, error) {
 		return nil, fmt.Errorf("%w: command version %d in form %d", errCanon, s.level, version)
 	}
 	s.sum = s.recount()
+	s.lookup = buildIndex(s)
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	s.lookup = buildIndex(s)
 	return s, nil
 }
 
@@ -65,11 +68,19 @@ func (s *State) codeAll(c *coder, version byte) {
 		codeTable(c, &s.authority, func(*Authority) byte { return 0 })
 		codeTable(c, &s.tokens, func(t *JoinToken) string { return string(t.Hash[:]) })
 	}
-	if version >= snapshotVersion {
+	if version >= listingSnapshot {
 		codeTable(c, &s.lists, func(*Lists) byte { return 0 })
 		codeTable(c, &s.seen, func(x *sightings) SourceID { return x.source })
 		codeTable(c, &s.watches, func(w *watch) NodeID { return w.node })
 		codeTable(c, &s.listings, func(l *Listing) SourceID { return l.Source })
+	}
+	if version >= snapshotVersion {
+		codeTable(c, &s.contain, func(*Contain) byte { return 0 })
+		codeTable(c, &s.uses, func(x *uses) AccountID { return x.account })
+		codeTable(c, &s.evidence, func(e *Evidence) uint64 { return e.ID })
+		codeTable(c, &s.dismissed, func(x *dismissal) SourceID { return x.source })
+		codeTable(c, &s.cases, func(x *Case) uint64 { return x.ID })
+		codeTable(c, &s.plights, func(p *Plight) ID { return p.Tenant })
 	}
 	s.codeRequests(c)
 }

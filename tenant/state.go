@@ -26,6 +26,12 @@ type State struct {
 	seen      table[SourceID, *sightings]
 	watches   table[NodeID, *watch]
 	listings  table[SourceID, *Listing]
+	contain   table[byte, *Contain] // one, under key 0, or none
+	uses      table[AccountID, *uses]
+	evidence  table[uint64, *Evidence]
+	dismissed table[SourceID, *dismissal]
+	cases     table[uint64, *Case] // the newest always stays, so ids never repeat
+	plights   table[ID, *Plight]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

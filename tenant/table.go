@@ -33,6 +33,12 @@ const (
 	kindSightings
 	kindWatch
 	kindListing
+	kindContain
+	kindUses
+	kindEvidence
+	kindDismissal
+	kindCase
+	kindPlight
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

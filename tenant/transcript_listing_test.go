@@ -20,8 +20,90 @@ func (x *transcript) listingOp(name string) Op {
 		return op
 	case "observe":
 		return x.observe()
+	case "set-contain":
+		op := SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}}
+		if x.has("mode") {
+			var err error
+			op.Contain.Mode, err = ParseAutomation(x.str("mode"))
+			x.must(err)
+		}
+		if x.has("hourly") {
+			op.Contain.Rule.Hourly = int(x.num("hourly"))
+		}
+		return op
+	case "used":
+		return x.uses()
+	case "add-evidence":
+		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
+	case "review":
+		return Review{}
+	case "drill":
+		return Drill{Source: SourceID(x.num("source")), Only: ID(x.num("tenant"))}
+	case "end-case":
+		return EndCase{Case: x.num("case"), Reason: x.text("reason")}
+	case "passed":
+		return Passed{Case: x.num("case"), Tenant: ID(x.num("tenant")), LastDot: x.at, First: x.at}
 	}
 	return nil
+}
+
+// uses reads "account=1 source=1 tried=100 unknown=3 ..." lines.
+func (x *transcript) uses() Op {
+	op := Used{Node: NodeID(x.num("node"))}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		num := func(key string) uint64 { return x.uint(orZero(f[key])) }
+		op.Uses = append(op.Uses, Use{Account: AccountID(num("account")), Source: SourceID(num("source")), At: x.at,
+			Counts: Counts{Tried: num("tried"), Delivered: num("delivered"), Unknown: num("unknown"), Content: num("content")}})
+	}
+	return op
+}
+
+// caseText shows cases with their sums, and what waits.
+func (x *transcript) caseText() string {
+	var b strings.Builder
+	for c := range x.s.Cases() {
+		fmt.Fprintf(&b, "case %d: source %d, sum %d, %s", c.ID, c.Source, c.Score, c.Mode)
+		if c.Drill {
+			b.WriteString(", drill")
+		}
+		if !c.Ended.IsZero() {
+			fmt.Fprintf(&b, ", ended %s: %s", c.Ended.Format(time.TimeOnly), c.Why)
+		}
+		b.WriteString("\n")
+		for _, s := range c.Suspects {
+			held := ""
+			if s.Held {
+				held = ", HELD"
+			}
+			fmt.Fprintf(&b, "  account %d: %s%s\n", s.Account, s.Sum(), held)
+		}
+		for _, f := range c.Fates {
+			fmt.Fprintf(&b, "  tenant %d %s", f.Tenant, f.Kind)
+			if f.Kind == FateMove {
+				fmt.Fprintf(&b, " to node %d", f.To.Node)
+			}
+			fmt.Fprintf(&b, ": %s", f.Why)
+			if !f.Owned.IsZero() {
+				fmt.Fprintf(&b, "; owned %s", f.Owned.Format(time.TimeOnly))
+			}
+			if !f.First.IsZero() {
+				fmt.Fprintf(&b, "; first %s", f.First.Format(time.TimeOnly))
+			}
+			b.WriteString("\n")
+		}
+	}
+	for t := range x.s.Tenants() {
+		if p := x.s.Plight(t.ID); p != nil && !p.Since.IsZero() {
+			fmt.Fprintf(&b, "tenant %d waits since %s %s\n", t.ID, p.Since.Format(time.TimeOnly), p.Why)
+		}
+		var left []string
+		for _, src := range x.s.SourcesFor(t.ID, t.Place()) {
+			left = append(left, src.Addr.String())
+		}
+		fmt.Fprintf(&b, "tenant %d: owner %d, to %d, leaves by %s\n", t.ID, t.Owner, t.To, strings.Join(left, " "))
+	}
+	return b.String()
 }
 
 // observe reads "source=1 zone=zen.test VALUE...|clean|WHY" lines, and with

@@ -58,6 +58,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.show()
 	case "ask":
 		return x.ask()
+	case "cases":
+		return x.caseText()
 	case "listings":
 		return x.listingText()
 	case "digest":

@@ -309,6 +309,9 @@ func (r ListingRule) needs(c ListingCase, v *ListingVerdict, alone int) (all []s
 }
 
 func spell(d time.Duration) string {
+	if d >= 2*time.Hour && d%time.Hour == 0 {
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
 	if d >= time.Minute && d%time.Minute == 0 {
 		return fmt.Sprintf("%d min", d/time.Minute)
 	}

@@ -3,10 +3,13 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 2
+const NewestVersion = 3
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
+
+// containVersion is the one that what follows from a listing came with.
+const containVersion = 3
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

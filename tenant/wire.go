@@ -10,7 +10,8 @@ const (
 	firstVersion    = 1 // before there were clusters; still read
 	commandVersion  = 2
 	clusterSnapshot = 2 // as long as no command of version 2 was carried out
-	snapshotVersion = 3
+	listingSnapshot = 3 // and of version 3
+	snapshotVersion = 4
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -49,6 +50,13 @@ const (
 	opReported
 	opSetLists
 	opObserve
+	opSetContain
+	opUsed
+	opAddEvidence
+	opReview
+	opDrill
+	opEndCase
+	opPassed
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -199,6 +207,28 @@ func codeListingOp(c *coder, cmd *Command, code opCode) {
 	case opObserve:
 		codeOp(c, cmd, (*coder).observe)
 	default:
+		codeContainOp(c, cmd, code)
+	}
+}
+
+// codeContainOp codes what follows from listings.
+func codeContainOp(c *coder, cmd *Command, code opCode) {
+	switch code {
+	case opSetContain:
+		codeOp(c, cmd, func(c *coder, o *SetContain) { o.Contain.code(c) })
+	case opUsed:
+		codeOp(c, cmd, (*coder).used)
+	case opAddEvidence:
+		codeOp(c, cmd, (*coder).addEvidence)
+	case opReview:
+		codeOp(c, cmd, func(*coder, *Review) {})
+	case opDrill:
+		codeOp(c, cmd, func(c *coder, o *Drill) { number(c, &o.Source); number(c, &o.Only) })
+	case opEndCase:
+		codeOp(c, cmd, func(c *coder, o *EndCase) { c.uint(&o.Case); c.str(&o.Reason, maxReason) })
+	case opPassed:
+		codeOp(c, cmd, (*coder).passed)
+	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
 }
@@ -287,6 +317,20 @@ func clusterOpCodeOf(op Op) opCode {
 		return opSetLists
 	case Observe:
 		return opObserve
+	case SetContain:
+		return opSetContain
+	case Used:
+		return opUsed
+	case AddEvidence:
+		return opAddEvidence
+	case Review:
+		return opReview
+	case Drill:
+		return opDrill
+	case EndCase:
+		return opEndCase
+	case Passed:
+		return opPassed
 	}
 	return 0
 }

@@ -60,14 +60,14 @@ func standingIn(st *tenant.State, node tenant.NodeID, t tenant.ID, a tenant.Acco
 		place = owner.Backup
 	}
 	if place.Node == node {
-		for _, src := range st.SourcesAt(place) {
+		for _, src := range st.SourcesFor(t, place) {
 			if src.Node == node {
 				stand.sources = append(stand.sources, src)
 			}
 		}
 	}
 	if len(stand.sources) == 0 {
-		stand.why = "no source here"
+		stand.why = "no source here that is not listed"
 	}
 	return stand
 }
@@ -135,5 +135,5 @@ func (s *scheduler) mayAttempt(it *queue.Item, stand standing, source tenant.Sou
 		return false
 	}
 	src := st.Source(source)
-	return src != nil && src.Node == s.cfg.Node()
+	return src != nil && src.Node == s.cfg.Node() && !st.Barred(source, t.ID)
 }

@@ -1,0 +1,337 @@
+package tenant
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// review decides, and decides anew, what every open case means for the tenants
+// it touches. It runs whenever a case was opened or closed, tenants, places or
+// nodes changed, or time has passed (Review), and changes nothing twice.
+func (d *draft) review() {
+	if d.cases.len() == 0 {
+		return
+	}
+	d.dropHandovers()
+	for _, id := range slices.Clone(d.cases.keys) {
+		c := d.cases.get(id)
+		if !c.Ended.IsZero() {
+			continue
+		}
+		if src := d.sources.get(c.Source); src == nil {
+			d.end(id, "the source was removed", time.Time{}, false)
+		} else if c.Drill && d.Now().Sub(c.Raised) > d.containRule().Patience/drillMost {
+			d.end(id, "the drill took too long", time.Time{}, false)
+		} else if !c.Drill && d.caseOver(c) {
+			d.end(id, "the source is clean again", d.Now().Add(d.containRule().HomeIn), false)
+		} else {
+			d.decide(c, src)
+		}
+	}
+	d.settlePlights()
+}
+
+// caseOver says whether the verdict has been lifted.
+func (s *State) caseOver(c *Case) bool {
+	l := s.listings.get(c.Source)
+	return l == nil || l.Raised.IsZero()
+}
+
+// dropHandovers takes back what is to go where it could not send.
+func (d *draft) dropHandovers() {
+	for _, t := range slices.Clone(d.tenants.vals) {
+		if t.To != 0 && !d.sends(t, t.at(t.To)) {
+			d.changeTenant(t.ID, func(t *Tenant) { t.To = 0 })
+			d.emit(TenantChanged{t.ID})
+		}
+	}
+}
+
+// decide finds who did it and gives every tenant that leaves by the source its
+// fate: the least suspicious first, for the room may not do for all.
+func (d *draft) decide(c *Case, src *Source) {
+	id, r := c.ID, d.containRule()
+	found := d.suspects(src.ID, c.Raised)
+	for i := range found {
+		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })
+	}
+	if who := culprit(found, r); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
+		d.changeCase(id, func(c *Case) { c.Suspects, c.Culprit = found, who })
+	}
+	d.holdCulprit(id)
+	c = d.cases.get(id)
+	var touched []*Tenant
+	for _, t := range d.tenants.vals {
+		if (c.Only == 0 || c.Only == t.ID) && slices.ContainsFunc(d.SourcesAt(t.Place()), func(x *Source) bool { return x.ID == src.ID }) {
+			touched = append(touched, t)
+		}
+	}
+	scores := c.scores()
+	slices.SortStableFunc(touched, func(a, b *Tenant) int { return cmp.Compare(scores[a.ID], scores[b.ID]) })
+	for _, t := range touched {
+		d.fateOf(c.ID, t, src)
+	}
+}
+
+// culprit is the account with enough points, and twice those of the next.
+func culprit(all []Suspect, r ContainRule) AccountID {
+	if len(all) == 0 || all[0].Score < r.Culprit || len(all) > 1 && all[0].Score < 2*all[1].Score {
+		return 0
+	}
+	return all[0].Account
+}
+
+// scores are the points of each tenant's worst account, but for a culprit that
+// is held: its tenant's other accounts have done nothing.
+func (c *Case) scores() map[ID]int {
+	m := make(map[ID]int)
+	for _, x := range c.Suspects {
+		if x.Account != c.Culprit {
+			m[x.Tenant] = max(m[x.Tenant], x.Score)
+		}
+	}
+	return m
+}
+
+// holdCulprit holds the culprit. A drill only tells.
+func (d *draft) holdCulprit(id uint64) {
+	c := d.cases.get(id)
+	if c.Culprit == 0 || c.Drill || c.Mode != AutomationOn {
+		return
+	}
+	i := slices.IndexFunc(c.Suspects, func(x Suspect) bool { return x.Account == c.Culprit })
+	a := d.accounts.get(c.Culprit)
+	if c.Suspects[i].Held || a == nil {
+		return
+	}
+	if a.Held == "" {
+		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
+	}
+	d.changeCase(id, func(c *Case) { c.Suspects[i].Held = true })
+}
+
+// culpritText is what a held account's operator reads. It does not change with
+// later evidence, or the hold could not be told from another's.
+func culpritText(c *Case) string {
+	return fmt.Sprintf("%s was listed and this account is named as the cause: case %d", c.Addr, c.ID)
+}
+
+func heldText(c *Case) string {
+	return fmt.Sprintf("%s, its own source, was listed again: case %d", c.Addr, c.ID)
+}
+
+// fateOf decides about one tenant.
+func (d *draft) fateOf(id uint64, t *Tenant, src *Source) {
+	c := d.cases.get(id)
+	if old := c.fate(t.ID); old != nil && (old.Kind == FateHold || old.Kind == FateMove && t.To == old.To.Node && t.Owner == c.Node) {
+		return // it stands, or is on its way
+	}
+	if t.To != 0 && c.fate(t.ID) == nil && d.sends(t, t.at(t.To)) {
+		// It leaves anyway.
+		d.setFate(id, Fate{Tenant: t.ID, Kind: FateMove, Why: "it was on its way already", To: t.at(t.To)})
+		return
+	}
+	d.setFate(id, d.choose(c, t, src))
+}
+
+// choose is the decision itself.
+func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
+	r, f := d.containRule(), Fate{Tenant: t.ID}
+	left := len(slices.DeleteFunc(slices.Clone(d.SourcesAt(t.Place())), func(x *Source) bool { return x.ID == src.ID || d.Barred(x.ID, t.ID) }))
+	wait := func(until time.Time, format string, args ...any) Fate {
+		f.Kind, f.Why, f.Until = FateWait, fmt.Sprintf(format, args...), until
+		return f
+	}
+	if !c.Drill {
+		if !src.Shared && d.listedBefore(c, r) {
+			f.Kind, f.Why = FateHold, "its own source was listed again within "+spell(r.Repeat)
+			return f
+		}
+		if until := c.Raised.Add(r.Patience); c.suspected(t.ID, r) && d.Now().Before(until) {
+			return wait(until, "one of its accounts may be the cause: %d points, and nobody is surely it", c.scores()[t.ID])
+		}
+	}
+	if left >= 2 {
+		f.Kind, f.Why = FateStay, fmt.Sprintf("%d clean sources of the pool are left", left)
+		return f
+	}
+	why := d.flight(c, t, r)
+	other := t.Backup
+	if t.Owner == other.Node {
+		other = t.Home
+	}
+	switch {
+	case why == "":
+		f.Kind, f.To, f.Why = FateMove, other, "its backup takes it"
+		if other == t.Home {
+			f.Why = "its home takes it"
+		}
+		return f
+	case left == 1:
+		f.Kind, f.Why = FateStay, "one clean source of the pool is left; it cannot move: "+why
+		return f
+	}
+	return wait(time.Time{}, "%s", why)
+}
+
+// suspected says whether a tenant is among the few that may be the cause while
+// nobody surely is.
+func (c *Case) suspected(t ID, r ContainRule) bool {
+	if c.Culprit != 0 {
+		return false
+	}
+	seen := make(map[ID]bool)
+	for _, x := range c.Suspects {
+		if x.Score < r.Suspect || len(seen) >= r.Top {
+			return false
+		}
+		if seen[x.Tenant] = true; x.Tenant == t {
+			return true
+		}
+	}
+	return false
+}
+
+// listedBefore says whether the source of a dedicated place's tenant was listed
+// before, within the time that makes it a pattern: this source, or the other
+// one the tenant was moved to.
+func (s *State) listedBefore(c *Case, r ContainRule) bool {
+	var carries ID
+	for t := range s.tenants.all() {
+		if t.Home.Source == c.Source || t.Backup.Source == c.Source {
+			carries = t.ID
+		}
+	}
+	for x := range s.cases.all() {
+		if x.ID != c.ID && !x.Drill && !x.Dismissed && x.Mode == AutomationOn && x.Raised.Add(r.Repeat).After(c.Raised) && !x.Raised.After(c.Raised) {
+			if f := x.fate(carries); x.Source == c.Source || f != nil && f.Kind == FateMove && f.To.Source == c.Source {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// flight says why a tenant cannot go to its other place now, or "".
+func (d *draft) flight(c *Case, t *Tenant, r ContainRule) string {
+	other := t.Backup
+	if t.Owner == other.Node {
+		other = t.Home
+	}
+	if other == (Place{}) || t.Place() == (Place{}) {
+		return "it has no backup"
+	}
+	if t.restoring() || len(t.Awaited) > 0 {
+		return "its log is awaited after a restore"
+	}
+	if err := d.takes(t, other.Node); err != nil {
+		return err.Error()
+	}
+	if c.Drill {
+		return ""
+	}
+	f := c.fate(t.ID)
+	again := f != nil && f.Kind == FateMove && f.Owned.IsZero() // it has not gone yet
+	if p := d.plights.get(t.ID); !again && p != nil && !p.Moved.IsZero() && p.Moved.Add(r.Again).After(d.Now()) {
+		return fmt.Sprintf("a listing moved it already at %s, and does so once in %s", p.Moved.Format(time.TimeOnly), spell(r.Again))
+	}
+	moved := 0
+	for p := range d.plights.all() {
+		if !p.Moved.IsZero() && p.Moved.Add(r.Hour).After(d.Now()) {
+			moved++
+		}
+	}
+	if moved >= r.Hourly && !again {
+		return fmt.Sprintf("listings moved %d tenants within %s already", moved, spell(r.Hour))
+	}
+	if x := d.rival(c, t, other); x != nil {
+		return fmt.Sprintf("it would share its sources with tenant %q, and one of the two may be the cause", x.Name)
+	}
+	return ""
+}
+
+// rival is another suspect of an undetermined case that is, or will be, at the
+// place: two who may both be the cause never share a source afterwards.
+func (d *draft) rival(c *Case, t *Tenant, p Place) *Tenant {
+	r := d.containRule()
+	for past := range d.cases.all() {
+		if past.Drill || past.Dismissed || !past.suspected(t.ID, r) {
+			continue
+		}
+		for x := range d.tenants.all() {
+			if x.ID != t.ID && past.suspected(x.ID, r) && (x.Place() == p && x.To == 0 || x.To != 0 && x.at(x.To) == p) {
+				return x
+			}
+		}
+	}
+	return nil
+}
+
+// setFate notes a decision and carries it out, if the case is not a shadow.
+func (d *draft) setFate(id uint64, f Fate) {
+	c := d.cases.get(id)
+	old := c.fate(f.Tenant)
+	f.At = d.Now()
+	same := old != nil && old.Kind == f.Kind && old.To == f.To && old.Until.Equal(f.Until) && old.Why == f.Why && old.Owned.IsZero()
+	if same && old.Kind != FateMove {
+		return
+	}
+	d.changeCase(id, func(c *Case) {
+		i, found := slices.BinarySearchFunc(c.Fates, f, compareFates)
+		switch {
+		case found:
+			f.LastDot = c.Fates[i].LastDot
+			c.Fates[i] = f
+		case len(c.Fates) < maxFates:
+			c.Fates = slices.Insert(c.Fates, i, f)
+		}
+	})
+	if c.Mode != AutomationOn {
+		return
+	}
+	if old != nil && old.Kind == FateMove && old.Owned.IsZero() && f.Kind != FateMove && !c.Drill {
+		d.changePlight(f.Tenant, func(p *Plight) { p.Moved = time.Time{} }) // it never left
+	}
+	switch f.Kind {
+	case FateMove:
+		d.changeTenant(f.Tenant, func(t *Tenant) { t.To = f.To.Node })
+		if !c.Drill {
+			d.changePlight(f.Tenant, func(p *Plight) { p.Moved = d.Now() })
+		}
+		d.emit(TenantChanged{f.Tenant})
+	case FateHold:
+		if d.tenants.get(f.Tenant).Held == "" {
+			_ = d.hold(Hold{Tenant: f.Tenant, Reason: heldText(c)}) // it exists
+		}
+	}
+}
+
+// settlePlights makes mail wait where nothing may leave, or a suspect waits, and
+// go on where that is over.
+func (d *draft) settlePlights() {
+	for _, t := range slices.Clone(d.tenants.vals) {
+		why := ""
+		for _, c := range d.cases.vals {
+			if f := c.fate(t.ID); f != nil && f.Kind == FateWait && !f.Until.IsZero() && c.Ended.IsZero() && c.Mode == AutomationOn {
+				why = f.Why
+			}
+		}
+		stuck := t.Place() != (Place{}) && !d.sends(t, t.Place())
+		if p := d.plights.get(t.ID); p != nil || stuck || why != "" {
+			d.waits(t.ID, stuck || why != "", why)
+		}
+	}
+}
+
+// arrived notes that a tenant's new owner has taken over.
+func (d *draft) arrived(t *Tenant) {
+	for _, c := range d.cases.vals {
+		f := c.fate(t.ID)
+		if f == nil || f.Kind != FateMove || !f.Owned.IsZero() || t.Owner != f.To.Node {
+			continue
+		}
+		d.changeCase(c.ID, func(c *Case) { c.fate(t.ID).Owned = d.Now() })
+	}
+}
