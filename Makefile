@@ -12,7 +12,7 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LICENSES    = github.com/google/go-licenses@v1.6.0
 
 # Where tests run with the race detector: the packages with concurrency.
-RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl
+RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
 .PHONY: build run test race soak bench check fuzz packages bench-packages
 

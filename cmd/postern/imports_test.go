@@ -23,7 +23,8 @@ var mayImport = map[string][]string{
 	"node/submission": {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/delivery":   {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/dnsbl":      {"tenant"},
-	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/trouble"},
+	"node/doctor":     {"tenant"},
+	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
 	// observe works beside any relay, without a node: it asks node/dnsbl itself.
@@ -48,6 +49,7 @@ var homes = map[string][]string{
 	"github.com/cockroachdb/pebble":   {"node/queue", "cluster"},
 	"github.com/miekg/dns":            {"node/delivery", "node/dnsbl", "node/lab"},
 	"github.com/danielgtaylor/huma":   {"node/admin"},
+	"blitiri.com.ar/go/spf":           {"node/doctor"},
 	"github.com/spf13/cobra":          {"cmd/postern"},
 }
 

@@ -95,12 +95,13 @@ func (w *World) AddSource(ip netip.Addr, ehlo string) {
 	w.Names[ehlo] = n
 }
 
-// AddSender makes a tenant's domain: its mailboxes lie at host, and SPF names
-// the networks it sends from.
+// AddSender makes a tenant's domain: its mailboxes lie at host, SPF names the
+// networks it sends from, and it has a DMARC record.
 func (w *World) AddSender(domain, host string, networks ...netip.Prefix) {
 	spf := `TXT "v=spf1`
 	for _, n := range networks {
 		spf += fmt.Sprintf(" ip%d:%s", map[bool]int{true: 4, false: 6}[n.Addr().Is4()], n)
 	}
 	w.Names[domain] = Name{Records: []string{"MX 10 " + host + ".", spf + ` -all"`}}
+	w.Names["_dmarc."+domain] = Name{Records: []string{`TXT "v=DMARC1; p=none"`}}
 }
