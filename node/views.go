@@ -44,6 +44,9 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		Messages:  v, Mail: v, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
 	}
+	if cfg.Doctor, err = n.newDoctor(); err != nil {
+		return err
+	}
 	if n.peered() {
 		cfg.Cluster, cfg.Mirrors, cfg.Read, cfg.JoinToken = v.cluster, v.mirrors, v.read, cluster.NewToken
 		cfg.DialNode, cfg.PeerListener = n.dialer(cluster.ProtoAdmin), n.cluster.Listen(cluster.ProtoAdmin)

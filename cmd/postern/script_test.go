@@ -64,7 +64,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
+			"node": realNode, "dns": setDNS, "zonehas": zoneHas},
 	})
 }
 

@@ -16,7 +16,7 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
 		a.tenantGo("resume", "Let a paused tenant send again", (*admin.Client).PauseTenant),
-		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.domainCommand())
+		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand())
 	return c
 }
 

@@ -67,6 +67,7 @@ func readKey(name string) (string, error) {
 func (a *app) domain(d admin.Domain) {
 	if d.Selector == "" {
 		a.say("domain %s is proved for %s; its mail is not signed", d.Name, d.Tenant)
+		a.say("What its DNS must have: postern tenant dns %s", d.Tenant)
 		return
 	}
 	a.say("domain %s is proved for %s; its mail is signed as %s", d.Name, d.Tenant, d.Selector)
@@ -77,6 +78,7 @@ func (a *app) domain(d admin.Domain) {
 		a.say("Its DNS must have this TXT record at %s._domainkey.%s:", d.Selector, d.Name)
 		// One line, to be copied; the record is as long as its key.
 		a.say("%s", clean(d.Record))
+		a.say("All that its DNS must have: postern tenant dns %s", d.Tenant)
 	}
 }
 

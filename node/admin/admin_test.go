@@ -238,7 +238,7 @@ func (w *world) config() Config {
 	accepted := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postern_accepted_total"}, []string{"tenant"})
 	reg.MustRegister(accepted)
 	accepted.WithLabelValues("acme").Inc()
-	return Config{Addr: "127.0.0.1:0", Node: "n1", Version: "test", OperatorToken: TokenHash(operatorToken), State: w.State, Propose: w.Propose,
+	return Config{Addr: "127.0.0.1:0", Node: "n1", Version: "test", OperatorToken: TokenHash(operatorToken), State: w.State, Propose: w.Propose, Doctor: sight{"n1"},
 		Ready:     func() []Reason { return w.reasons },
 		ReadZones: readZones,
 		Seal: func(domain, selector string, pem []byte) (Sealed, error) {

@@ -61,6 +61,8 @@ type Config struct {
 
 	Messages Messages
 	Mail     Mail
+	// Doctor tells and checks what is in the DNS; nil: this node cannot.
+	Doctor Doctor
 
 	// Cluster tells what this node knows of the others; nil: a cluster of one.
 	Cluster func() ClusterStatus

@@ -60,6 +60,7 @@ func New(cfg Config) (*Server, error) {
 	s.tenantRoutes()
 	s.stopRoutes()
 	s.domainRoutes()
+	s.dnsRoutes()
 	s.accountRoutes()
 	s.routeRoutes()
 	s.usageRoutes()

@@ -1,0 +1,84 @@
+package node
+
+import (
+	"context"
+
+	"postern/node/admin"
+	"postern/node/delivery"
+	"postern/node/doctor"
+	"postern/tenant"
+)
+
+// doctoring shows what the DNS must say, and says, in admin's words.
+type doctoring struct {
+	node  *Node
+	seal  *sealer
+	check *doctor.Checker
+}
+
+func (n *Node) newDoctor() (*doctoring, error) {
+	resolvers, err := n.cfg.resolvers()
+	if err != nil {
+		return nil, err
+	}
+	return &doctoring{node: n, seal: n.seal, check: doctor.New(delivery.NewLookup(resolvers))}, nil
+}
+
+// KeyRecord is the public half of a domain's sealed key.
+func (d *doctoring) KeyRecord(of *tenant.Domain) (string, error) {
+	key, err := d.seal.Open(of.Name, of.Selector, of.SealedKey)
+	if err != nil {
+		return "", err
+	}
+	return dkimRecord(key)
+}
+
+// CheckSource looks at the address, if it is this node's, and at its names.
+func (d *doctoring) CheckSource(ctx context.Context, src *tenant.Source) []admin.Finding {
+	found := d.check.Source(ctx, src)
+	if src.Node == d.node.id() {
+		found = append([]doctor.Finding{plumbed(src)}, found...)
+	}
+	return viewFindings(found)
+}
+
+func plumbed(src *tenant.Source) doctor.Finding {
+	f := doctor.Finding{Check: doctor.CheckPlumbed, State: doctor.OK, Text: src.Addr.String() + " is on this machine"}
+	if !onMachine(src.Addr) {
+		f.State = doctor.Wrong
+		f.Text = src.Addr.String() + " is not on its machine, and its mail waits: add it to an interface (ip address add ADDR dev DEV)"
+	}
+	return f
+}
+
+// CheckDomain looks at what a domain of st publishes.
+func (d *doctoring) CheckDomain(ctx context.Context, st *tenant.State, of *tenant.Domain, include string) []admin.Finding {
+	x := doctor.Domain{Name: of.Name, Where: map[tenant.SourceID]string{}, Include: include}
+	if t := st.Tenant(of.Tenant); t != nil {
+		x.Exits = tenant.Exits(st, t)
+	}
+	for _, e := range x.Exits {
+		if n := st.Node(e.Node); n != nil {
+			x.Where[e.ID] = n.Name
+		}
+	}
+	if include != "" {
+		x.Provider = tenant.PublishProvider(st, include)
+	}
+	if of.Selector != "" {
+		x.KeyName = tenant.KeyName(of)
+		var err error
+		if x.Key, err = d.KeyRecord(of); err != nil {
+			x.KeyFault = err.Error()
+		}
+	}
+	return viewFindings(d.check.Domain(ctx, x))
+}
+
+func viewFindings(found []doctor.Finding) []admin.Finding {
+	all := make([]admin.Finding, 0, len(found))
+	for _, f := range found {
+		all = append(all, admin.Finding{Check: f.Check, State: string(f.State), Text: f.Text, Publish: admin.ViewRecords(f.Publish)})
+	}
+	return all
+}
