@@ -34,7 +34,11 @@ func scanFields(b []byte, all bool) (list []headField, rest []byte) {
 			}
 		default:
 			colon := bytes.IndexByte(line, ':')
-			if colon < 1 || colon > 100 || bytes.ContainsAny(line[:colon], " \t@<") {
+			if colon < 1 || colon > 100 || bytes.ContainsAny(line[:colon], " \t@<=\"") {
+				// Some hosts fold without a blank: "…;" and "boundary=…".
+				if n := len(list); n > 0 && strings.HasSuffix(list[n-1].value, ";") && len(list[n-1].value)+len(line) < maxValue {
+					list[n-1].value += " " + flatten(line)
+				}
 				continue
 			}
 			value := bytes.TrimSpace(line[colon+1:])

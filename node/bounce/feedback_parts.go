@@ -23,14 +23,32 @@ type reader struct {
 // message reads the report itself. A header too bad for the library leaves the
 // words, which are read as one text.
 func (r *reader) message(b []byte) {
+	for bytes.HasPrefix(b, []byte("From ")) || bytes.HasPrefix(b, []byte(">From ")) { // of a mailbox file
+		_, b, _ = bytes.Cut(b, []byte{'\n'})
+	}
 	head, body := b[:min(len(b), maxHead)], []byte(nil)
 	r.head, body = scanFields(head, false)
+	body = b[len(head)-len(body):]
 	e, err := message.ReadWithOptions(bytes.NewReader(b), &message.ReadOptions{MaxHeaderBytes: maxHead})
 	if e == nil || unreadable(err) {
-		r.words(bytes.NewReader(b[len(head)-len(body):]))
+		e, err = r.mended(body)
+	}
+	if e == nil || unreadable(err) {
+		r.words(bytes.NewReader(body))
 		return
 	}
 	r.part(e, 0)
+}
+
+// mended reads the body under what could be made out of a bad header.
+func (r *reader) mended(body []byte) (*message.Entity, error) {
+	var h message.Header
+	for _, name := range []string{"Content-Type", "Content-Transfer-Encoding"} {
+		if v := r.field(strings.ToLower(name)); v != "" {
+			h.Set(name, v)
+		}
+	}
+	return message.New(h, bytes.NewReader(body))
 }
 
 // unreadable tells errors behind which there is nothing from those of a body

@@ -69,8 +69,11 @@ func (r *reader) conclude(to Role) Feedback {
 	return f
 }
 
-// olderComplaint knows the forms from before ARF by who writes them.
+// olderComplaint knows the forms from before ARF by who writes them, or how.
 func (r *reader) olderComplaint() bool {
+	if strings.HasPrefix(strings.ToLower(strings.TrimSpace(r.field("subject"))), "complaint about message from ") {
+		return true
+	}
 	switch strings.ToLower(mailbox(r.field("from"))) {
 	case "staff@hotmail.com", "fbl@mail.ru", "scomp@aol.net", "feedbackloop@comcastfbl.senderscore.net":
 		return true

@@ -183,6 +183,7 @@ func TestFeedbackTakesNoTime(t *testing.T) {
 		"empty lines": top + "--b\r\nContent-Type: message/delivery-status\r\n\r\n" + strings.Repeat("\r\n", 500000),
 		"addresses":   "From: mailer-daemon@x\r\n\r\n" + strings.Repeat("a@b.cc\r\n", 130000),
 		"digits":      "From: mailer-daemon@x\r\n\r\n<a@b.cc>:\n" + strings.Repeat("5.1.", 260000),
+		"angles":      "From: mailer-daemon@x\r\n\r\n" + strings.Repeat("<", 100_000),
 		"one line":    "From: mailer-daemon@x\r\n\r\n" + strings.Repeat("1.", 500000),
 		"many heads":  top + strings.Repeat("--b\r\n"+strings.Repeat("A: b\r\n", 3000)+"\r\n", 58),
 		"params":      "Content-Type: text/plain" + strings.Repeat("; a=b", 12000) + "\r\n\r\nx",

@@ -82,15 +82,16 @@ func (r *reader) wordRcpts() []FeedbackRcpt {
 	}
 	named := len(list) > 0
 	now = -1
-	n := 0
+	n, before := 0, 0 // octets that stand before the original
 	for line := range strings.Lines(text) {
 		if n++; n > maxLines {
 			break
 		}
 		flat := flatten([]byte(strings.TrimSpace(line)))
-		if hasAny(strings.ToLower(flat), originalMarks) && beginsWithAny(strings.ToLower(flat), originalMarks) {
+		if beginsWithAny(strings.ToLower(flat), originalMarks) {
 			break
 		}
+		before += len(line)
 		switch addr, rest := addressLine(flat); {
 		case addr != "":
 			if failed(addr); rest != "" && now >= 0 {
@@ -98,6 +99,12 @@ func (r *reader) wordRcpts() []FeedbackRcpt {
 			}
 		case flat != "" && now >= 0 && len(list[now].Text) < maxRead:
 			list[now].Text = strings.TrimSpace(list[now].Text + " " + flat)
+		}
+	}
+	text = text[:before]
+	if len(list) == 0 {
+		if a := onlyAddress(text); a != "" {
+			failed(a)
 		}
 	}
 	if len(list) == 1 && list[0].Text == "" || named && len(list) > 0 && list[0].Text == "" {
@@ -110,6 +117,29 @@ func (r *reader) wordRcpts() []FeedbackRcpt {
 		rc.read("")
 	}
 	return list
+}
+
+// onlyAddress gives the one address in angle brackets that a text names, or "".
+func onlyAddress(text string) string {
+	found := ""
+	for line := range strings.Lines(text) {
+		for rest := flatten([]byte(line)); ; {
+			i := strings.IndexByte(rest, '<')
+			if i < 0 {
+				break
+			}
+			rest = rest[i:]
+			a := mailbox(rest[:min(len(rest), maxFeedAddr+2)])
+			if a != "" && domainOf(a) != "" && !strings.EqualFold(a, found) {
+				if found != "" {
+					return ""
+				}
+				found = a
+			}
+			rest = rest[1:]
+		}
+	}
+	return found
 }
 
 func beginsWithAny(s string, words []string) bool {

@@ -15,7 +15,7 @@ var providers = []struct {
 	{"yahoo", []string{".yahoodns.net"}, yahooRules},
 	{"icloud", []string{".mail.icloud.com"}, appleRules},
 	{"comcast", []string{".comcast.net"}, comcastRules},
-	{"cox", []string{".cox.net"}, coxRules},
+	{"cox", []string{".cox.net", ".mx.a.cloudfilter.net"}, coxRules},
 	{"spectrum", []string{".charter.net", ".rr.com"}, spectrumRules},
 	{"proofpoint", []string{".pphosted.com", ".ppe-hosted.com"}, nil},
 	{"mimecast", []string{".mimecast.com"}, mimecastRules},

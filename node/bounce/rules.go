@@ -67,6 +67,9 @@ var genericRules = []rule{
 	{class: BadConfiguration, scope: ScopeNode, hold: true, details: []string{"7.29"}},
 	{class: BadConfiguration, scope: ScopeNode, hold: true, words: []string{"ipv6"}, also: []string{"guideline", "authentication"}},
 
+	// A host of Postfix that says no more than that it does not take ours.
+	{class: IPBlock, scope: ScopeSource, hold: true, weak: true, words: []string{"client host rejected"}},
+
 	// ---- the sender domain's authentication
 	{class: AuthenticationFailed, scope: ScopeSender, details: []string{
 		"7.20", "7.21", "7.22", "7.23", "7.24", "7.26", "7.27", "7.30", "7.31", "7.32", "7.40", "7.509", "7.515"}},

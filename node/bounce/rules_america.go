@@ -55,17 +55,25 @@ func bits(prefix string, digits int, odd bool) []string {
 	return list
 }
 
-// spectrumRules: AUP#I- and four digits, in ranges.
+// spectrumRules: AUP#I- or AUP#In- and four digits, in ranges.
 var spectrumRules = []rule{
-	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{"aup#i-1000"}},
-	{class: BadConfiguration, scope: ScopeNode, hold: true, words: []string{"aup#i-11"}},
-	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{"aup#i-120", "aup#i-121"}},
-	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{"aup#i-122", "aup#i-123", "aup#i-124", "aup#i-125"}, zone: "zen.spamhaus.org"},
-	{class: RateLimited, scope: ScopeSource, hold: true, words: []string{"aup#i-130", "aup#i-131", "aup#i-132", "aup#i-133", "aup#i-134"}},
-	{class: IPThrottle, scope: ScopeSource, hold: true, words: []string{"aup#i-13", "aup#i-14"}},
+	{class: IPBlock, scope: ScopeSource, hold: true, words: incoming("1000")},
+	{class: BadConfiguration, scope: ScopeNode, hold: true, words: incoming("11")},
+	{class: IPBlock, scope: ScopeSource, hold: true, words: incoming("120", "121")},
+	{class: IPBlock, scope: ScopeSource, hold: true, words: incoming("122", "123", "124", "125"), zone: "zen.spamhaus.org"},
+	{class: RateLimited, scope: ScopeSource, hold: true, words: incoming("130", "131", "132", "133", "134")},
+	{class: IPThrottle, scope: ScopeSource, hold: true, words: incoming("13", "14")},
+}
+
+func incoming(digits ...string) []string {
+	var list []string
+	for _, d := range digits {
+		list = append(list, "aup#i-"+d, "aup#in-"+d)
+	}
+	return list
 }
 
 // mimecastRules: its own list of senders.
 var mimecastRules = []rule{
-	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{"csi.mimecast.org", "poor reputation sender"}},
+	{class: IPBlock, scope: ScopeSource, hold: true, words: []string{"csi.mimecast.org", "poor reputation sender", "host network not allowed"}},
 }
