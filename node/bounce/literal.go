@@ -21,7 +21,7 @@ func namesAddress(text string, source netip.Addr) (named, ours, network bool) {
 		named = true
 		if a == source {
 			ours = true
-		} else if p, ok := prefix(a, text[i:]); ok && p.Contains(source) {
+		} else if p, ok := prefix(a, text[i:]); ok && p.Contains(source) || a == networkOf(source) {
 			ours, network = true, true
 		}
 	}
@@ -49,6 +49,19 @@ func literal(word string) (netip.Addr, bool) {
 	}
 	a, err := netip.ParseAddr(word)
 	return a.Unmap(), err == nil
+}
+
+// networkOf is the address by which a /24 or a /64 is named without its length.
+func networkOf(a netip.Addr) netip.Addr {
+	bits := 24
+	if a.Is6() {
+		bits = 64
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Addr{} // no address, no network
+	}
+	return p.Addr()
 }
 
 // prefix reads "/24" behind an address. Half the Internet is nobody's network.

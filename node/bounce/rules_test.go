@@ -157,3 +157,24 @@ func BenchmarkClassify(b *testing.B) {
 		})
 	}
 }
+
+func TestNetworksOfOurs(t *testing.T) {
+	for _, c := range []struct {
+		source, text         string
+		named, ours, network bool
+	}{
+		{"2001:db8:1:2::9", "blocked 2001:db8:1:2::/64", true, true, true},
+		{"2001:db8:1:2::9", "blocked 2001:db8:1:2:: here", true, true, true},
+		{"2001:db8:1:2::9", "blocked 2001:db8:1:2::9", true, true, false},
+		{"2001:db8:1:2::9", "blocked [2001:db8:1:3::9]:", true, false, false},
+		{"2001:db8:1:2::9", "blocked 2001:db8::/8", true, false, false},
+		{"192.0.2.9", "blocked 192.0.2.0/24", true, true, true},
+		{"192.0.2.9", "see 4.7.28 or 127.0.0.2", false, false, false},
+		{"192.0.2.9", "blocked 192.0.2.9.", true, true, false},
+	} {
+		named, ours, network := namesAddress(c.text, netip.MustParseAddr(c.source))
+		if named != c.named || ours != c.ours || network != c.network {
+			t.Errorf("%s, %q: named %v, ours %v, network %v", c.source, c.text, named, ours, network)
+		}
+	}
+}

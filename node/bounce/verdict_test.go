@@ -110,6 +110,7 @@ func TestClassifyLooksForOurAddress(t *testing.T) {
 		"message relayed by 198.51.100.9 to 192.0.2.1 blocked using b.example":          ScopeSource,
 		"Client host [2001:db8::9] blocked using zen.spamhaus.org":                      ScopeDestination,
 		"blocked using b.example: 192.0.2.0/24":                                         ScopeSource,
+		"blocked using b.example: the network 192.0.2.0 is full of it":                  ScopeSource,
 		"blocked using b.example: 198.51.100.0/24":                                      ScopeDestination,
 		"blocked using b.example: 192.0.0.0/2":                                          ScopeDestination,
 		"Client host rejected: 4.7.28 our system 1.2.3 detected DNSBL listing at ab:cd": ScopeSource,
