@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"postern/node/admin"
 	"postern/node/delivery"
@@ -11,17 +14,30 @@ import (
 
 // doctoring shows what the DNS must say, and says, in admin's words.
 type doctoring struct {
-	node  *Node
-	seal  *sealer
-	check *doctor.Checker
+	state  func() *tenant.State
+	self   func() tenant.NodeID
+	seal   *sealer
+	check  *doctor.Checker
+	memory memory
 }
 
-func (n *Node) newDoctor() (*doctoring, error) {
+// openDoctor makes what looks at the DNS, through the node's resolvers.
+func (n *Node) openDoctor(reg *prometheus.Registry, _ Options) error {
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &doctoring{node: n, seal: n.seal, check: doctor.New(delivery.NewLookup(resolvers))}, nil
+	n.doctor = newDoctoring(n.cluster.State, n.id, n.seal, doctor.New(delivery.NewLookup(resolvers)))
+	wrong := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_dns_wrong",
+		Help: "Faults in the DNS of sources and sender domains, as this node last saw them."}, n.doctor.memory.count)
+	if err := reg.Register(wrong); err != nil {
+		return fmt.Errorf("register doctor metrics: %w", err)
+	}
+	return nil
+}
+
+func newDoctoring(state func() *tenant.State, self func() tenant.NodeID, seal *sealer, check *doctor.Checker) *doctoring {
+	return &doctoring{state: state, self: self, seal: seal, check: check, memory: memory{seen: map[string]*seen{}}}
 }
 
 // KeyRecord is the public half of a domain's sealed key.
@@ -36,9 +52,10 @@ func (d *doctoring) KeyRecord(of *tenant.Domain) (string, error) {
 // CheckSource looks at the address, if it is this node's, and at its names.
 func (d *doctoring) CheckSource(ctx context.Context, src *tenant.Source) []admin.Finding {
 	found := d.check.Source(ctx, src)
-	if src.Node == d.node.id() {
+	if src.Node == d.self() {
 		found = append([]doctor.Finding{plumbed(src)}, found...)
 	}
+	d.memory.keep(src.Addr.String(), sourceKey(src), found)
 	return viewFindings(found)
 }
 
@@ -72,7 +89,9 @@ func (d *doctoring) CheckDomain(ctx context.Context, st *tenant.State, of *tenan
 			x.KeyFault = err.Error()
 		}
 	}
-	return viewFindings(d.check.Domain(ctx, x))
+	found := d.check.Domain(ctx, x)
+	d.memory.keep(of.Name, domainKey(st, of), found)
+	return viewFindings(found)
 }
 
 func viewFindings(found []doctor.Finding) []admin.Finding {

@@ -4,9 +4,14 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
+	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/node/admin"
@@ -24,7 +29,9 @@ type clinic struct {
 	st    *tenant.State
 }
 
-func newClinic(t *testing.T) *clinic {
+// clinicState has a tenant with a pool at home and one at its backup; sealed is
+// its domain's key, nil: none.
+func clinicState(t *testing.T, sealed []byte) *tenant.State {
 	t.Helper()
 	st := tenant.New()
 	do := func(op tenant.Op) {
@@ -41,10 +48,19 @@ func newClinic(t *testing.T) *clinic {
 		addr string
 		node tenant.NodeID
 	}{{"127.77.1.11", 1}, {"127.77.1.12", 1}, {"127.77.2.12", 2}} {
-		addr, ehlo := netip.MustParseAddr(x.addr), "out-"+string(rune('1'+i))+".relay.test"
-		do(tenant.AddSource{Node: x.node, Addr: addr, EHLO: ehlo, Shared: true})
+		do(tenant.AddSource{Node: x.node, Addr: netip.MustParseAddr(x.addr), EHLO: "out-" + string(rune('1'+i)) + ".relay.test", Shared: true})
 	}
 	do(tenant.AddTenant{Name: "shoes", Hostname: "shoes.relay.test", Home: tenant.Place{Node: 1}, Backup: tenant.Place{Node: 2}})
+	d := tenant.SetDomain{Tenant: 1, Name: "shoes.test", SealedKey: sealed}
+	if len(sealed) > 0 {
+		d.Selector = "s1"
+	}
+	do(d)
+	return st
+}
+
+func newClinic(t *testing.T) *clinic {
+	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +73,9 @@ func newClinic(t *testing.T) *clinic {
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(tenant.SetDomain{Tenant: 1, Name: "shoes.test", Selector: "s1", SealedKey: sealed})
-	c := &clinic{st: st, doctoring: &doctoring{seal: seal}}
+	st := clinicState(t, sealed)
+	c := &clinic{st: st}
+	c.doctoring = newDoctoring(func() *tenant.State { return c.st }, func() tenant.NodeID { return 1 }, seal, nil)
 	if c.world, err = lab.New(lab.Config{World: lab.World{Names: c.healthy(t)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,4 +195,106 @@ func TestPlumbed(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
+}
+
+// zone is a pretend DNS without a network: TXT records, one name for all
+// addresses, and one address for all names.
+type zone struct {
+	mu     sync.Mutex // guards txt and broken
+	txt    map[string]string
+	broken bool
+	asked  atomic.Int64
+}
+
+// say changes the domain's SPF, or with "" lets nothing be asked.
+func (z *zone) say(spf string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.broken, z.txt["shoes.test"] = spf == "", spf
+}
+
+func (z *zone) TXT(_ context.Context, name string) ([]string, error) {
+	z.asked.Add(1)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.broken {
+		return nil, errors.New("no answer")
+	}
+	if text := z.txt[name]; text != "" {
+		return []string{text}, nil
+	}
+	return nil, nil
+}
+
+func (z *zone) MX(context.Context, string) ([]*net.MX, error) {
+	return []*net.MX{{Host: "mx.shoes.test."}}, nil
+}
+
+func (z *zone) Addrs(context.Context, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("127.77.1.11"), netip.MustParseAddr("127.77.1.12"), netip.MustParseAddr("127.77.2.12")}, nil
+}
+
+func (z *zone) PTR(_ context.Context, reverse string) ([]string, error) {
+	return []string{map[string]string{"11.1.77.127.in-addr.arpa": "out-1.relay.test", "12.1.77.127.in-addr.arpa": "out-2.relay.test", "12.2.77.127.in-addr.arpa": "out-3.relay.test"}[reverse]}, nil
+}
+
+// What was found is remembered: through questions without an answer, until it is
+// looked at again, and never of what is another's by now.
+func TestDoctorRemembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := &zone{txt: map[string]string{"shoes.test": "v=spf1 ip4:127.77.1.0/24 -all", "_dmarc.shoes.test": "v=DMARC1; p=none"}}
+		var now atomic.Pointer[tenant.State]
+		now.Store(clinicState(t, nil))
+		d := newDoctoring(now.Load, func() tenant.NodeID { return 1 }, nil, doctor.New(z))
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.Run(ctx) }()
+		wrong := func() string { return strings.Join(d.Wrong(now.Load(), now.Load().Tenant(1)), "; ") }
+		expect := func(when string, pass time.Duration, want string) {
+			t.Helper()
+			time.Sleep(pass) // of the bubble's clock
+			synctest.Wait()
+			if got := wrong(); got != want || (want == "") != (d.memory.count() == 0) {
+				t.Errorf("%s: %q, %v faults", when, got, d.memory.count())
+			}
+		}
+		const lacks = "shoes.test: SPF lacks 127.77.2.12 (backup n2)"
+		expect("soon after the start", doctorTick, lacks)
+		z.say("")
+		expect("when nobody answers", doctorEvery, lacks)
+		z.say("v=spf1 ip4:127.77.0.0/16 -all")
+		before := z.asked.Load()
+		expect("before it is looked at again", doctorEvery/2, lacks)
+		if n := z.asked.Load() - before; n != 0 {
+			t.Errorf("asked %d times in between", n)
+		}
+		expect("when it was mended", doctorEvery/2+doctorTick, "")
+
+		z.say("v=spf1 ip4:127.77.2.0/24 -all")
+		apply := func(op tenant.Op) {
+			t.Helper()
+			st := now.Load()
+			next, _, err := tenant.Apply(st, st.Index()+1, tenant.Command{At: time.Now(), Op: op})
+			if err != nil {
+				t.Fatal(err)
+			}
+			now.Store(next)
+		}
+		apply(tenant.AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.13"), EHLO: "out-3.relay.test", Shared: true})
+		if got := wrong(); got != "" {
+			t.Errorf("judged before it was looked at: %q", got)
+		}
+		time.Sleep(doctorTick)
+		synctest.Wait()
+		if got := wrong(); !strings.Contains(got, "shoes.test: SPF lacks 127.77.1.11 (home n1), 127.77.1.12 (home n1)") || !strings.Contains(got, "127.77.2.13 says ") {
+			t.Errorf("with a new source: %q", got)
+		}
+		apply(tenant.RemoveDomain{Name: "shoes.test"})
+		apply(tenant.RemoveSource{Source: 4})
+		expect("when all of it is gone", doctorTick, "")
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -60,6 +60,7 @@ type Node struct {
 	intakePorts []net.Listener
 	reports     *reports
 	sender      *delivery.Sender
+	doctor      *doctoring
 	admin       *admin.Server
 	seal        *sealer
 }
@@ -77,7 +78,7 @@ func New(cfg Config, opt Options) (*Node, error) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n := &Node{cfg: cfg, log: opt.Log}
-	for _, open := range []func(*prometheus.Registry, Options) error{n.openStores, n.prepare, n.openAdmin, n.listen} {
+	for _, open := range []func(*prometheus.Registry, Options) error{n.openStores, n.prepare, n.openDoctor, n.openAdmin, n.listen} {
 		if err := open(reg, opt); err != nil {
 			return nil, errors.Join(err, n.close())
 		}

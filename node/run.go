@@ -28,6 +28,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"controller", n.controller.Run},
 		{"watcher", n.watcher.Run},
 		{"uses", n.uses.Run},
+		{"doctor", n.doctor.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},
 		{"queue", n.runQueue},

@@ -41,11 +41,8 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
 		ReadZones: readZones,
-		Messages:  v, Mail: v, Gatherer: reg, Log: opt.Log,
+		Messages:  v, Mail: v, Doctor: n.doctor, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
-	}
-	if cfg.Doctor, err = n.newDoctor(); err != nil {
-		return err
 	}
 	if n.peered() {
 		cfg.Cluster, cfg.Mirrors, cfg.Read, cfg.JoinToken = v.cluster, v.mirrors, v.read, cluster.NewToken

@@ -156,7 +156,7 @@ func (a *app) tenant(t admin.Tenant) {
 		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
 	}
 	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "hostname", t.Hostname,
-		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
+		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "DNS", dnsText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {
 	case t.Domains == 0:
@@ -172,6 +172,14 @@ func armedText(t admin.Tenant) string {
 		return "yes"
 	}
 	return "NO: " + strings.Join(t.NotArmed, "; ")
+}
+
+// dnsText says what the node last saw wrong in the DNS; empty when nothing was.
+func dnsText(t admin.Tenant) string {
+	if len(t.DNS) == 0 {
+		return ""
+	}
+	return "WRONG: " + strings.Join(t.DNS, "; ") + "; to mend it: postern doctor --tenant " + t.Name
 }
 
 // mirrorText says where the second copy is, and how it stands.

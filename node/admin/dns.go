@@ -18,6 +18,8 @@ type Doctor interface {
 	// CheckDomain looks at a sender domain of st. include is the provider's SPF
 	// record that tenants name; empty: none.
 	CheckDomain(ctx context.Context, st *tenant.State, d *tenant.Domain, include string) []Finding
+	// Wrong lists what was last found wrong for a tenant of st, by this node.
+	Wrong(st *tenant.State, t *tenant.Tenant) []string
 }
 
 // Including names a provider's own SPF record.

@@ -30,6 +30,10 @@ func (s sight) CheckDomain(_ context.Context, st *tenant.State, d *tenant.Domain
 	return []Finding{{Check: "spf", State: FindingWrong, Text: d.Name + " lacks " + include, Publish: []DNSRecord{{Name: d.Name, Type: "TXT", Value: "v=spf1"}}}}
 }
 
+func (s sight) Wrong(_ *tenant.State, t *tenant.Tenant) []string {
+	return []string{s.node + " saw a fault of " + t.Name}
+}
+
 func get[T any](t *testing.T, s *Server, token, path string) (v T) {
 	t.Helper()
 	rec := tell(s, token, http.MethodGet, path, "")
@@ -66,6 +70,9 @@ func TestTenantDNS(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	if x := v.Sources[1]; x.Source != "198.51.100.10" || x.Node != "two" || !x.Backup || x.Forward.Name != "out-two.relay.test" || x.Reverse.Name != "10.100.51.198.in-addr.arpa" {
+		t.Errorf("%+v", x)
+	}
+	if x := get[Tenant](t, s, tokenA, "/v1/tenants/acme"); strings.Join(x.DNS, "") != "n1 saw a fault of acme" {
 		t.Errorf("%+v", x)
 	}
 	if own := get[TenantDNS](t, s, tokenA, "/v1/tenants/acme/dns"); len(own.Domains) != 2 || len(own.Sources) != 0 {

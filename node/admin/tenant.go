@@ -50,7 +50,11 @@ func (s *Server) tenantReads() {
 				return nil, err
 			}
 			counts, _ := s.countsOf(ctx, st, who, t)
-			return reply(viewTenant(st, t, counts)), nil
+			v := viewTenant(st, t, counts)
+			if s.cfg.Doctor != nil {
+				v.DNS = s.cfg.Doctor.Wrong(st, t)
+			}
+			return reply(v), nil
 		})
 }
 
