@@ -154,7 +154,7 @@ func (s *street) flow(users ...string) (stop func()) {
 		g.Go(func() {
 			for ctx.Err() == nil {
 				l := lab.Load{Addrs: s.cfgs[i%3].Submission, TLS: &tls.Config{InsecureSkipVerify: true}, Senders: []lab.Sender{s.senders[user]},
-					Domains: []string{"inbox.test"}, Sessions: 1, Count: 5, Timeout: 40 * time.Second}
+					Domains: []string{"inbox.test"}, Sessions: 1, Count: 10, Rate: 30, Timeout: 40 * time.Second}
 				sum, err := l.Send(s.t.Context())
 				if err != nil {
 					s.t.Error(err)
@@ -294,6 +294,26 @@ func TestListingMovesTheOthers(t *testing.T) {
 	if s.state().Account(spammer).Held != "" {
 		t.Error("the account stays held for a listing that was none")
 	}
+	s.drill(src)
+}
+
+// drill pretends a listing for one tenant while all send: it alone moves, comes
+// home, and nothing is lost.
+func (s *street) drill(src tenant.SourceID) {
+	s.t.Helper()
+	t, bakery := s.t, s.tenant("bakery").ID
+	flow := s.flow("mail@bakery.test", "mail@clinic.test")
+	s.propose(0, tenant.Drill{Source: src, Only: bakery})
+	await(t, "the drill's move", func() bool { c := s.fates(); return c.Drill && len(c.Fates) == 1 && !c.Fates[0].First.IsZero() })
+	c := s.fates()
+	if c.Fates[0].Tenant != bakery || s.tenant("clinic").Owner != s.nodes[0].id() || s.tenant("bakery").Owner != s.nodes[1].id() {
+		t.Errorf("the drill moved %+v", c.Fates)
+	}
+	t.Logf("drill: owned after %v, first delivery after %v", since(c.Raised, c.Fates[0].Owned), since(c.Raised, c.Fates[0].First))
+	s.propose(0, tenant.EndCase{Case: c.ID, Reason: "the drill is over"})
+	s.settled(bakery, 0, 1)
+	flow()
+	s.delivered(int(s.sent))
 }
 
 func since(from, at time.Time) string {

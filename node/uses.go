@@ -235,8 +235,12 @@ func (u *uses) times(st *tenant.State) (all []tenant.Passed) {
 			if dot := u.dots[dotKey{f.Tenant, c.Source}]; c.Node == me.ID && c.Ended.IsZero() && dot.After(f.LastDot) {
 				op.LastDot = dot
 			}
-			if first := u.firsts[f.Tenant]; f.Kind == tenant.FateMove && f.To.Node == me.ID && !f.Owned.IsZero() && f.First.IsZero() && first.After(f.At) {
-				op.First = first
+			if f.Kind == tenant.FateMove && f.To.Node == me.ID && !f.Owned.IsZero() && f.First.IsZero() {
+				if first := u.firsts[f.Tenant]; first.After(f.At) {
+					op.First = first
+				} else {
+					delete(u.firsts, f.Tenant) // of an earlier stay: the next one counts
+				}
 			}
 			if op.LastDot != (time.Time{}) || op.First != (time.Time{}) {
 				all = append(all, op)

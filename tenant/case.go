@@ -84,10 +84,9 @@ type Plight struct {
 
 // Bounds of cases.
 const (
-	maxCases  = 128
-	maxFates  = 4 * NodeTenants
-	maxTerms  = 16
-	drillMost = 12 // part of ContainRule.Patience that a forgotten drill lasts
+	maxCases = 128
+	maxFates = 4 * NodeTenants
+	maxTerms = 16
 )
 
 // Cases lists the cases, the oldest first.

@@ -22,7 +22,7 @@ func (d *draft) review() {
 		}
 		if src := d.sources.get(c.Source); src == nil {
 			d.end(id, "the source was removed", time.Time{}, false)
-		} else if c.Drill && d.Now().Sub(c.Raised) > d.containRule().Patience/drillMost {
+		} else if c.Drill && d.Now().Sub(c.Raised) > d.containRule().drill() {
 			d.end(id, "the drill took too long", time.Time{}, false)
 		} else if !c.Drill && d.caseOver(c) {
 			d.end(id, "the source is clean again", d.Now().Add(d.containRule().HomeIn), false)
@@ -149,7 +149,7 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 			f.Kind, f.Why = FateHold, "its own source was listed again within "+spell(r.Repeat)
 			return f
 		}
-		if until := c.Raised.Add(r.Patience); c.suspected(t.ID, r) && d.Now().Before(until) {
+		if until := c.Raised.Add(r.Patience); src.Shared && c.suspected(t.ID, r) && d.Now().Before(until) {
 			return wait(until, "one of its accounts may be the cause: %d points, and nobody is surely it", c.scores()[t.ID])
 		}
 	}

@@ -43,7 +43,7 @@ func ReviewDue(s *State, now time.Time) bool {
 		if !c.Ended.IsZero() {
 			continue
 		}
-		if c.Drill && now.Sub(c.Raised) > r.Patience/drillMost {
+		if c.Drill && now.Sub(c.Raised) > r.drill() {
 			return true
 		}
 		for _, f := range c.Fates {

@@ -59,6 +59,10 @@ func (r *ContainRule) spans() []*time.Duration {
 	return []*time.Duration{&r.Slot, &r.Window, &r.History, &r.Young, &r.Patience, &r.Again, &r.Hour, &r.Repeat, &r.HomeIn, &r.Transactional, &r.Bulk}
 }
 
+// drill is how long a drill lasts that nobody ends: ten minutes, and in trials
+// with short rounds still as long as a person needs.
+func (r ContainRule) drill() time.Duration { return max(r.Patience/12, time.Minute) }
+
 func (r ContainRule) valid() bool {
 	for _, d := range r.spans() {
 		if *d <= 0 || *d > maxSpan {

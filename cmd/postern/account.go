@@ -12,7 +12,7 @@ import (
 
 func (a *app) accountCommand() *cobra.Command {
 	return family("account", "Credentials of tenants: plan, limits, holds, passwords",
-		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountPassword())
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountPassword(), a.accountEvidence())
 }
 
 // terms are the flags of what an account may do.

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) listingCommand() *cobra.Command {
-	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow())
+	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow(), a.listingDismiss(), a.listingAutomation())
 }
 
 func (a *app) listingList() *cobra.Command {
@@ -95,6 +95,10 @@ func (a *app) listingText(x admin.ListingDetail) {
 		if z.Delist != "" {
 			a.say("    -> %s", clean(z.Delist))
 		}
+	}
+	if x.Case != nil {
+		a.say("")
+		a.caseText(x.Case)
 	}
 }
 

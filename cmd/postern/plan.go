@@ -19,8 +19,9 @@ tenants and addresses the cluster carries while any one node may be lost.`,
 		Args:    cobra.NoArgs,
 	}
 	var capacity bool
+	var listed string
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !capacity {
+		if !capacity && listed == "" {
 			return usagef("say what would happen: loss NODE, drain NODE, listing ADDRESS, or --capacity")
 		}
 		cl, err := a.client()
@@ -28,6 +29,13 @@ tenants and addresses the cluster carries while any one node may be lost.`,
 			return err
 		}
 		defer cl.Close()
+		if listed != "" {
+			p, err := cl.Listing(cmd.Context(), listed)
+			if err != nil {
+				return err
+			}
+			return a.show(p, func() { a.forecast(p) })
+		}
 		x, err := cl.Capacity(cmd.Context())
 		if err != nil {
 			return err
@@ -35,6 +43,8 @@ tenants and addresses the cluster carries while any one node may be lost.`,
 		return a.show(x, func() { a.capacity(x) })
 	}
 	c.Flags().BoolVar(&capacity, "capacity", false, "how many tenants and addresses the cluster carries")
+	c.Flags().StringVar(&listed, "listing", "", "what a DNSBL listing of this source would move")
+	c.MarkFlagsMutuallyExclusive("capacity", "listing")
 	c.AddCommand(
 		a.planVerb("loss NODE", "What the loss of a node would move", "  postern plan loss n2", (*admin.Client).Loss),
 		a.planVerb("drain NODE", "What draining a node would move", "  postern plan drain n2", (*admin.Client).Drain),
@@ -70,6 +80,11 @@ func (a *app) forecast(p admin.Forecast) {
 		t.row(n.Node, count(n.Now), count(n.Then)+" of 20")
 	}
 	a.say("%s", strings.TrimSuffix(t.String(), "\n"))
+	for i, s := range p.Suspects {
+		if i < 5 {
+			a.suspect(s, false)
+		}
+	}
 	for _, x := range p.Nowhere {
 		a.paragraph("", x.Tenant+" would stay and wait: "+x.Why)
 	}

@@ -24,3 +24,33 @@ func (c *Client) Listings(ctx context.Context, l List) (Page[Listing], error) {
 func (c *Client) ListingOf(ctx context.Context, addr string) (ListingDetail, error) {
 	return ask[ListingDetail](ctx, c, http.MethodGet, path("listings", addr), nil)
 }
+
+// Drill pretends that a source is listed; tenant "" means for all.
+func (c *Client) Drill(ctx context.Context, addr, tenant string) (Case, error) {
+	return ask[Case](ctx, c, http.MethodPost, path("listings", addr, "drill"), DrillListing{Tenant: tenant})
+}
+
+// Dismiss says that a listing was none, or ends a drill.
+func (c *Client) Dismiss(ctx context.Context, addr, reason string) (Case, error) {
+	return ask[Case](ctx, c, http.MethodPost, path("listings", addr, "dismiss"), EndListing{Reason: reason})
+}
+
+// Cases lists the listings and drills that had consequences.
+func (c *Client) Cases(ctx context.Context, l List) (Page[Case], error) {
+	return ask[Page[Case]](ctx, c, http.MethodGet, path("cases")+l.query(), nil)
+}
+
+// SetAutomation says what may follow from listings by itself: on, shadow, off.
+func (c *Client) SetAutomation(ctx context.Context, mode string) (Automation, error) {
+	return ask[Automation](ctx, c, http.MethodPut, path("automation"), Automation{Mode: mode})
+}
+
+// Automation shows what may follow from listings by itself.
+func (c *Client) Automation(ctx context.Context) (Automation, error) {
+	return ask[Automation](ctx, c, http.MethodGet, path("automation"), nil)
+}
+
+// AddEvidence records what speaks against an account by name.
+func (c *Client) AddEvidence(ctx context.Context, username string, e Evidence) error {
+	return c.do(ctx, http.MethodPost, path("accounts", username, "evidence"), e, nil)
+}

@@ -28,6 +28,9 @@ func (s *Server) listingRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if err := s.setContain(ctx, st, i.Body.Round); err != nil {
+				return nil, err
+			}
 			return reply(viewLists(st)), nil
 		})
 	register(s, in{verb: http.MethodGet, path: "/v1/lists", id: "get-lists", tag: "listing", does: "Show the DNS lists that the cluster believes"},
@@ -118,6 +121,10 @@ func viewListingDetail(st *tenant.State, x *tenant.Source) ListingDetail {
 	answers := map[string][]ListingAnswer{}
 	for _, s := range st.Sightings(x.ID) {
 		answers[s.Zone] = append(answers[s.Zone], viewAnswer(s))
+	}
+	if c := lastCase(st, x.ID); c != nil {
+		one := viewCase(st, c)
+		v.Case = &one
 	}
 	l := st.Lists()
 	for _, t := range j.Terms {

@@ -77,6 +77,9 @@ func planListing(st *tenant.State, addr string) (Forecast, error) {
 		return Forecast{}, absent("source", addr)
 	}
 	v := viewForecast(st, tenant.PlanListing(st, x.ID), "listing of "+x.Addr.String())
+	for i, c := 0, tenant.PlanCase(st, x.ID); i < len(c.Suspects); i++ {
+		v.Suspects = append(v.Suspects, viewSuspect(st, &c.Suspects[i]))
+	}
 	v.Quorum, v.Reserve = true, len(v.Nowhere) == 0
 	return v, nil
 }

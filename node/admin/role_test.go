@@ -53,7 +53,8 @@ var bodies = map[string]string{
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
-	"set-lists":       `{"zones":"x"}`,
+	"set-lists":     `{"zones":"x"}`,
+	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }
@@ -62,6 +63,12 @@ var bodies = map[string]string{
 var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800"}
 
 func fill(path, id string) string {
+	switch id {
+	case "drill-listing":
+		path = strings.ReplaceAll(path, "{addr}", "192.0.2.10")
+	case "dismiss-listing": // what widen drills
+		path = strings.ReplaceAll(path, "{addr}", "192.0.2.11")
+	}
 	for name, value := range objects {
 		path = strings.ReplaceAll(path, name, url.PathEscape(value))
 	}

@@ -57,6 +57,7 @@ func New(cfg Config) (*Server, error) {
 	s.planRoutes()
 	s.sourceRoutes()
 	s.listingRoutes()
+	s.caseRoutes()
 	s.tenantRoutes()
 	s.stopRoutes()
 	s.domainRoutes()

@@ -65,6 +65,8 @@ type Forecast struct {
 	// Reserve tells whether another loss after this one would leave all a place.
 	Reserve bool `json:"reserve" doc:"After this, the loss of any one more node would still leave every tenant a place"`
 	Quorum  bool `json:"quorum" doc:"The nodes left could still decide"`
+	// Suspects are, for a listing, the accounts that used the source.
+	Suspects []CaseSuspect `json:"suspects,omitempty" doc:"For a listing: the accounts that used the source, the worst first"`
 }
 
 // ForecastMove is one tenant that would move.

@@ -43,6 +43,7 @@ type ListingDetail struct {
 	Soon  int           `json:"soon" doc:"The sum, once no round is missing"`
 	Needs []string      `json:"needs" nullable:"false" doc:"What keeps a source that looks bad from moving anyone"`
 	Zones []ListingZone `json:"zones" nullable:"false"`
+	Case  *Case         `json:"case,omitempty" doc:"What followed from its last listing or drill"`
 }
 
 // ListingZone is one zone's part.
