@@ -194,6 +194,14 @@ func (s *scheduler) refused(j job, why error, now time.Time) {
 		l.recall, l.again = true, true
 		return
 	}
+	if l.primary != nil && l.stand.epoch > j.stand.epoch {
+		// The item was chosen under an older epoch, and the lane goes on under
+		// this one already: who was just handed a tenant must not wait.
+		l.more = true
+		l.primary.enqueue()
+		s.wake(l.primary.ready.target, now)
+		return
+	}
 	s.halt(l, now.Add(time.Second))
 }
 
