@@ -17,7 +17,7 @@ const maxText = 16 << 10
 
 // Lookup asks the node's resolvers, past the cache of deliveries: what was just
 // published is seen. An answer without such records is an empty list; an error
-// means that nothing is known. Safe for concurrent use.
+// means that it is not known. Safe for concurrent use.
 type Lookup struct{ r *mxResolver }
 
 // NewLookup makes a Lookup that asks servers in turn.
@@ -75,18 +75,18 @@ func (l *Lookup) MX(ctx context.Context, name string) ([]*net.MX, error) {
 	return all, nil
 }
 
-// Addrs gives all addresses of name. An error of one family is one of both: half
-// an answer would look like a missing record.
-func (l *Lookup) Addrs(ctx context.Context, name string) ([]netip.Addr, error) {
-	var all []netip.Addr
+// Addrs gives all addresses of name. An error beside addresses means that one
+// family could not be asked: what is there is true, what is not there unknown.
+func (l *Lookup) Addrs(ctx context.Context, name string) (all []netip.Addr, failed error) {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		r, err := l.records(ctx, name, qtype)
 		if err != nil {
-			return nil, err
+			failed = err
+			continue
 		}
 		all = append(all, r.addresses()...)
 	}
-	return all, nil
+	return all, failed
 }
 
 // PTR gives the names of the reverse name, in lower case without the final dot.

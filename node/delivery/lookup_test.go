@@ -2,7 +2,9 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -40,6 +42,7 @@ func TestLookup(t *testing.T) {
 		"null.test": {Records: []string{"MX 0 ."}}, "alias.test": {Records: []string{"CNAME shop.test."}},
 		"a.loop.test": {Records: []string{"CNAME b.loop.test."}}, "b.loop.test": {Records: []string{"CNAME a.loop.test."}},
 		"broken.test": {RCode: "SERVFAIL"}, "1.2.0.192.in-addr.arpa": {Records: []string{"PTR Out-1.Relay.test."}},
+		"2.2.0.192.in-addr.arpa": {Records: []string{"CNAME 2.0-63.2.0.192.in-addr.arpa."}}, "2.0-63.2.0.192.in-addr.arpa": {Records: []string{"PTR out-2.relay.test."}},
 	}})
 	for _, x := range []struct {
 		name           string
@@ -77,11 +80,41 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%s: %q %v %v", x.name, txt, names, addrs)
 		}
 	}
-	if got, err := l.PTR(t.Context(), "1.2.0.192.in-addr.arpa"); err != nil || fmt.Sprint(got) != "[out-1.relay.test]" {
-		t.Errorf("%v %v", got, err)
+	for reverse, want := range map[string]string{"1.2.0.192.in-addr.arpa": "[out-1.relay.test]", "2.2.0.192.in-addr.arpa": "[out-2.relay.test]", "3.2.0.192.in-addr.arpa": "[]"} {
+		if got, err := l.PTR(t.Context(), reverse); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s: %v %v", reverse, got, err)
+		}
 	}
 	if _, err := NewLookup(nil).TXT(t.Context(), "shop.test"); err == nil {
 		t.Error("an answer without a resolver")
+	}
+}
+
+// Of two families one may fail: what is there is told with the error.
+func TestLookupOfHalfAnAnswer(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, done := make(chan struct{}), make(chan error, 1)
+	server := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		if q.Question[0].Qtype == dns.TypeA {
+			rr, _ := dns.NewRR(q.Question[0].Name + " 5 IN A 192.0.2.1")
+			m.Answer = []dns.RR{rr}
+		} else {
+			m.Rcode = dns.RcodeServerFailure
+		}
+		_ = w.WriteMsg(m)
+	})}
+	go func() { done <- server.ActivateAndServe() }()
+	<-started
+	addrs, err := NewLookup([]netip.AddrPort{netip.MustParseAddrPort(conn.LocalAddr().String())}).Addrs(t.Context(), "shop.test")
+	if fmt.Sprint(addrs) != "[192.0.2.1]" || !errors.Is(err, errDNS) {
+		t.Errorf("%v %v", addrs, err)
+	}
+	if err := errors.Join(server.Shutdown(), <-done); err != nil {
+		t.Error(err)
 	}
 }
 

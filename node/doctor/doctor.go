@@ -19,7 +19,8 @@ import (
 )
 
 // Resolver asks the DNS. No record of that kind is an empty list; an error
-// means that nothing is known.
+// means that it is not known. An error beside addresses means that those of one
+// family are not known.
 type Resolver interface {
 	TXT(ctx context.Context, name string) ([]string, error)
 	MX(ctx context.Context, name string) ([]*net.MX, error)

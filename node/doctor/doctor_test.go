@@ -2,6 +2,10 @@ package doctor
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -46,6 +50,10 @@ func (b book) MX(ctx context.Context, name string) (all []*net.MX, err error) {
 func (b book) Addrs(ctx context.Context, name string) (all []netip.Addr, err error) {
 	values, err := b.ask(ctx, "A", name)
 	for _, v := range values {
+		if v == "half" { // the other family cannot be asked
+			err = errNoAnswer
+			continue
+		}
 		all = append(all, netip.MustParseAddr(v))
 	}
 	return all, err
@@ -104,6 +112,9 @@ func TestDomain(t *testing.T) {
 		{"include cannot be asked", "TXT shop.example", []string{"v=spf1 include:broken.example -all"}, CheckSPF, Unknown, "refers to", "-"},
 		{"exists cannot be asked", "TXT shop.example", []string{"v=spf1 exists:%{o}.broken.example -all"}, CheckSPF, Unknown, "refers to", "-"},
 		{"a host cannot be asked", "TXT shop.example", []string{"v=spf1 a:broken.example -all"}, CheckSPF, Unknown, "refers to", "-"},
+		{"half a host is enough", "TXT shop.example", []string{"v=spf1 a:both.example -all"}, CheckSPF, OK, "", "-"},
+		{"half a host is not enough", "TXT shop.example", []string{"v=spf1 ip4:192.0.2.11 a:half.example -all"}, CheckSPF, Unknown, "refers to", "-"},
+		{"one exit lacks, of another nothing is known", "TXT shop.example", []string{"v=spf1 exists:%{v}.broken.example -all"}, CheckSPF, Wrong, "SPF lacks 2001:db8::12 (backup n2)", "exists:%{v}.broken.example -all"},
 		{"reverse cannot be asked", "TXT shop.example", []string{"v=spf1 ptr:relay.example -all"}, CheckSPF, Unknown, "refers to", "-"},
 
 		{"key of another", "TXT s1._domainkey.shop.example", []string{"v=DKIM1; k=ed25519; p=" + strings.Repeat("A", 43) + "="}, CheckDKIM, Wrong, "is another key", "v=DKIM1; k=ed25519; p=11qY"},
@@ -133,6 +144,8 @@ func TestDomain(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			d, b := shop()
 			b["TXT neutral.example"], b["TXT empty.example"] = []string{"v=spf1 ?all"}, []string{"v=spf1 ?all"}
+			b["A both.example"], b["A half.example"] = []string{"half", "192.0.2.11", "2001:db8::12"}, []string{"half", "192.0.2.11"}
+			b["A in-addr.broken.example"] = []string{"fail"}
 			b["A shop.example.broken.example"] = []string{"fail"}
 			b["TXT broken.example"], b["A broken.example"] = []string{"fail"}, []string{"fail"}
 			b["PTR 11.2.0.192.in-addr.arpa"], b["PTR "+tenant.ReverseName(d.Exits[1].Addr)] = []string{"fail"}, []string{"fail"}
@@ -220,6 +233,8 @@ func TestSource(t *testing.T) {
 		{"PTR cannot be asked", at4, []string{"fail"}, Unknown, OK, "SERVFAIL"},
 		{"no address", "A " + name, nil, OK, Wrong, "has no address"},
 		{"another address", "A " + name, []string{"192.0.2.12"}, OK, Wrong, "does not have that address"},
+		{"half an answer with it", "A " + name, []string{"half", "192.0.2.11"}, OK, OK, ""},
+		{"half an answer without it", "A " + name, []string{"half", "2001:db8::11"}, OK, Unknown, "SERVFAIL"},
 		{"address cannot be asked", "A " + name, []string{"fail"}, OK, Unknown, "SERVFAIL"},
 	} {
 		b := book{at4: {name}, "A " + name: {"192.0.2.11", "2001:db8::11"}}
@@ -298,6 +313,49 @@ func TestSlots(t *testing.T) {
 	})
 }
 
+// An RSA key may be published with or without its algorithm around it.
+func TestRSAKeys(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(k *rsa.PrivateKey) string {
+		der, err := x509.MarshalPKIXPublicKey(&k.PublicKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der)
+	}
+	bare := func(k *rsa.PrivateKey) string {
+		return "p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&k.PublicKey))
+	}
+	for published, want := range map[string]string{record(key): "", bare(key): "", record(other): "is another key", bare(other): "is another key", "p=!": "is another key"} {
+		if got := keyFault(published, record(key)); got != want {
+			t.Errorf("%s: %q", published, got)
+		}
+	}
+}
+
+// However many exits and terms: the look-ups for one domain are bounded, and
+// what was not asked is not known.
+func TestLookUpsAreBounded(t *testing.T) {
+	d, b := shop()
+	d.Exits = nil
+	for i := range 100 {
+		d.Exits = append(d.Exits, exit(i+1, fmt.Sprintf("192.0.2.%d", i+1), false))
+	}
+	b["TXT shop.example"] = []string{"v=spf1" + many(10, " a:%%{i}.x%d.example") + " +all"}
+	n := &counted{book: b, addr: netip.MustParseAddr("198.51.100.1")}
+	f := New(n).spf(t.Context(), &d)
+	if n.n != maxAsked || f.State != Unknown || !strings.Contains(f.Text, errTooMany.Error()) {
+		t.Errorf("%d look-ups: %+v", n.n, f)
+	}
+}
+
 // However a foreign record reads: the look-ups are bounded, and nothing but the
 // record that was there and our own terms is told to be published.
 func FuzzRecords(f *testing.F) {
@@ -332,7 +390,8 @@ func FuzzRecords(f *testing.F) {
 
 type counted struct {
 	book
-	n int
+	addr netip.Addr // of all names, if set
+	n    int
 }
 
 func (c *counted) TXT(ctx context.Context, name string) ([]string, error) {
@@ -342,5 +401,8 @@ func (c *counted) TXT(ctx context.Context, name string) ([]string, error) {
 
 func (c *counted) Addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	c.n++
+	if c.addr.IsValid() {
+		return []netip.Addr{c.addr}, nil
+	}
 	return c.book.Addrs(ctx, name)
 }

@@ -33,12 +33,12 @@ func (c *Checker) mail(ctx context.Context, name string) Finding {
 	}
 	addrs, err := c.r.Addrs(ctx, name)
 	switch {
+	case len(addrs) > 0:
+		return ok("takes mail at its own address")
 	case err != nil:
 		return unknown("the addresses of "+name, err)
-	case len(addrs) == 0:
-		return wrong("neither MX nor address: bounces and replies cannot reach it, and receivers refuse mail from it; publish the MX of its mailboxes")
 	}
-	return ok("takes mail at its own address")
+	return wrong("neither MX nor address: bounces and replies cannot reach it, and receivers refuse mail from it; publish the MX of its mailboxes")
 }
 
 // dkim wants the published key to be the one that signs.

@@ -37,10 +37,10 @@ func (c *Checker) forward(ctx context.Context, src *tenant.Source) Finding {
 	publish, _ := tenant.PublishSource(src)
 	addrs, err := c.r.Addrs(ctx, src.EHLO)
 	switch {
-	case err != nil:
-		return unknown("the addresses of "+src.EHLO, err)
 	case slices.Contains(addrs, src.Addr):
 		return ok(src.EHLO + " has " + src.Addr.String())
+	case err != nil:
+		return unknown("the addresses of "+src.EHLO, err)
 	case len(addrs) == 0:
 		return wrong(fmt.Sprintf("%s, the name that %s greets with, has no address", src.EHLO, src.Addr), publish)
 	}

@@ -161,9 +161,11 @@ func spfAsk[T any](v *spfView, kind, name string, ask func(context.Context, stri
 		}
 		v.kept[key] = a
 	}
-	switch {
-	case a.err != nil:
+	if a.err != nil {
 		v.failed = a.err
+	}
+	switch {
+	case a.err != nil && len(a.list) == 0:
 		return nil, &net.DNSError{Err: "no answer", Name: name, IsTemporary: true}
 	case len(a.list) == 0:
 		return nil, &net.DNSError{Err: "no such record", Name: name, IsNotFound: true}
