@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"postern/node/queue"
 	"postern/tenant"
 )
 
@@ -42,7 +43,7 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 	if !complete { // the copies that are missing are taken in later
 		adopt = o.queue.AdoptPart
 	}
-	if own.Spent, err = adopt(t.ID, epoch); err != nil {
+	if own.Spent, err = adopt(t.ID, epoch, waiting(t)...); err != nil {
 		return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
 	}
 	_, next, err := o.cluster.Propose(ctx, tenant.RequestID{}, own)
@@ -62,6 +63,19 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "complete", complete)
 	o.set(t.ID, epoch, complete)
 	return nil
+}
+
+// waiting names the messages whose dot had no reply when the tenant was handed
+// over.
+func waiting(t *tenant.Tenant) (ids []queue.ID) {
+	n := len(t.Ends)
+	if n == 0 || t.Ends[n-1].Epoch+1 != t.Epoch { // not since
+		return nil
+	}
+	for _, seq := range t.Waiting {
+		ids = append(ids, queue.ID{Tenant: t.ID, Epoch: t.Ends[n-1].Epoch, Seq: seq})
+	}
+	return ids
 }
 
 // gather makes this store's copy of the tenant complete, if it can, and tells

@@ -25,6 +25,7 @@ const handoverEvery = 250 * time.Millisecond
 // here after that.
 type handover struct {
 	owned *owned
+	wait  time.Duration // quiesceWait
 
 	releases sync.WaitGroup
 	mu       sync.Mutex // guards under
@@ -71,7 +72,7 @@ func (h *handover) begin(t tenant.ID) bool {
 // handOver releases one tenant. Each goes by itself: one that waits for a slow
 // host must not keep those whose source is listed.
 func (h *handover) handOver(ctx context.Context, t *tenant.Tenant, flees bool) {
-	wait := quiesceWait
+	wait := h.wait
 	if flees {
 		wait = fleeWait
 	}

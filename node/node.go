@@ -49,6 +49,7 @@ type Node struct {
 
 	mirrors    *mirrors
 	handover   *handover
+	forwards   *forwards
 	returns    *returns
 	controller *controller
 	watcher    *watcher
@@ -149,7 +150,8 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 		n.owned.formed = n.cfg.bootstrapped
 	}
 	n.mirrors = newMirrors(n.owned)
-	n.handover = &handover{owned: n.owned}
+	n.handover = &handover{owned: n.owned, wait: quiesceWait}
+	n.forwards = newForwards(n.owned)
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
 	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)

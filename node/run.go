@@ -24,6 +24,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"reconcile", n.owned.Run},
 		{"mirrors", n.mirrors.Run},
 		{"handover", n.handover.Run},
+		{"forwards", n.forwards.Run},
 		{"returns", n.returns.Run},
 		{"controller", n.controller.Run},
 		{"watcher", n.watcher.Run},

@@ -28,6 +28,10 @@ type several struct {
 	token     string // the first join token
 	authority []byte // the private number of the authority's key
 
+	grace   time.Duration   // [1 s]
+	quiesce time.Duration   // how long a handover waits for attempts [as in the product]
+	replies func(*lab.Mail) // before an exchanger says 250
+
 	mu    sync.Mutex // guards taken
 	taken []lab.Mail
 }
@@ -40,7 +44,16 @@ type running struct {
 
 func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *several {
 	t.Helper()
-	c := &several{t: t, nodes: make([]*running, n)}
+	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}}
+	c.form(n, change...)
+	return c
+}
+
+// form starts n nodes, and waits until they are one cluster.
+func (c *several) form(n int, change ...func(i int, cfg *Config)) {
+	t := c.t
+	t.Helper()
+	c.nodes = make([]*running, n)
 	w := lab.Usual()
 	for i := range n {
 		w.AddSource(c.source(i), fmt.Sprintf("out-%d.relay.test", i+1))
@@ -92,7 +105,6 @@ func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *severa
 		}
 		return true
 	})
-	return c
 }
 
 func (c *several) source(i int) netip.Addr {
@@ -118,12 +130,13 @@ func (c *several) start(i int) {
 	c.t.Helper()
 	out := &testLog{t: c.t, name: c.cfgs[i].Name}
 	n, err := New(c.cfgs[i], Options{
-		Log: slog.New(slog.NewTextHandler(out, nil)), Version: "test", Grace: time.Second, HomeAfter: 3 * time.Second,
+		Log: slog.New(slog.NewTextHandler(out, nil)), Version: "test", Grace: c.grace, HomeAfter: 3 * time.Second,
 		Fatal: func(err error) { panic(err) },
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	n.handover.wait = c.quiesce
 	ctx, end := context.WithCancel(context.Background())
 	r := &running{Node: n, end: end, done: make(chan error, 1)}
 	go func() { r.done <- n.Run(ctx) }()
@@ -168,8 +181,9 @@ func (l *testLog) close() {
 
 func (c *several) take(m *lab.Mail) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.taken = append(c.taken, *m)
+	c.mu.Unlock()
+	c.replies(m)
 }
 
 // arrived counts mails and those that came twice, by the source they came from.

@@ -17,18 +17,20 @@ import (
 // was adopted and not used may be adopted again.
 //
 // Adopt says that everything that older copies have was taken in; AdoptPart
-// is for when some of them could not be read.
-func (s *Store) Adopt(t tenant.ID, epoch uint64) (spent []tenant.Spent, err error) {
-	return s.adopt(t, epoch, true)
+// is for when some of them could not be read. waiting are messages that awaited a
+// reply when their log was released (see Quiesce): in doubt, whatever is known
+// of them here.
+func (s *Store) Adopt(t tenant.ID, epoch uint64, waiting ...ID) (spent []tenant.Spent, err error) {
+	return s.adopt(t, epoch, true, waiting)
 }
 
 // AdoptPart is Adopt without all copies of older epochs. A Fetch of one of them
 // after a Release still takes in what it has.
-func (s *Store) AdoptPart(t tenant.ID, epoch uint64) (spent []tenant.Spent, err error) {
-	return s.adopt(t, epoch, false)
+func (s *Store) AdoptPart(t tenant.ID, epoch uint64, waiting ...ID) (spent []tenant.Spent, err error) {
+	return s.adopt(t, epoch, false, waiting)
 }
 
-func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool) (spent []tenant.Spent, err error) {
+func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool, waiting []ID) (spent []tenant.Spent, err error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
@@ -69,6 +71,9 @@ func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool) (spent []tenant.Spe
 		return nil, err
 	}
 	if err := s.hold.takeOver(t, epoch); err != nil {
+		return nil, err
+	}
+	if err := s.doubtWaiting(waiting); err != nil {
 		return nil, err
 	}
 	g := &tlog{

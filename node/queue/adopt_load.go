@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"container/heap"
+	"errors"
 	"fmt"
 
 	"postern/tenant"
@@ -25,6 +26,45 @@ func (s *Store) loadCounts(g *tlog) error {
 	return s.eachSum(k, after(k), func(_ []byte, v sum) {
 		g.counts.Messages, g.counts.Queued = int(v.a), int(v.b)
 	})
+}
+
+// doubtWaiting makes messages in doubt whose dot had no reply at their former
+// owner. Usually their starts are here, and say which item it is. A holder that
+// lost its power may have forgotten them: then it is any.
+func (s *Store) doubtWaiting(waiting []ID) error {
+	k := keep(s.db.NewBatch())
+	defer k.release()
+	for _, id := range waiting {
+		known := false
+		from := messageKey(nil, tabDoubt, id)
+		err := s.each(from, after(from), func([]byte, []byte) (bool, error) {
+			known = true
+			return false, nil
+		})
+		if err != nil {
+			return err
+		}
+		h, _, err := s.readMessage(id, false)
+		if known || errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		shares, err := s.readShares(id)
+		if err != nil {
+			return err
+		}
+		for n := range h.domains {
+			if err := s.doubt(k.b, id, uint16(n), shares[uint16(n)].rev); err != nil {
+				return err
+			}
+		}
+	}
+	if k.b.Empty() {
+		return nil
+	}
+	return s.commit(k.b)
 }
 
 // loadDoubts brings the items in doubt into memory, due after a grace.

@@ -159,6 +159,7 @@ type tlog struct {
 	rest    bool                  // nothing is taken or put: see Quiesce
 	resume  chan struct{}         // closed when rest ends
 	noDots  bool                  // nothing is started either
+	aside   []ending              // outcomes of dots that came since then
 	ends    uint64                // ended items of messages with several, to notice one while reading
 }
 

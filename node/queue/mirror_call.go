@@ -16,6 +16,7 @@ const (
 	verbInventory byte = 2
 	verbFetch     byte = 3
 	verbReturn    byte = 4
+	verbForward   byte = 5
 )
 
 // call is a question to another store, or the answering side of one. Both may
@@ -167,7 +168,7 @@ func (c *call) close() {
 
 // verbs is the answering side's table.
 func (s *Store) verbs() map[byte]verbFunc {
-	m := map[byte]verbFunc{verbFence: s.answerFence}
+	m := map[byte]verbFunc{verbFence: s.answerFence, verbForward: s.answerForward}
 	s.copyVerbs(m)
 	return m
 }

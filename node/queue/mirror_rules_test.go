@@ -96,10 +96,14 @@ func TestQuiesce(t *testing.T) {
 		t.Fatalf("Put: %v", err)
 	}
 	cancel()
-	settle(t, a, Settlement{Item: started, Outcomes: outcomes(started, Delivered)})
+	settled := make(chan error, 1)
+	a.Settle(Settlement{Item: started, Outcomes: outcomes(started, Delivered)}, func(err error) { settled <- err })
 	a.GiveBack(idle)
 	if last, waiting, err = a.Quiesce(t.Context(), 1); err != nil || len(waiting) != 0 || last < 5 {
 		t.Fatalf("quiesce: %d %v %v", last, waiting, err)
+	}
+	if err := <-settled; err != nil {
+		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { _, err := tryPut(a, 1, []byte("y"), envelope("u@d.test")); done <- err }()

@@ -37,7 +37,12 @@ func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting 
 			s.index.place(g, l)
 		}
 	}
+	aside := g.aside // of an earlier Quiesce
+	g.aside, g.noDots = nil, false
 	s.mu.Unlock()
+	for _, x := range aside {
+		s.Settle(x.x, x.tell)
+	}
 	if err := s.untilQuiet(ctx, g, func() bool { return g.putting == 0 && g.leased() == 0 }); err != nil {
 		return 0, nil, err
 	}
@@ -51,6 +56,17 @@ func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting 
 		return 0, nil, errors.Join(ctx.Err(), errResting)
 	}
 	g.noDots = true
+	s.mu.Unlock()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the attempts had their time, the disk and the holder need theirs
+		over, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.word)
+		defer cancel()
+		ctx = over
+	}
+	// What is settled from now on is put aside: this is the log's end.
+	if err := s.untilQuiet(ctx, g, func() bool { return g.settling() == 0 }); err != nil {
+		return 0, nil, err
+	}
+	s.mu.Lock()
 	for _, e := range g.entries {
 		if e.at.epoch == g.epoch && e.phase == phaseLeased && (e.started != nil || e.starting) {
 			waiting = append(waiting, e.at.seq)
@@ -59,12 +75,18 @@ func (s *Store) Quiesce(ctx context.Context, t tenant.ID) (last uint64, waiting 
 	last = g.seq
 	s.mu.Unlock()
 	slices.Sort(waiting)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the attempts had their time, the holder needs its own
-		over, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.word)
-		defer cancel()
-		ctx = over
-	}
 	return last, slices.Compact(waiting), s.untilCopied(ctx, g)
+}
+
+// settling counts the items whose settlement is on its way to disk. The caller
+// holds the store's lock.
+func (g *tlog) settling() (n int) {
+	for _, e := range g.entries {
+		if e.phase == phaseSettled {
+			n++
+		}
+	}
+	return n
 }
 
 // leased counts the items that callers of Take hold, or settled just now. The
@@ -119,19 +141,26 @@ func (s *Store) untilCopied(ctx context.Context, g *tlog) error {
 // Resume takes a Quiesce back.
 func (s *Store) Resume(t tenant.ID) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	g := s.index.logs[t]
 	if g == nil {
+		s.mu.Unlock()
 		return ErrStale
 	}
 	if !g.rest {
+		s.mu.Unlock()
 		return nil
 	}
+	aside := g.aside
+	g.aside = nil
 	g.rest, g.noDots = false, false
 	close(g.resume)
 	for _, l := range g.lanes {
 		s.index.place(g, l)
 	}
+	s.mu.Unlock()
 	s.poke()
+	for _, x := range aside {
+		s.Settle(x.x, x.tell)
+	}
 	return nil
 }

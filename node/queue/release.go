@@ -102,6 +102,7 @@ func (s *Store) endRelease(g *tlog) (started []*startFile) {
 	if s.index.logs[g.tenant] != g {
 		return nil
 	}
+	s.leaveOpen(g)
 	for _, e := range g.entries {
 		if e.started != nil {
 			started = append(started, e.started)

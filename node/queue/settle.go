@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,7 +18,8 @@ const (
 // Settle makes the outcomes durable in one batch (grouped with others within
 // 20 ms) and ends the item's lease. done, if not nil, is called once with the
 // result after the sync, from the goroutine that settles for all: it must not
-// block. Settle itself does not wait for it.
+// block. Settle itself does not wait for it. When the log was released since the
+// item was started, the outcome waits for Forward, and done with it.
 func (s *Store) Settle(x Settlement, done func(error)) {
 	if done == nil {
 		done = func(error) {}
@@ -33,8 +35,16 @@ func (s *Store) Settle(x Settlement, done func(error)) {
 	s.mu.Lock()
 	g, e := s.index.leased(x.Item)
 	if e == nil {
+		kept := s.forwardLater(x, done)
 		s.mu.Unlock()
-		done(ErrStale)
+		if !kept {
+			done(ErrStale)
+		}
+		return
+	}
+	if g.noDots && e.started != nil && !s.left.closed { // the log has ended, unless the handover fails
+		g.aside = append(g.aside, ending{x: x, tell: done})
+		s.mu.Unlock()
 		return
 	}
 	e.phase = phaseSettled
@@ -139,8 +149,20 @@ func (s *Store) settleAll(ops []*ending) {
 		if err != nil {
 			op.err = err
 		}
-		op.tell(op.err)
+		if !s.overtaken(op) {
+			op.tell(op.err)
+		}
 	}
+}
+
+// overtaken keeps a settlement that came behind its log's release.
+func (s *Store) overtaken(op *ending) bool {
+	if op.e == nil || !errors.Is(op.err, ErrStale) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forwardLater(op.x, op.tell)
 }
 
 // sendEndings gives the records of a batch their parts of it. A tenant's sums
@@ -308,6 +330,7 @@ func (s *Store) forget(ops []*ending) {
 			continue
 		}
 		g, e := op.log, op.e
+		delete(s.left.open, op.x.Item) // in one batch with the release
 		if e.started != nil {
 			started = append(started, e.started)
 			e.started = nil // counted once, also where a release sees the entry

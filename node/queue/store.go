@@ -87,7 +87,7 @@ type Store struct {
 	limits  limits
 
 	owning sync.Mutex // one Adopt or Release at a time
-	mu     sync.Mutex // guards index
+	mu     sync.Mutex // guards index and left
 	index  index
 	wake   chan struct{} // a lane may have become due
 	failed atomic.Pointer[error]
@@ -97,6 +97,7 @@ type Store struct {
 	queue committer
 	ship  *ship   // nil without peers
 	hold  *holder // what is kept for others
+	left  leftovers
 	beat  heartbeat
 
 	observe func(*pebble.Batch) // tests see every batch before it is committed
@@ -122,6 +123,7 @@ func New(cfg Config) (*Store, error) {
 	s.fs = markerFS{s.fs}
 	s.gate.empty = sync.NewCond(&s.gate.mu)
 	s.hold = newHolder(s)
+	s.left.init()
 	s.metrics = newMetrics(cfg.Registerer, s)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
@@ -211,6 +213,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 // Close ends the store after outstanding writes are durable. Later calls give
 // ErrFailed.
 func (s *Store) Close() error {
+	s.endForwards()
 	if s.ship != nil {
 		s.ship.close()
 	}

@@ -384,6 +384,7 @@ func (s *Store) GiveBack(items ...*Item) {
 	for _, it := range items {
 		g, e := s.index.leased(it)
 		if e == nil {
+			delete(s.left.open, it)
 			continue
 		}
 		s.index.makeReady(e)
