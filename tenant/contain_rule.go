@@ -102,8 +102,9 @@ type Contain struct {
 	Rule ContainRule
 }
 
-// SetContain sets it. Before the first one nothing follows from listings. What
-// has begun goes on under the mode it began with.
+// SetContain sets it. Before the first one nothing follows from listings. A case
+// that keeps mail from leaving goes on whatever the mode becomes; what is listed
+// when the mode becomes On is followed up at once.
 type SetContain struct{ Contain Contain }
 
 func (SetContain) op()           {}
@@ -132,5 +133,24 @@ func (d *draft) setContain(c SetContain) error {
 	put(d, &d.contain, 0, &c.Contain)
 	d.emit(ListsChanged{})
 	d.judgeAll()
+	d.catchUp()
 	return nil
+}
+
+// catchUp opens the cases of what was listed while nothing followed from it, or
+// was only told. What keeps mail from leaving already goes on.
+func (d *draft) catchUp() {
+	mode := d.Contain().Mode
+	for _, src := range d.sources.vals {
+		l := d.listings.get(src.ID)
+		if l == nil || l.Raised.IsZero() {
+			continue
+		}
+		if c := d.OpenCase(src.ID); c != nil && c.Mode == AutomationShadow && mode == AutomationOn {
+			d.end(c.ID, "automation was switched on", d.Now(), false)
+		}
+		if d.OpenCase(src.ID) == nil {
+			d.followUp(src, l)
+		}
+	}
 }

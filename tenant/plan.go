@@ -78,7 +78,11 @@ func (s *State) unready(t *Tenant) string {
 		if p.Node == 0 || p.Node == t.Owner {
 			continue
 		}
-		switch r := s.unusable(p.Node); {
+		r := s.unusable(p.Node)
+		if r == "" && !s.sends(t, p) {
+			r = fmt.Sprintf("what it leaves node %q by is listed", s.nodes.get(p.Node).Name)
+		}
+		switch {
 		case r == "":
 			return ""
 		case why == "":
