@@ -83,6 +83,7 @@ func (s *State) Verdict(id SourceID) ListingVerdict {
 	if x == nil {
 		return l.Rule.Judge(c)
 	}
+	c.Sightings = make([]Sighting, 0, len(x.seen))
 	for i := range x.seen {
 		g := &x.seen[i]
 		n, z := s.nodes.get(g.node), l.Zone(g.zone)
