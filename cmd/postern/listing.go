@@ -90,7 +90,7 @@ func (a *app) listingText(x admin.ListingDetail) {
 					text += ", " + m
 				}
 			}
-			a.paragraph("    ", fmt.Sprintf("%s (%d rounds since %s)", text, s.Rounds, instantText(s.Since)))
+			a.paragraph("    ", fmt.Sprintf("%s (%s since %s)", text, some(s.Rounds, "round"), instantText(s.Since)))
 		}
 		if z.Delist != "" {
 			a.say("    -> %s", clean(z.Delist))

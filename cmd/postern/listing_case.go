@@ -171,6 +171,10 @@ ends by itself after ten minutes.`
 // drillPoll is how often a drill is looked at.
 const drillPoll = 200 * time.Millisecond
 
+// drillSends is how long a drill waits, once all have moved, for a first delivery
+// of each: who has no mail just then has none to deliver.
+const drillSends = 4 * time.Second
+
 type drillReport struct {
 	Case   admin.Case `json:"case"`
 	Home   []string   `json:"home"`    // who moved and came home
@@ -196,13 +200,15 @@ func (a *app) drill(ctx context.Context, c *admin.Client, addr, only string, wai
 		}
 		return nil
 	}
-	id, moved := x.ID, false
+	id, moved, since := x.ID, false, time.Time{}
 	err = poll(func() bool {
 		if l, err := c.ListingOf(ctx, addr); err == nil && l.Case != nil && l.Case.ID == id {
 			x = *l.Case
 		}
-		moved = allMoved(&x)
-		return moved
+		if !moved && allMoved(&x) {
+			moved, since = true, time.Now()
+		}
+		return moved && (allSent(&x) || time.Since(since) > drillSends)
 	})
 	// Whatever happened, the drill ends: also when somebody pressed ctrl-C.
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
@@ -229,6 +235,16 @@ func (a *app) drill(ctx context.Context, c *admin.Client, addr, only string, wai
 func allMoved(c *admin.Case) bool {
 	for _, t := range c.Tenants {
 		if t.Fate == "moves" && t.Owned == nil || t.Fate == "waits" {
+			return false
+		}
+	}
+	return true
+}
+
+// allSent says whether who moved has delivered something from there.
+func allSent(c *admin.Case) bool {
+	for _, t := range c.Tenants {
+		if t.Fate == "moves" && t.FirstDelivery == nil {
 			return false
 		}
 	}
