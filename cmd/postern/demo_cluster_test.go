@@ -154,6 +154,10 @@ func (r *demoRun) listed(j demoJSON) {
 		x, err := c.ListingOf(r.t.Context(), source)
 		return err == nil && x.Level == "move" && x.Score == 100 && x.Zones[0].Listed == 2 && x.Zones[0].Blind == 1
 	})
+	r.waitLine(patience, source+" of n3: n1: not known")
+	r.waitLine(patience, "LISTED")
+	r.waitLine(patience, "hotel -> n1 pool: first delivery")
+	r.waitLine(patience, "corner -> n2 pool: first delivery")
 }
 
 // invites checks what the screen says of killing a node: a line to copy for each

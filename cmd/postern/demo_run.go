@@ -152,7 +152,7 @@ func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 	for _, m := range d.nodes {
 		g.Go(func() error { return d.supervise(ctx, m) })
 	}
-	for _, part := range []func(context.Context) error{d.sendTraffic, watch.run, d.audit, d.follow, d.foot, d.watchBreakdown} {
+	for _, part := range []func(context.Context) error{d.sendTraffic, watch.run, d.audit, d.follow, d.foot, d.watchBreakdown, d.watchListings} {
 		g.Go(func() error { return part(ctx) })
 	}
 	err = g.Wait()

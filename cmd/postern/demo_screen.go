@@ -137,7 +137,8 @@ func (d *demo) welcome(ctx context.Context) {
 		say("  API         http://%s   metrics http://%s/metrics", hostPort(m.ports.Admin), hostPort(m.ports.Metrics))
 	}
 	say("lab")
-	say("  DNS %s   API http://%s (/messages, /mood, /dns)", d.lab.DNS(), d.lab.API())
+	say("  DNS %s   API http://%s", d.lab.DNS(), d.lab.API())
+	say("  (GET /messages; PUT /mood/MX, /dns, /listing/IP)")
 	say("state, logs, CA (ca.pem), demo.json")
 	say("  %s", d.dir.path)
 	say("operator's verbs, such as postern tenant list or postern top, after")
@@ -170,6 +171,7 @@ func (d *demo) welcome(ctx context.Context) {
 	say("servfail.test, gone.test, sixfirst.test, spare.test, implicit.test.")
 	say("")
 	d.invite(ctx)
+	d.inviteListing()
 	say("What becomes of your message is said here. Ctrl-C ends the demo.")
 	say("")
 }
