@@ -276,7 +276,7 @@ func (a *app) drillText(r *drillReport) {
 		a.paragraph("", "NOT home yet: "+strings.Join(r.Away, ", "))
 	}
 	if r.OK {
-		a.say("The drill went well: in earnest all of them would have moved.")
+		a.say("The drill went well: in earnest all of them would have sent on.")
 	} else {
 		a.say("NOT WELL: in earnest not all of them would have sent on.")
 	}
