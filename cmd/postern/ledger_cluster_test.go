@@ -92,9 +92,7 @@ func (m *mailRig) judge(faults int) {
 		t.Logf("%-8s %+v; %d messages, p50 %v, p99 %v", name, c, m.books[i].sum.Sent, m.books[i].sum.P50, m.books[i].sum.P99)
 		if err := m.excused(c).Sound(); err != nil {
 			t.Errorf("%s: %v", name, err)
-			for _, k := range m.books[i].ledger.Open(3) {
-				t.Logf("open: %x", k)
-			}
+			m.lost(m.books[i].ledger)
 		}
 	}
 	m.ghosts()

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -31,6 +33,7 @@ type mailRig struct {
 	mu        sync.Mutex // guards what follows
 	books     []*book
 	postponed map[lab.Key]string // what the client was told
+	taken     map[lab.Key]string // the same of what awaits its end
 }
 
 type rigTenant struct {
@@ -54,7 +57,7 @@ const (
 // newMailRig forms a cluster of n nodes and gives it tenants.
 func newMailRig(t *testing.T, p *place, n, tenants int) *mailRig {
 	t.Helper()
-	m := &mailRig{postponed: map[lab.Key]string{}}
+	m := &mailRig{postponed: map[lab.Key]string{}, taken: map[lab.Key]string{}}
 	nodes, domains := map[string]string{}, map[string]string{}
 	world := lab.UsualAt(p.exchanger())
 	for i := range n {
@@ -205,7 +208,7 @@ func (m *mailRig) send(ctx context.Context, b *book, f traffic) lab.LoadSum {
 		Sessions: f.sessions, PerConn: 25, Rate: f.rate, Count: f.count, Size: 6000, Timeout: 100 * time.Second, Elsewhere: true,
 		Sent: func(s *lab.Submission) {
 			lab.Record(b.ledger, s)
-			m.keepPostponed(s)
+			m.keepReply(s)
 		},
 	}.Send(ctx)
 	if err != nil {
@@ -214,15 +217,38 @@ func (m *mailRig) send(ctx context.Context, b *book, f traffic) lab.LoadSum {
 	return sum
 }
 
-// keepPostponed remembers what is never to arrive, to tell of it if it does.
-func (m *mailRig) keepPostponed(s *lab.Submission) {
+// pruneAt bounds what is remembered of mail whose end is known.
+const pruneAt = 50_000
+
+// keepReply remembers what the client was told: of what is never to arrive, to
+// tell of it if it does, and of what was taken, to name it if it is lost.
+func (m *mailRig) keepReply(s *lab.Submission) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, v := range s.Verdict {
-		if v == lab.Postponed {
-			m.postponed[lab.KeyOf(s.UID, s.Rcpts[i])] = fmt.Sprintf("%s from %s, begun %s: %d %s",
-				s.UID, s.From, s.At.Format("15:04:05.000"), s.Reply.Code, s.Reply.Text)
+		k := lab.KeyOf(s.UID, s.Rcpts[i])
+		told := fmt.Sprintf("%s from %s to %s, begun %s: %d %s",
+			s.UID, s.From, s.Rcpts[i], s.At.Format("15:04:05.000"), s.Reply.Code, s.Reply.Text)
+		switch v {
+		case lab.Postponed:
+			m.postponed[k] = told
+		case lab.Accepted:
+			m.taken[k] = told
 		}
+	}
+	if len(m.taken) > pruneAt {
+		maps.DeleteFunc(m.taken, func(k lab.Key, _ string) bool {
+			return !slices.ContainsFunc(m.books, func(b *book) bool { return b.ledger.Awaits(k) })
+		})
+	}
+}
+
+// lost names mail that was taken and came to no end.
+func (m *mailRig) lost(l *lab.Ledger) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range l.Open(10) {
+		m.t.Logf("no end: %x: %s", k, cmp.Or(m.taken[k], m.postponed[k]))
 	}
 }
 
