@@ -147,11 +147,15 @@ func (d *draft) setAside(l *Lists) {
 		for k := range x.seen {
 			g := &x.seen[k]
 			if z := l.Zone(g.zone); z != nil && g.turned && len(g.values) > 0 && d.alive(g.node) {
-				all[i] = append(all[i], g.sight(z, "", time.Time{}))
+				all[i] = append(all[i], g.sight(z, d.nodes.get(g.node).Name, time.Time{}))
 			}
 		}
 	}
-	aside := l.Rule.Worldwide(all)
+	nodes := 1 // once, the word of any was enough
+	if d.from(worldVersion) {
+		nodes = d.Watchers()
+	}
+	aside := l.Rule.Worldwide(all, nodes)
 	if slices.Equal(aside, l.Aside) {
 		return
 	}

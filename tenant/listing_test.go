@@ -22,7 +22,8 @@ import (
 //	round      after=D; then NODE.. ZONE ANSWER.. lines, ANSWER a code, "clean"
 //	           or a reason
 //	judge      [evidence] [faulty=ZONE]
-//	worldwide  [firstseen]; each source's listings since: SOURCE ZONE=AGE...
+//	worldwide  [firstseen] [of=N]; each source's listings since, of node a or of
+//	           the nodes named: SOURCE ZONE=AGE[@NODE,...]...
 func TestListings(t *testing.T) {
 	datadriven.Walk(t, "testdata/listing", func(t *testing.T, path string) {
 		d := &listingDesk{rule: DefaultListingRule(), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), nodes: 3}
@@ -147,16 +148,24 @@ func (d *listingDesk) worldwide(t *testing.T, td *datadriven.TestData) string {
 		var of []Sighting
 		for _, w := range strings.Fields(line)[1:] {
 			zone, age, _ := strings.Cut(w, "=")
+			age, by, named := strings.Cut(age, "@")
+			if !named {
+				by = "a"
+			}
 			since, err := time.ParseDuration(age)
 			if err != nil {
 				t.Fatal(err)
 			}
-			of = append(of, Sighting{Node: "a", Zone: zone, Rounds: 1, Turned: !td.HasArg("firstseen"), Since: d.now.Add(-since), Last: d.now,
-				Answer: Answer{Kind: AnswerListed, Hits: []Hit{{Weight: 100, Policy: PolicyMove}}}})
+			for _, node := range strings.Split(by, ",") {
+				of = append(of, Sighting{Node: node, Zone: zone, Rounds: 1, Turned: !td.HasArg("firstseen"), Since: d.now.Add(-since), Last: d.now,
+					Answer: Answer{Kind: AnswerListed, Hits: []Hit{{Weight: 100, Policy: PolicyMove}}}})
+			}
 		}
 		all = append(all, of)
 	}
-	return fmt.Sprintln("faulty:", d.rule.Worldwide(all))
+	nodes := 1
+	td.MaybeScanArgs(t, "of", &nodes)
+	return fmt.Sprintln("faulty:", d.rule.Worldwide(all, nodes))
 }
 
 func verdictText(v ListingVerdict) string {

@@ -3,6 +3,7 @@ package tenant
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -18,7 +19,8 @@ type ListingRule struct {
 	Warn     int           // the sum, or one zone's weight, that wakes the operator
 	Evidence int           // points for refusals measured while delivering
 	// World guard: a zone that within WorldWindow began to list WorldLeast of
-	// the sources and more than WorldPercent of them is at fault itself.
+	// the sources and more than WorldPercent of them, in the words of Nodes
+	// nodes, is at fault itself.
 	WorldLeast, WorldPercent int
 	WorldWindow              time.Duration
 	// Calm is how long nothing may speak against a listed source, with every
@@ -148,7 +150,9 @@ func (r ListingRule) Judge(c ListingCase) ListingVerdict {
 
 // quorum is how many nodes must agree: with two, both; a cluster of one has
 // only its own word.
-func (r ListingRule) quorum(c ListingCase) int { return max(1, min(r.Nodes, c.Nodes)) }
+func (r ListingRule) quorum(c ListingCase) int { return r.enough(c.Nodes) }
+
+func (r ListingRule) enough(nodes int) int { return max(1, min(r.Nodes, nodes)) }
 
 func (r ListingRule) rounds(c ListingCase) int {
 	if c.Nodes <= 1 {
@@ -321,20 +325,13 @@ func spell(d time.Duration) string {
 // Worldwide names the zones that began to list most of the sources within one
 // window: such a zone is at fault, not the sources. It stays so while they are
 // listed: that all of them are still there proves nothing. A source that was
-// listed when it was first seen is no sign. all holds each source's sightings.
-func (r ListingRule) Worldwide(all [][]Sighting) (zones []string) {
+// listed when it was first seen is no sign. all holds each source's sightings,
+// nodes is how many observe. A source began to be listed when as many nodes as a
+// verdict needs said so: one that is deceived sets no list aside.
+func (r ListingRule) Worldwide(all [][]Sighting, nodes int) (zones []string) {
 	began := make(map[string][]time.Time) // one a source that is listed
 	for _, sightings := range all {
-		first := make(map[string]time.Time)
-		for _, s := range sightings {
-			if !s.Turned || s.Answer.Weight() == 0 {
-				continue
-			}
-			if at, known := first[s.Zone]; !known || s.Since.Before(at) {
-				first[s.Zone] = s.Since
-			}
-		}
-		for z, at := range first {
+		for z, at := range r.turned(sightings, nodes) {
 			began[z] = append(began[z], at)
 		}
 	}
@@ -353,4 +350,29 @@ func (r ListingRule) Worldwide(all [][]Sighting) (zones []string) {
 	}
 	slices.Sort(zones)
 	return zones
+}
+
+// turned is since when, by zone, enough of the nodes say that a source is listed
+// that was not.
+func (r ListingRule) turned(sightings []Sighting, nodes int) map[string]time.Time {
+	said := make(map[string]map[string]time.Time) // by zone and node
+	for _, s := range sightings {
+		if !s.Turned || s.Answer.Weight() == 0 {
+			continue
+		}
+		if said[s.Zone] == nil {
+			said[s.Zone] = make(map[string]time.Time)
+		}
+		if at, known := said[s.Zone][s.Node]; !known || s.Since.Before(at) {
+			said[s.Zone][s.Node] = s.Since
+		}
+	}
+	enough := r.enough(nodes)
+	at := make(map[string]time.Time)
+	for z, by := range said {
+		if len(by) >= enough {
+			at[z] = slices.SortedFunc(maps.Values(by), time.Time.Compare)[enough-1]
+		}
+	}
+	return at
 }

@@ -3,13 +3,17 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 3
+const NewestVersion = 4
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
 
 // containVersion is the one that what follows from a listing came with.
 const containVersion = 3
+
+// worldVersion is the one since which a list is set aside only by the word of
+// as many nodes as a verdict needs.
+const worldVersion = 4
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.
@@ -45,6 +49,15 @@ func (d *draft) known(op Op) error {
 	}
 	d.level = max(d.level, v)
 	return nil
+}
+
+// from says whether what commands of an older version do is done as since
+// version v: as soon as every node's program knows it, and for ever after.
+func (d *draft) from(v uint32) bool {
+	if d.level < v && d.Version() >= v {
+		d.level = v
+	}
+	return d.level >= v
 }
 
 // speaks refuses a node whose program cannot read what the log holds already.

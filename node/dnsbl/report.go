@@ -120,7 +120,7 @@ func Judge(at time.Time, observers []*Observer, subjects []Subject) Report {
 		worlds[w] = append(worlds[w], sightings[i])
 	}
 	for _, w := range worlds {
-		r.Faulty = append(r.Faulty, rule.Worldwide(w)...)
+		r.Faulty = append(r.Faulty, rule.Worldwide(w, len(observers))...)
 	}
 	book := observers[0].cfg.Book
 	for i, s := range subjects {
