@@ -84,10 +84,10 @@ func (h *handover) handOver(ctx context.Context, t *tenant.Tenant, flees bool) {
 	delete(h.under, t.ID)
 }
 
-// ready says whether the target holds the only copy, complete.
+// ready says whether the target holds the only copy, complete, and has room.
 func (h *handover) ready(st *tenant.State, t *tenant.Tenant) bool {
 	me := st.NodeByName(h.owned.name)
-	if t.To == 0 || me == nil || t.Owner != me.ID || h.owned.epoch(t.ID) != t.Epoch || t.Mirror() != t.To || len(t.Copies) != 1 {
+	if !st.Releasable(t) || me == nil || t.Owner != me.ID || h.owned.epoch(t.ID) != t.Epoch || t.Mirror() != t.To || len(t.Copies) != 1 {
 		return false
 	}
 	stand, ok := h.owned.queue.Mirrors()[t.ID]

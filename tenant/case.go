@@ -148,6 +148,15 @@ func (t *Tenant) at(n NodeID) Place {
 	return Place{}
 }
 
+// other is the place of a tenant that is not its owner's: its backup, or its
+// home; zero when it has no second one.
+func (t *Tenant) other() Place {
+	if t.Owner == t.Backup.Node {
+		return t.Home
+	}
+	return t.Backup
+}
+
 // openCase makes a case of a listing. It does nothing yet: review does.
 func (d *draft) openCase(src *Source, v *ListingVerdict, c Case) uint64 {
 	c.ID = 1

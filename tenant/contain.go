@@ -30,6 +30,7 @@ func (d *draft) review() {
 			d.decide(c, src)
 		}
 	}
+	d.swap()
 	d.settlePlights()
 }
 
@@ -157,11 +158,8 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 		f.Kind, f.Why = FateStay, fmt.Sprintf("%d clean sources of the pool are left", left)
 		return f
 	}
-	why := d.flight(c, t, r)
-	other := t.Backup
-	if t.Owner == other.Node {
-		other = t.Home
-	}
+	other := t.other()
+	why, until := d.flight(c, t, r)
 	switch {
 	case why == "":
 		f.Kind, f.To, f.Why = FateMove, other, "its backup takes it"
@@ -173,7 +171,7 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 		f.Kind, f.Why = FateStay, "one clean source of the pool is left; it cannot move: "+why
 		return f
 	}
-	return wait(time.Time{}, "%s", why)
+	return wait(until, "%s", why)
 }
 
 // suspected says whether a tenant is among the few that may be the cause while
@@ -214,42 +212,60 @@ func (s *State) listedBefore(c *Case, r ContainRule) bool {
 	return false
 }
 
-// flight says why a tenant cannot go to its other place now, or "".
-func (d *draft) flight(c *Case, t *Tenant, r ContainRule) string {
-	other := t.Backup
-	if t.Owner == other.Node {
-		other = t.Home
+// flight says why a tenant cannot go to its other place now, or "", and until
+// when that is so if time alone changes it.
+func (d *draft) flight(c *Case, t *Tenant, r ContainRule) (why string, until time.Time) {
+	if why, until := d.bars(c, t, r); why != "" {
+		return why, until
 	}
+	if err := d.takes(t, t.other().Node); err != nil {
+		return err.Error(), until
+	}
+	return "", until
+}
+
+// bars is flight without the question for room.
+func (d *draft) bars(c *Case, t *Tenant, r ContainRule) (why string, until time.Time) {
+	other := t.other()
 	if other == (Place{}) || t.Place() == (Place{}) {
-		return "it has no backup"
+		return "it has no backup", until
 	}
 	if t.restoring() || len(t.Awaited) > 0 {
-		return "its log is awaited after a restore"
+		return "its log is awaited after a restore", until
 	}
-	if err := d.takes(t, other.Node); err != nil {
-		return err.Error()
+	if err := d.fits(t, other.Node); err != nil {
+		return err.Error(), until
 	}
 	if c.Drill {
-		return ""
+		return "", until
 	}
 	f := c.fate(t.ID)
 	again := f != nil && f.Kind == FateMove && f.Owned.IsZero() // it has not gone yet
 	if p := d.plights.get(t.ID); !again && p != nil && !p.Moved.IsZero() && p.Moved.Add(r.Again).After(d.Now()) {
-		return fmt.Sprintf("a listing moved it already at %s, and does so once in %s", p.Moved.Format(time.TimeOnly), spell(r.Again))
+		return fmt.Sprintf("a listing moved it already at %s, and does so once in %s", p.Moved.Format(time.TimeOnly), spell(r.Again)), p.Moved.Add(r.Again)
 	}
-	moved := 0
-	for p := range d.plights.all() {
-		if !p.Moved.IsZero() && p.Moved.Add(r.Hour).After(d.Now()) {
-			moved++
+	if lately := d.movedLately(r); !again && len(lately) >= r.Hourly {
+		if r.Hourly > 0 {
+			until = lately[len(lately)-r.Hourly].Add(r.Hour)
 		}
-	}
-	if moved >= r.Hourly && !again {
-		return fmt.Sprintf("listings moved %d tenants within %s already", moved, spell(r.Hour))
+		return fmt.Sprintf("listings moved %d tenants within %s already", len(lately), spell(r.Hour)), until
 	}
 	if x := d.rival(c, t, other); x != nil {
-		return fmt.Sprintf("it would share its sources with tenant %q, and one of the two may be the cause", x.Name)
+		return fmt.Sprintf("it would share its sources with tenant %q, and one of the two may be the cause", x.Name), until
 	}
-	return ""
+	return "", until
+}
+
+// movedLately lists when listings moved tenants within the last hour, the
+// earliest first.
+func (s *State) movedLately(r ContainRule) (all []time.Time) {
+	for p := range s.plights.all() {
+		if !p.Moved.IsZero() && p.Moved.Add(r.Hour).After(s.Now()) {
+			all = append(all, p.Moved)
+		}
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return all
 }
 
 // rival is another suspect of an undetermined case that is, or will be, at the

@@ -23,9 +23,20 @@ func (d *draft) handover(c Handover) error {
 	return nil
 }
 
-// takes judges whether a node can take a tenant from its owner now. It must be
-// one of the tenant's places: elsewhere it could not send.
+// takes judges whether a node can take a tenant from its owner now.
 func (d *draft) takes(t *Tenant, to NodeID) error {
+	if err := d.fits(t, to); err != nil {
+		return err
+	}
+	if coming := d.comes(to, t.ID); coming >= NodeTenants {
+		return refuse("node %q owns or is to own %d tenants already", d.nodes.get(to).Name, coming)
+	}
+	return nil
+}
+
+// fits is takes without the question for room. It must be one of the tenant's
+// places: elsewhere it could not send.
+func (d *draft) fits(t *Tenant, to NodeID) error {
 	n := d.nodes.get(to)
 	switch {
 	case n == nil:
@@ -38,15 +49,6 @@ func (d *draft) takes(t *Tenant, to NodeID) error {
 		return refuse("node %q is no place of tenant %q", n.Name, t.Name)
 	case !d.sends(t, t.at(to)):
 		return refuse("what tenant %q leaves node %q by is listed", t.Name, n.Name)
-	}
-	coming := 0
-	for x := range d.tenants.all() {
-		if x.ID != t.ID && (x.Owner == to || x.To == to) {
-			coming++
-		}
-	}
-	if coming >= NodeTenants {
-		return refuse("node %q owns or is to own %d tenants already", n.Name, coming)
 	}
 	return nil
 }
@@ -63,8 +65,12 @@ func (d *draft) release(c Release) error {
 	if t.To == 0 {
 		return refuse("tenant %q is not being handed over", t.Name)
 	}
-	if err := d.takes(t, t.To); err != nil {
+	if err := d.fits(t, t.To); err != nil {
 		return err
+	}
+	along := d.along(t)
+	if along == nil {
+		return refuse("node %q owns %d tenants until others have left", d.nodes.get(t.To).Name, NodeTenants)
 	}
 	if len(c.Waiting) > maxWaiting {
 		return refuse("more than %d messages await a reply", maxWaiting)
@@ -73,6 +79,10 @@ func (d *draft) release(c Release) error {
 		if x == 0 || x > c.Last || i > 0 && x <= c.Waiting[i-1] {
 			return refuse("the messages that await a reply are out of order")
 		}
+	}
+	for _, x := range along {
+		// It has not said where its log ends: its new owner reads it, as after a loss.
+		d.give(x.ID, x.To)
 	}
 	end := End{Epoch: t.Epoch, Node: t.Owner, Last: c.Last}
 	to := t.To
