@@ -171,6 +171,9 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 		f.Kind, f.Why = FateStay, "one clean source of the pool is left; it cannot move: "+why
 		return f
 	}
+	if !d.from(roomVersion) {
+		until = time.Time{}
+	}
 	return wait(until, "%s", why)
 }
 
@@ -233,7 +236,11 @@ func (d *draft) bars(c *Case, t *Tenant, r ContainRule) (why string, until time.
 	if t.restoring() || len(t.Awaited) > 0 {
 		return "its log is awaited after a restore", until
 	}
-	if err := d.fits(t, other.Node); err != nil {
+	judge := d.fits
+	if !d.from(roomVersion) { // room was asked for first
+		judge = d.takes
+	}
+	if err := judge(t, other.Node); err != nil {
 		return err.Error(), until
 	}
 	if c.Drill {

@@ -28,6 +28,7 @@ func (d *draft) takes(t *Tenant, to NodeID) error {
 	if err := d.fits(t, to); err != nil {
 		return err
 	}
+	d.from(roomVersion)
 	if coming := d.comes(to, t.ID); coming >= NodeTenants {
 		return refuse("node %q owns or is to own %d tenants already", d.nodes.get(to).Name, coming)
 	}
@@ -67,6 +68,11 @@ func (d *draft) release(c Release) error {
 	}
 	if err := d.fits(t, t.To); err != nil {
 		return err
+	}
+	if !d.from(roomVersion) {
+		if err := d.takes(t, t.To); err != nil {
+			return err
+		}
 	}
 	along := d.along(t)
 	if along == nil {

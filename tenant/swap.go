@@ -5,8 +5,9 @@ import "slices"
 // comes is what a node will own once everything under way has arrived: who
 // leaves makes room for who comes.
 func (s *State) comes(to NodeID, but ID) (n int) {
+	staying := !s.does(roomVersion) // once, who leaves counted until gone
 	for x := range s.tenants.all() {
-		if x.ID != but && (x.To == to || x.Owner == to && (x.To == 0 || s.Contain() == nil)) {
+		if x.ID != but && (x.To == to || x.Owner == to && (x.To == 0 || staying)) {
 			n++
 		}
 	}
@@ -51,7 +52,7 @@ func chain(t *Tenant, to NodeID, room func(NodeID) bool, from map[*Tenant]NodeID
 // swap lets those go who wait for nothing but room that others who wait, too,
 // would leave: two full nodes whose sources are both listed.
 func (d *draft) swap() {
-	if d.Contain() == nil {
+	if !d.from(roomVersion) {
 		return
 	}
 	r := d.containRule()
@@ -117,11 +118,8 @@ func (s *State) suspectElsewhere(t ID) bool {
 // to go at once: whole with the node that takes them. nil: not now.
 func (s *State) along(t *Tenant) []*Tenant {
 	room := func(n NodeID) bool { return s.owned(n) < NodeTenants }
-	if s.Contain() == nil {
-		if room(t.To) {
-			return []*Tenant{}
-		}
-		return nil
+	if !s.does(roomVersion) {
+		return []*Tenant{} // there was room when it was decided
 	}
 	able := make(map[*Tenant]NodeID)
 	for x := range s.tenants.all() {

@@ -15,6 +15,10 @@ const containVersion = 3
 // as many nodes as a verdict needs.
 const worldVersion = 4
 
+// roomVersion is the one since which room is judged at the end of what is under
+// way, and what waits for a time says until when.
+const roomVersion = 4
+
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.
 type since interface{ since() uint32 }
@@ -59,6 +63,9 @@ func (d *draft) from(v uint32) bool {
 	}
 	return d.level >= v
 }
+
+// does is from, for reads.
+func (s *State) does(v uint32) bool { return s.level >= v || s.Version() >= v }
 
 // speaks refuses a node whose program cannot read what the log holds already.
 func (d *draft) speaks(version uint32) error {
