@@ -76,6 +76,11 @@ func (c *controller) step(ctx context.Context) error {
 			return fmt.Errorf("record nodes with lease: %w", err)
 		}
 	}
+	if tenant.JournalDue(c.cluster.State()) {
+		if _, _, err := c.cluster.Propose(ctx, tenant.RequestID{}, tenant.OpenJournal{}); err != nil {
+			return fmt.Errorf("open the journal: %w", err)
+		}
+	}
 	if st = c.cluster.State(); tenant.ReviewDue(st, time.Now()) {
 		if _, _, err := c.cluster.Propose(ctx, tenant.RequestID{}, tenant.Review{}); err != nil {
 			return fmt.Errorf("ask for a review of listings: %w", err)

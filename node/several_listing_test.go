@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postern/node/lab"
+	"postern/node/report"
 	"postern/node/submission"
 	"postern/tenant"
 )
@@ -127,6 +128,7 @@ func newStreet(t *testing.T) *street {
 		}
 	}
 	s.applyLists(time.Second)
+	await(t, "the leader to open the journal", func() bool { return s.state().Journals() })
 	s.propose(0, tenant.SetContain{Contain: tenant.Usual(time.Second)})
 	for name, mirror := range map[string]int{"shoes": 1, "bakery": 1, "clinic": 2} {
 		s.settled(s.nodes[0].cluster.State().TenantByName(name).ID, 0, mirror)
@@ -295,6 +297,39 @@ func TestListingMovesTheOthers(t *testing.T) {
 		t.Error("the account stays held for a listing that was none")
 	}
 	s.drill(src)
+	s.journalled(c.ID)
+}
+
+// journalled proves that every node has the same sound journal, with all that was
+// decided about a case.
+func (s *street) journalled(id uint64) {
+	s.t.Helper()
+	got := map[string]int{}
+	for e := range s.state().Journal() {
+		if e.Case == id {
+			got[e.Act+" "+e.Subject]++
+		}
+	}
+	for _, want := range []string{"case source " + s.source(0).String(), "hold account news@shoes.test of tenant shoes", "move tenant shoes", "move tenant bakery",
+		"move tenant clinic", "wait tenant garden", "moved tenant bakery", "come home tenant clinic", "dismiss source " + s.source(0).String()} {
+		if got[want] != 1 {
+			s.t.Errorf("%q is %d times in the journal: %v", want, got[want], got)
+		}
+	}
+	await(s.t, "all nodes to have the same journal", func() bool {
+		same := true
+		_, _, head := s.state().JournalOf()
+		for _, n := range s.nodes {
+			st := n.cluster.State()
+			_, err := st.VerifyJournal()
+			_, _, x := st.JournalOf()
+			same = same && err == nil && x == head
+		}
+		return same
+	})
+	if answer, next := report.Incident(s.state(), s.state().Case(id)); strings.Contains(answer, "shoes") || !strings.Contains(answer, s.source(0).String()) || len(next) == 0 {
+		s.t.Errorf("the answer is %q, to do next %q", answer, next)
+	}
 }
 
 // drill pretends a listing for one tenant while all send: it alone moves, comes

@@ -17,6 +17,7 @@ import (
 	"postern/node/admin"
 	"postern/node/dnsbl"
 	"postern/node/queue"
+	"postern/node/report"
 	"postern/tenant"
 )
 
@@ -40,8 +41,8 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 	cfg := admin.Config{
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
-		ReadZones: readZones,
-		Messages:  v, Mail: v, Doctor: n.doctor, Gatherer: reg, Log: opt.Log,
+		ReadZones: readZones, Incident: report.Incident,
+		Messages: v, Mail: v, Doctor: n.doctor, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
 	}
 	if n.peered() {

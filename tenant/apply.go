@@ -49,6 +49,7 @@ func (d *draft) publish() *State {
 	s.dismissed.publish()
 	s.cases.publish()
 	s.plights.publish()
+	s.heads.publish()
 	return &s
 }
 
@@ -76,10 +77,12 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	d := before.draft()
 	d.books = base.books
 	err := d.known(c.Op)
+	op, actor := unwrapped(c.Op)
 	if err == nil {
-		err = d.run(c.Op)
+		d.journalOp(op, actor)
+		err = d.run(op)
 	}
-	if err == nil && mayMove(c.Op) {
+	if err == nil && mayMove(op) {
 		if d.names {
 			d.lookup = buildIndex(&d.State) // review and check look for pools
 		}
@@ -101,7 +104,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal:
 		return false
 	}
 	return true
@@ -221,6 +224,8 @@ func (d *draft) runListing(op Op) error {
 		return d.endCase(op)
 	case Passed:
 		return d.passed(op)
+	case OpenJournal:
+		return d.openJournal(op)
 	}
 	return refuse("operation is not known")
 }

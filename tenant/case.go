@@ -177,6 +177,7 @@ func (d *draft) openCase(src *Source, v *ListingVerdict, c Case) uint64 {
 	}
 	c.Suspects = d.suspects(src.ID, d.Now())
 	put(d, &d.cases, c.ID, &c)
+	d.decided(Entry{Act: "case", Subject: d.sourceText(src.ID), Source: src.ID, Case: c.ID, Why: caseSum(&c)})
 	for d.cases.len() > maxCases {
 		i := slices.IndexFunc(d.cases.vals, func(x *Case) bool { return !x.Ended.IsZero() })
 		if i < 0 {
@@ -225,6 +226,7 @@ func (c *Case) fate(t ID) *Fate {
 // may go home by themselves; zero is now.
 func (d *draft) end(id uint64, why string, home time.Time, dismissed bool) {
 	c := d.cases.get(id)
+	d.decided(Entry{Act: "end case", Subject: "source " + c.Addr.String(), Source: c.Source, Case: id, Why: why})
 	d.changeCase(id, func(c *Case) { c.Ended, c.Why, c.Dismissed = d.Now(), why, dismissed })
 	for _, f := range c.Fates {
 		t := d.tenants.get(f.Tenant)
@@ -240,12 +242,12 @@ func (d *draft) end(id uint64, why string, home time.Time, dismissed bool) {
 			})
 		}
 		if f.Kind == FateHold && dismissed && t.Held == heldText(c) {
-			d.letGo(t.ID, 0)
+			d.letGo(id, t.ID, 0)
 		}
 	}
 	for _, x := range c.Suspects {
 		if a := d.accounts.get(x.Account); x.Held && dismissed && a != nil && a.Held == culpritText(c) {
-			d.letGo(0, a.ID)
+			d.letGo(id, 0, a.ID)
 		}
 	}
 	d.emit(CaseEnded{id})
@@ -253,7 +255,12 @@ func (d *draft) end(id uint64, why string, home time.Time, dismissed bool) {
 }
 
 // letGo lifts a hold that a case has put on a tenant or an account.
-func (d *draft) letGo(t ID, a AccountID) {
+func (d *draft) letGo(id uint64, t ID, a AccountID) {
+	e := Entry{Act: "release", Subject: d.tenantText(t), Tenant: t, Case: id, Why: "the listing was none"}
+	if a != 0 {
+		e.Subject, e.Tenant = d.accountText(a), d.tenantOf(a)
+	}
+	d.decided(e)
 	_ = d.hold(Hold{Tenant: t, Account: a}) // both exist
 }
 
@@ -267,12 +274,17 @@ func (d *draft) goHome(c *Case, home time.Time) {
 		if t == nil || f.Kind != FateMove {
 			continue
 		}
+		home := Entry{Act: "come home", Subject: d.tenantText(t.ID), Tenant: t.ID, Case: c.ID}
 		if t.To == f.To.Node { // it has not left yet
+			home.Why = "it had not left yet"
+			d.decided(home)
 			d.changeTenant(t.ID, func(t *Tenant) { t.To = 0 })
 			d.emit(TenantChanged{t.ID})
 			continue
 		}
 		if t.Owner == f.To.Node && t.at(c.Node) != (Place{}) && t.To == 0 && d.takes(t, c.Node) == nil {
+			home.Why = "handed back to " + d.nodeText(c.Node)
+			d.decided(home)
 			d.changeTenant(t.ID, func(t *Tenant) { t.To = c.Node })
 			d.emit(TenantChanged{t.ID})
 		}

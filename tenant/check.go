@@ -26,6 +26,9 @@ func (s *State) Check() error {
 			}
 		}
 	}
+	if err := s.checkEntries(); err != nil {
+		return fmt.Errorf("check %w", err)
+	}
 	return s.checkRequests()
 }
 
@@ -109,6 +112,7 @@ func (s *State) checkConfig(before *State) error {
 		{tenants || gone || !s.contain.same(&before.contain) || !s.uses.same(&before.uses) || !s.evidence.same(&before.evidence) || !s.dismissed.same(&before.dismissed) ||
 			!s.accounts.same(&before.accounts), s.checkContain},
 		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights), s.checkCases},
+		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

@@ -59,6 +59,9 @@ func (d *draft) decide(c *Case, src *Source) {
 		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })
 	}
 	if who := culprit(found, r); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
+		if who != c.Culprit && who != 0 {
+			d.decided(Entry{Act: "name culprit", Subject: d.accountText(who), Tenant: d.tenantOf(who), Case: id, Why: found[0].Sum()})
+		}
 		d.changeCase(id, func(c *Case) { c.Suspects, c.Culprit = found, who })
 	}
 	d.holdCulprit(id)
@@ -108,6 +111,7 @@ func (d *draft) holdCulprit(id uint64) {
 		return
 	}
 	if a.Held == "" {
+		d.decided(Entry{Act: "hold", Subject: d.accountText(a.ID), Tenant: a.Tenant, Source: c.Source, Case: id, Why: culpritText(c)})
 		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
 	}
 	d.changeCase(id, func(c *Case) { c.Suspects[i].Held = true })
@@ -311,6 +315,9 @@ func (d *draft) setFate(id uint64, f Fate) {
 			c.Fates = slices.Insert(c.Fates, i, f)
 		}
 	})
+	if old == nil || old.Kind != f.Kind || old.To != f.To {
+		d.decided(Entry{Act: fateActs[f.Kind], Subject: d.tenantText(f.Tenant), Tenant: f.Tenant, Source: c.Source, Case: id, Why: d.fateSum(c, f)})
+	}
 	if c.Mode != AutomationOn {
 		return
 	}

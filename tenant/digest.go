@@ -73,6 +73,7 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.dismissed)
 	sumTable(&total, c, &s.cases)
 	sumTable(&total, c, &s.plights)
+	sumTable(&total, c, &s.heads)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

@@ -115,6 +115,7 @@ func (s *State) owned(n NodeID) int {
 // stay as they are until the new owner's Own settles them. Who wrote the log so
 // far is noted at once: its own copy is complete, should it come back first.
 func (d *draft) give(id ID, to NodeID) {
+	d.givenAway(id, to)
 	d.changeTenant(id, func(t *Tenant) {
 		t.addEnds(End{Epoch: t.Epoch, Node: t.Owner})
 		t.Owner, t.To, t.Waiting = to, 0, nil

@@ -161,11 +161,13 @@ func (d *draft) setAside(l *Lists) {
 	}
 	for _, z := range aside {
 		if !slices.Contains(l.Aside, z) {
+			d.decided(Entry{Act: "set aside", Subject: "zone " + z, Why: "it began to list most sources at once"})
 			d.emit(ZoneSetAside{Zone: z, Aside: true})
 		}
 	}
 	for _, z := range l.Aside {
 		if !slices.Contains(aside, z) {
+			d.decided(Entry{Act: "trust again", Subject: "zone " + z})
 			d.emit(ZoneSetAside{Zone: z})
 		}
 	}
@@ -209,8 +211,10 @@ func (d *draft) judge(l *Lists, id SourceID) {
 	put(d, &d.listings, id, &next)
 	switch was := old != nil && !old.Raised.IsZero(); {
 	case !was && !next.Raised.IsZero():
+		d.decided(Entry{Act: "listed", Subject: d.sourceText(id), Source: id, Why: verdictSum(&v)})
 		d.emit(ListingRaised{Source: id, Score: v.Score})
 	case was && next.Raised.IsZero():
+		d.decided(Entry{Act: "clean", Subject: d.sourceText(id), Source: id, Why: "nothing has spoken against it for " + spell(l.Rule.Calm)})
 		d.emit(ListingCleared{Source: id})
 	case old == nil || next.Level != old.Level:
 		d.emit(ListingChanged{Source: id, Level: next.Level})

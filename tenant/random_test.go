@@ -58,6 +58,9 @@ func (g *generator) next(s *State) (Command, bool) {
 		g.at = g.at.Add(time.Duration(c.n(256)) * time.Minute)
 	}
 	cmd := Command{At: g.at, Op: randomOp(c, s, g.at)}
+	if c.one(3) {
+		cmd.Op = By{Actor: randomText(c), Op: cmd.Op}
+	}
 	switch c.n(6) {
 	case 0: // no id
 	case 1: // perhaps one that was used
@@ -340,9 +343,10 @@ func setup() []Command {
 	}
 	add(AddNode{Name: "one"})
 	add(AddNode{Name: "two"})
-	version := uint32(containVersion)
+	version := uint32(NewestVersion)
 	add(SetNode{Node: 1, Version: &version})
 	add(SetNode{Node: 2, Version: &version})
+	add(OpenJournal{})
 	for i := range 4 {
 		add(AddSource{Node: NodeID(1 + i/2), Addr: netip.AddrFrom4([4]byte{127, 77, 9, byte(i + 1)}), EHLO: "out.test", Shared: i%2 == 0})
 	}

@@ -22,6 +22,9 @@ func (s *State) form() byte {
 	if s.level < containVersion {
 		return listingSnapshot
 	}
+	if s.level < journalVersion {
+		return containSnapshot
+	}
 	return snapshotVersion
 }
 
@@ -74,13 +77,16 @@ func (s *State) codeAll(c *coder, version byte) {
 		codeTable(c, &s.watches, func(w *watch) NodeID { return w.node })
 		codeTable(c, &s.listings, func(l *Listing) SourceID { return l.Source })
 	}
-	if version >= snapshotVersion {
+	if version >= containSnapshot {
 		codeTable(c, &s.contain, func(*Contain) byte { return 0 })
 		codeTable(c, &s.uses, func(x *uses) AccountID { return x.account })
 		codeTable(c, &s.evidence, func(e *Evidence) uint64 { return e.ID })
 		codeTable(c, &s.dismissed, func(x *dismissal) SourceID { return x.source })
 		codeTable(c, &s.cases, func(x *Case) uint64 { return x.ID })
 		codeTable(c, &s.plights, func(p *Plight) ID { return p.Tenant })
+	}
+	if version >= snapshotVersion {
+		s.codeJournal(c)
 	}
 	s.codeRequests(c)
 }

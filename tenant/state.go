@@ -32,6 +32,8 @@ type State struct {
 	dismissed table[SourceID, *dismissal]
 	cases     table[uint64, *Case] // the newest always stays, so ids never repeat
 	plights   table[ID, *Plight]
+	heads     table[byte, *journalHead] // one, under key 0, once the journal is open
+	entries   journal                   // hashed by way of its head
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -39,6 +39,7 @@ const (
 	kindDismissal
 	kindCase
 	kindPlight
+	kindJournal
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -37,6 +37,8 @@ func (x *transcript) listingOp(name string) Op {
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
 	case "review":
 		return Review{}
+	case "open-journal":
+		return OpenJournal{}
 	case "drill":
 		return Drill{Source: SourceID(x.num("source")), Only: ID(x.num("tenant"))}
 	case "end-case":
@@ -57,6 +59,27 @@ func (x *transcript) uses() Op {
 			Counts: Counts{Tried: num("tried"), Delivered: num("delivered"), Unknown: num("unknown"), Content: num("content")}})
 	}
 	return op
+}
+
+// journalText shows the entries from one on.
+func (x *transcript) journalText() string {
+	var b strings.Builder
+	for e := range x.s.Journal() {
+		if e.Seq < x.num("from") {
+			continue
+		}
+		fmt.Fprintf(&b, "%d %s %s: %s %s", e.Seq, e.At.Format(time.TimeOnly), e.Actor, e.Act, e.Subject)
+		if e.Case != 0 {
+			fmt.Fprintf(&b, " [case %d]", e.Case)
+		}
+		if e.Why != "" {
+			b.WriteString(": " + e.Why)
+		}
+		b.WriteString("\n")
+	}
+	n, err := x.s.VerifyJournal()
+	fmt.Fprintf(&b, "%d sound: %v\n", n, err == nil)
+	return b.String()
 }
 
 // caseText shows cases with their sums, and what waits.

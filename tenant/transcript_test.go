@@ -60,6 +60,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.ask()
 	case "cases":
 		return x.caseText()
+	case "journal":
+		return x.journalText()
 	case "listings":
 		return x.listingText()
 	case "digest":
@@ -84,6 +86,9 @@ func (x *transcript) must(err error) {
 func (x *transcript) apply(op Op) string {
 	x.index++
 	cmd := Command{At: x.at, Op: op}
+	if x.has("by") {
+		cmd.Op = By{Actor: x.str("by"), Op: op}
+	}
 	if id := x.str("req"); id != "" {
 		h := sha256.Sum256([]byte(id))
 		cmd.Request = RequestID(h[:16])

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 4
+const NewestVersion = 5
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -18,6 +18,9 @@ const worldVersion = 4
 // roomVersion is the one since which room is judged at the end of what is under
 // way, and what waits for a time says until when.
 const roomVersion = 4
+
+// journalVersion is the one the journal came with.
+const journalVersion = 5
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.
@@ -48,7 +51,11 @@ func (s *State) Version() uint32 {
 // known refuses an operation that a node does not know yet.
 func (d *draft) known(op Op) error {
 	v := sinceOf(op)
-	if least := d.Version(); v > least {
+	// What the log holds already, all that read it know. A name that was added
+	// and has not joined stops such operations no more since there is a journal:
+	// from then on every operator's word is of its version.
+	held := v >= journalVersion && v <= d.level
+	if least := d.Version(); v > least && !held {
 		return refuse("operation is of version %d and a node knows %d only", v, least)
 	}
 	d.level = max(d.level, v)

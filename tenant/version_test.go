@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -11,7 +12,7 @@ import (
 type later struct{}
 
 func (later) op()           {}
-func (later) since() uint32 { return 4 }
+func (later) since() uint32 { return NewestVersion + 1 }
 
 // A cluster of mixed programs refuses what one node does not know yet; when all
 // do, none that does not may join.
@@ -22,7 +23,7 @@ func TestMixedVersions(t *testing.T) {
 	join := func(name string, key byte, version uint32) Join {
 		return Join{Name: name, Peer: "127.0.0.1:1", Key: [32]byte{key}, Version: version, Token: [32]byte{1}}
 	}
-	w.must(t, join("one", 1, 4), join("two", 2, 2), join("three", 3, 0))
+	w.must(t, join("one", 1, NewestVersion+1), join("two", 2, 2), join("three", 3, 0))
 	watch := join("watch", 4, 0)
 	watch.Witness, watch.Token = true, [32]byte{2}
 	w.must(t, watch)
@@ -32,14 +33,14 @@ func TestMixedVersions(t *testing.T) {
 			t.Errorf("version %d: %v, want %q", w.s.Version(), err, want)
 		}
 	}
-	refused("is of version 4 and a node knows 1 only")
-	four := uint32(4)
-	w.must(t, SetNode{Node: 2, Version: &four})
+	refused(fmt.Sprintf("is of version %d and a node knows 1 only", NewestVersion+1))
+	newer := uint32(NewestVersion + 1)
+	w.must(t, SetNode{Node: 2, Version: &newer})
 	refused("a node knows 1 only")
-	w.must(t, SetNode{Node: 3, Version: &four})
+	w.must(t, SetNode{Node: 3, Version: &newer})
 	// Now all know it: this program's own ignorance is what refuses it.
 	refused("not known")
-	if w.s.Version() != 4 {
+	if w.s.Version() != NewestVersion+1 {
 		t.Errorf("the version is %d", w.s.Version())
 	}
 	// As if it had been carried out.

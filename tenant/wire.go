@@ -11,7 +11,8 @@ const (
 	commandVersion  = 2
 	clusterSnapshot = 2 // as long as no command of version 2 was carried out
 	listingSnapshot = 3 // and of version 3
-	snapshotVersion = 4
+	containSnapshot = 4 // and of version 5
+	snapshotVersion = 5
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -57,6 +58,8 @@ const (
 	opDrill
 	opEndCase
 	opPassed
+	opBy
+	opOpenJournal
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -117,6 +120,11 @@ func decode(body []byte, first bool, code func(*coder)) error {
 func codeCommand(c *coder, cmd *Command) {
 	c.raw(cmd.Request[:])
 	c.time(&cmd.At)
+	codeOperation(c, cmd)
+}
+
+// codeOperation codes what a command does.
+func codeOperation(c *coder, cmd *Command) {
 	code := opCodeOf(cmd.Op)
 	number(c, &code)
 	if c.err != nil {
@@ -228,6 +236,10 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(c *coder, o *EndCase) { c.uint(&o.Case); c.str(&o.Reason, maxReason) })
 	case opPassed:
 		codeOp(c, cmd, (*coder).passed)
+	case opBy:
+		codeOp(c, cmd, (*coder).by)
+	case opOpenJournal:
+		codeOp(c, cmd, func(*coder, *OpenJournal) {})
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -331,6 +343,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opEndCase
 	case Passed:
 		return opPassed
+	case By:
+		return opBy
+	case OpenJournal:
+		return opOpenJournal
 	}
 	return 0
 }

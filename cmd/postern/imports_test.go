@@ -24,7 +24,8 @@ var mayImport = map[string][]string{
 	"node/delivery":   {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/dnsbl":      {"tenant"},
 	"node/doctor":     {"tenant"},
-	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/trouble"},
+	"node/report":     {"tenant"},
+	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/report", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
 	// observe works beside any relay, without a node: it asks node/dnsbl itself.

@@ -100,6 +100,9 @@ func (a *app) listingText(x admin.ListingDetail) {
 		a.say("")
 		a.caseText(x.Case)
 	}
+	if x.Incident != nil {
+		a.incidentText(x.Incident)
+	}
 }
 
 func instantOr(t *time.Time) string {

@@ -53,6 +53,7 @@ func (a *app) client() (*admin.Client, error) {
 	if err != nil {
 		return nil, usagef("--api: %s", err)
 	}
+	c.As(first(a.env("POSTERN_OPERATOR"), a.env("SUDO_USER"), a.env("USER")))
 	return c, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +36,7 @@ func TestScripts(t *testing.T) {
 			d := &desk{st: tenant.New(), mail: map[string]*admin.Trace{}}
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d,
-				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones,
+				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")
@@ -62,10 +63,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv(asPostern, "1")
 			token := filepath.Join(env.WorkDir, "operator.token")
 			env.Setenv("POSTERN_TOKEN_FILE", token)
+			env.Setenv("POSTERN_OPERATOR", "anna")
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
-			"node": realNode, "dns": setDNS, "zonehas": zoneHas},
+			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas},
 	})
 }
 
@@ -105,6 +107,27 @@ func knows(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%v", err)
 		}
 	}
+}
+
+// incident stands for the texts of a real node.
+func incident(_ *tenant.State, c *tenant.Case) (string, []string) {
+	return fmt.Sprintf("Thank you for your report about %s.\n\nWe look into it.\n", c.Addr), []string{"hear the owner, " + strings.Repeat("and hear others ", 6)}
+}
+
+// journal: opens the journal, as a leader does once all nodes know it.
+func openJournal(ts *testscript.TestScript, _ bool, _ []string) {
+	if _, _, err := deskOf(ts).propose(context.Background(), tenant.RequestID{}, tenant.OpenJournal{}); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// forge SEQ: somebody changes an entry of the journal in the node's memory.
+func forge(ts *testscript.TestScript, _ bool, args []string) {
+	seq, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	deskOf(ts).state().JournalEntry(seq).Why = "nothing"
 }
 
 // exits N postern ARGS...: the status must be N, and a refusal one line.

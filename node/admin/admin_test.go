@@ -67,6 +67,7 @@ func newWorld(t testing.TB) *world {
 	do(tenant.AddNode{Name: "n1"})
 	n := w.st.NodeByName("n1").ID
 	knows(do, n)
+	do(tenant.OpenJournal{})
 	for i, shared := range []bool{false, true, true} {
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)})
 		do(tenant.AddSource{Node: n, Addr: addr, EHLO: "out-" + string(rune('a'+i)) + ".relay.test", Shared: shared})

@@ -27,6 +27,7 @@ type Client struct {
 	base  string
 	token string
 	from  string // node that asks in a caller's name; "" is the caller itself
+	as    string // who asks, for the journal; "" says nothing
 	http  *http.Client
 }
 
@@ -59,6 +60,10 @@ func NewClient(base, token string, trust ...*tls.Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
+
+// As says who asks, for the journal: the token alone does not tell operators
+// apart. It is the caller's own word. Call it before the first request.
+func (c *Client) As(name string) { c.as = actorName(name) }
 
 // Close gives back idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
@@ -146,6 +151,9 @@ func (c *Client) once(ctx context.Context, verb, path, key string, body []byte, 
 	}
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
+	}
+	if c.as != "" {
+		req.Header.Set(headerOperator, c.as)
 	}
 	if c.from != "" {
 		req.Header.Set(headerPassedOn, c.from)

@@ -59,6 +59,10 @@ type Config struct {
 	// each fault on a line; nil refuses zones files.
 	ReadZones func(text string) (tenant.SetLists, []string)
 
+	// Incident writes what to answer to whoever reported a listing, and what to
+	// do next; nil: nothing.
+	Incident func(st *tenant.State, c *tenant.Case) (answer string, next []string)
+
 	Messages Messages
 	Mail     Mail
 	// Doctor tells and checks what is in the DNS; nil: this node cannot.

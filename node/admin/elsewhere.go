@@ -64,7 +64,7 @@ func (p *peers) close() {
 
 // node is the client that asks a node in the caller's name.
 func (p *peers) node(name string, who caller) *Client {
-	return &Client{base: "http://" + name, token: who.token, from: p.self, http: p.http}
+	return &Client{base: "http://" + name, token: who.token, from: p.self, as: who.name, http: p.http}
 }
 
 // errMoving answers a request that was passed on by a node with an older or

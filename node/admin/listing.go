@@ -57,7 +57,7 @@ func (s *Server) listingRoutes() {
 			if x == nil {
 				return nil, absent("source", i.Addr)
 			}
-			return reply(viewListingDetail(st, x)), nil
+			return reply(s.viewListingDetail(st, x)), nil
 		})
 }
 
@@ -115,16 +115,17 @@ func instant(t time.Time) *time.Time {
 	return &t
 }
 
-func viewListingDetail(st *tenant.State, x *tenant.Source) ListingDetail {
+func (s *Server) viewListingDetail(st *tenant.State, x *tenant.Source) ListingDetail {
 	j := st.Verdict(x.ID)
 	v := ListingDetail{Listing: viewListing(st, x, j), Soon: j.Soon, Needs: append([]string{}, j.Needs...), Zones: []ListingZone{}}
 	answers := map[string][]ListingAnswer{}
-	for _, s := range st.Sightings(x.ID) {
-		answers[s.Zone] = append(answers[s.Zone], viewAnswer(s))
+	for _, g := range st.Sightings(x.ID) {
+		answers[g.Zone] = append(answers[g.Zone], viewAnswer(g))
 	}
 	if c := lastCase(st, x.ID); c != nil {
 		one := viewCase(st, c)
 		v.Case = &one
+		v.Incident = s.incident(st, c)
 	}
 	l := st.Lists()
 	for _, t := range j.Terms {

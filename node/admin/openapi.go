@@ -119,7 +119,7 @@ func (s *Server) propose(ctx context.Context, k Keyed, op tenant.Op) ([]tenant.E
 	}
 	ctx, cancel := context.WithTimeout(ctx, proposeWait)
 	defer cancel()
-	events, st, err := s.cfg.Propose(ctx, req, op)
+	events, st, err := s.cfg.Propose(ctx, req, s.signed(ctx, op))
 	if err != nil {
 		return nil, nil, s.fail(ctx, "propose change", err)
 	}

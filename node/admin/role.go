@@ -35,6 +35,7 @@ type caller struct {
 	tenant   tenant.ID
 	token    string // what it showed, for asking other nodes in its name
 	passedOn bool   // another node asks in its name: it is not passed on again
+	name     string // what the caller says it is called, for the journal
 }
 
 // may reports whether the caller may see what belongs to t.
@@ -92,6 +93,7 @@ func (s *Server) guard(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, problem(http.StatusForbidden, "ask the operator", "this is for the operator's token only"))
 		return
 	}
+	who.name = actorName(ctx.Header(headerOperator))
 	who.passedOn = ctx.Header(headerPassedOn) != ""
 	s.tellAge(ctx)
 	next(huma.WithValue(ctx, callerKey{}, who))

@@ -60,7 +60,7 @@ var bodies = map[string]string{
 }
 
 // objects stand in for path parameters: all of tenant A or the operator's.
-var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800"}
+var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800", "{seq}": "1"}
 
 func fill(path, id string) string {
 	switch id {

@@ -58,6 +58,7 @@ func New(cfg Config) (*Server, error) {
 	s.sourceRoutes()
 	s.listingRoutes()
 	s.caseRoutes()
+	s.journalRoutes()
 	s.tenantRoutes()
 	s.stopRoutes()
 	s.domainRoutes()

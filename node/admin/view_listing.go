@@ -44,6 +44,8 @@ type ListingDetail struct {
 	Needs []string      `json:"needs" nullable:"false" doc:"What keeps a source that looks bad from moving anyone"`
 	Zones []ListingZone `json:"zones" nullable:"false"`
 	Case  *Case         `json:"case,omitempty" doc:"What followed from its last listing or drill"`
+	// Incident is there when Case is.
+	Incident *Incident `json:"incident,omitempty" doc:"The case told as an incident"`
 }
 
 // ListingZone is one zone's part.
