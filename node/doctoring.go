@@ -3,31 +3,41 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"postern/node/admin"
 	"postern/node/delivery"
 	"postern/node/doctor"
+	"postern/node/trouble"
 	"postern/tenant"
 )
 
-// doctoring shows what the DNS must say, and says, in admin's words.
+// doctoring shows what the DNS must say, and says, in admin's words. It tells
+// the state what of it a tenant's move depends on.
 type doctoring struct {
-	state  func() *tenant.State
-	self   func() tenant.NodeID
-	seal   *sealer
-	check  *doctor.Checker
-	memory memory
+	state   func() *tenant.State
+	self    func() tenant.NodeID
+	seal    *sealer
+	check   *doctor.Checker
+	memory  memory
+	propose func(context.Context, tenant.Op) error // nil: nothing is told
+	failed  *trouble.Log[string]                   // by node: this one
 }
 
 // openDoctor makes what looks at the DNS, through the node's resolvers.
-func (n *Node) openDoctor(reg *prometheus.Registry, _ Options) error {
+func (n *Node) openDoctor(reg *prometheus.Registry, opt Options) error {
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
 	}
 	n.doctor = newDoctoring(n.cluster.State, n.id, n.seal, doctor.New(delivery.NewLookup(resolvers)))
+	n.doctor.propose = func(ctx context.Context, op tenant.Op) error {
+		_, _, err := n.cluster.Propose(ctx, tenant.RequestID{}, op)
+		return err
+	}
+	n.doctor.failed = trouble.New[string](opt.Log, slog.LevelError, "findings in the DNS not told, trying again", "node")
 	wrong := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_dns_wrong",
 		Help: "Faults in the DNS of sources and sender domains, as this node last saw them."}, n.doctor.memory.count)
 	if err := reg.Register(wrong); err != nil {

@@ -15,12 +15,16 @@ const (
 	// doctorEvery is how often sources and domains are looked at again when
 	// nothing about them changed here: their DNS belongs to others.
 	doctorEvery = 30 * time.Minute
-	// doctorTick is how often it is looked for what is due.
-	doctorTick = 30 * time.Second
+	// doctorAgain is the same for what was wrong: somebody may be mending it.
+	doctorAgain = 2 * time.Minute
+	// doctorTick is how often it is looked for what is due, and how often what is
+	// wrong is looked at while mail waits for it.
+	doctorTick = 10 * time.Second
 )
 
 // memory is what was last found of each source and domain, by this node. It is
-// shown beside what the state says, and decides nothing.
+// shown beside what the state says; what of it decides anything, the state is
+// told.
 type memory struct {
 	mu   sync.Mutex // guards what follows
 	seen map[string]*seen
@@ -31,6 +35,8 @@ type seen struct {
 	key  [sha256.Size]byte // of what the judgement rests on in the state
 	at   time.Time
 	text map[string]string // what is wrong, by check
+	good map[string]bool   // what is right
+	spf  doctor.Finding    // the latest, whatever it says
 }
 
 // keep remembers findings. What could not be asked leaves what was known.
@@ -39,7 +45,7 @@ func (m *memory) keep(subject string, key [sha256.Size]byte, found []doctor.Find
 	defer m.mu.Unlock()
 	was := m.seen[subject]
 	if was == nil || was.key != key {
-		was = &seen{key: key, text: map[string]string{}}
+		was = &seen{key: key, text: map[string]string{}, good: map[string]bool{}}
 		m.seen[subject] = was
 	}
 	was.at = time.Now()
@@ -47,8 +53,13 @@ func (m *memory) keep(subject string, key [sha256.Size]byte, found []doctor.Find
 		switch f.State {
 		case doctor.OK:
 			delete(was.text, f.Check)
+			was.good[f.Check] = true
 		case doctor.Wrong:
 			was.text[f.Check] = f.Text
+			delete(was.good, f.Check)
+		}
+		if f.Check == doctor.CheckSPF {
+			was.spf = f
 		}
 	}
 }
@@ -70,12 +81,22 @@ func (m *memory) wrong(subject string, key [sha256.Size]byte) []string {
 	return all
 }
 
-// due says whether a subject has to be looked at.
-func (m *memory) due(subject string, key [sha256.Size]byte, now time.Time) bool {
+// due says whether a subject has to be looked at; waited says that mail waits
+// for what is wrong with it.
+func (m *memory) due(subject string, key [sha256.Size]byte, now time.Time, waited bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.seen[subject]
-	return is == nil || is.key != key || now.Sub(is.at) >= doctorEvery
+	if is == nil || is.key != key {
+		return true
+	}
+	every := doctorEvery
+	if len(is.text) > 0 {
+		if every = doctorAgain; waited {
+			every = doctorTick / 2 // at the next tick, however late this one was
+		}
+	}
+	return now.Sub(is.at) >= every
 }
 
 // forget drops what is no subject any more.
@@ -142,6 +163,7 @@ func (d *doctoring) Run(ctx context.Context) error {
 		case <-next.C:
 		}
 		d.round(ctx)
+		d.tell(ctx)
 		next.Reset(untilBeat(doctorTick))
 	}
 }
@@ -149,17 +171,21 @@ func (d *doctoring) Run(ctx context.Context) error {
 // round looks at what is due.
 func (d *doctoring) round(ctx context.Context) {
 	st, now := d.state(), time.Now()
-	subjects := map[string]bool{}
+	subjects, waiting := map[string]bool{}, false
+	waits := func(t tenant.ID) bool { p := st.Plight(t); return p != nil && !p.Since.IsZero() }
+	for t := range st.Tenants() {
+		waiting = waiting || waits(t.ID)
+	}
 	for src := range st.Sources() {
 		name := src.Addr.String()
 		subjects[name] = true
-		if ctx.Err() == nil && d.memory.due(name, sourceKey(src), now) {
+		if ctx.Err() == nil && d.memory.due(name, sourceKey(src), now, waiting) {
 			d.CheckSource(ctx, src)
 		}
 	}
 	for x := range st.Domains() {
 		subjects[x.Name] = true
-		if ctx.Err() == nil && d.memory.due(x.Name, domainKey(st, x), now) {
+		if ctx.Err() == nil && d.memory.due(x.Name, domainKey(st, x), now, waits(x.Tenant)) {
 			d.CheckDomain(ctx, st, x, "")
 		}
 	}

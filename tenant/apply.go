@@ -50,6 +50,8 @@ func (d *draft) publish() *State {
 	s.cases.publish()
 	s.plights.publish()
 	s.heads.publish()
+	s.fitness.publish()
+	s.outlooks.publish()
 	return &s
 }
 
@@ -226,6 +228,8 @@ func (d *draft) runListing(op Op) error {
 		return d.passed(op)
 	case OpenJournal:
 		return d.openJournal(op)
+	case Found:
+		return d.found(op)
 	}
 	return refuse("operation is not known")
 }

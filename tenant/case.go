@@ -119,14 +119,14 @@ func (s *State) Barred(src SourceID, t ID) bool {
 }
 
 // SourcesFor lists what a tenant may leave a place by: the place's sources but
-// those that are listed.
+// those that are listed, and those that are less prepared than another.
 func (s *State) SourcesFor(t ID, p Place) []*Source {
 	all := s.SourcesAt(p)
 	barred := func(x *Source) bool { return s.Barred(x.ID, t) }
-	if !slices.ContainsFunc(all, barred) {
-		return all
+	if slices.ContainsFunc(all, barred) {
+		all = slices.DeleteFunc(slices.Clone(all), barred)
 	}
-	return slices.DeleteFunc(slices.Clone(all), barred)
+	return s.fittest(t, all)
 }
 
 func (s *State) sends(t *Tenant, p Place) bool { return p != Place{} && len(s.SourcesFor(t.ID, p)) > 0 }

@@ -113,6 +113,7 @@ func (s *State) checkConfig(before *State) error {
 			!s.accounts.same(&before.accounts), s.checkContain},
 		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights), s.checkCases},
 		{!s.heads.same(&before.heads), s.checkHead},
+		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

@@ -24,7 +24,7 @@ func rich(t *testing.T) *State {
 		}
 	}
 	w := WindowAt(Month, at)
-	version := uint32(containVersion)
+	version := uint32(NewestVersion)
 	do(AddNode{Name: "one"}, AddNode{Name: "two"},
 		AddSource{Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), EHLO: "a.test", Shared: true},
 		AddSource{Node: 2, Addr: netip.MustParseAddr("127.77.2.1"), EHLO: "b.test", Shared: true},
@@ -56,6 +56,8 @@ func rich(t *testing.T) *State {
 		Observe{Node: 2, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Why: WhyTimeout}, {Source: 2, Zone: "zen.test", At: at}}},
 		SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}},
 		Used{Node: 1, Uses: []Use{{1, 1, at, Counts{Tried: 50}}}}, AddEvidence{Account: 1, Source: 1, Note: "x"},
+		Found{Node: 1, Sources: []SourceFinding{{Source: 1, Plumbed: FindingRight, Names: FindingWrong, Text: "no PTR"}},
+			Domains: []DomainFinding{{Domain: "acme.example", Passes: []SourceID{3}, Lacks: []SourceID{1}, Text: "none"}}},
 	)
 	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
 	do(Pause{Tenant: 1, Reason: "at rest"}, Hold{Account: 1},
@@ -102,6 +104,16 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		},
 		"a source without EHLO": func(d *draft) {
 			put(d, &d.sources, 1, &Source{ID: 1, Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), Shared: true})
+		},
+		"a finding of no source": func(d *draft) {
+			put(d, &d.fitness, 9, &condition{source: 9, words: []conditionWord{{node: 1, names: FindingRight}}})
+		},
+		"a finding that says nothing": func(d *draft) { put(d, &d.fitness, 1, &condition{source: 1, words: []conditionWord{{node: 1}}}) },
+		"a source in and out of SPF": func(d *draft) {
+			put(d, &d.outlooks, "acme.example", &outlook{"acme.example", []outlookWord{{node: 1, passes: []SourceID{1}, lacks: []SourceID{1}}}})
+		},
+		"SPF of no domain": func(d *draft) {
+			put(d, &d.outlooks, "no.example", &outlook{"no.example", []outlookWord{{node: 1, passes: []SourceID{1}}}})
 		},
 		"a domain of nobody": func(d *draft) { put(d, &d.domains, "x.example", &Domain{Name: "x.example", Tenant: 9}) },
 		"a public domain":    func(d *draft) { put(d, &d.domains, "gmail.com", &Domain{Name: "gmail.com", Tenant: 1}) },

@@ -130,10 +130,11 @@ func heldText(c *Case) string {
 // fateOf decides about one tenant.
 func (d *draft) fateOf(id uint64, t *Tenant, src *Source) {
 	c := d.cases.get(id)
-	if old := c.fate(t.ID); old != nil && (old.Kind == FateHold || old.Kind == FateMove && t.To == old.To.Node && t.Owner == c.Node) {
+	old := c.fate(t.ID)
+	if old != nil && (old.Kind == FateHold || old.Kind == FateMove && t.To == old.To.Node && t.Owner == c.Node) {
 		return // it stands, or is on its way
 	}
-	if t.To != 0 && c.fate(t.ID) == nil && d.sends(t, t.at(t.To)) {
+	if t.To != 0 && (old == nil || old.Kind == FateWait && d.from(readyVersion)) && d.sends(t, t.at(t.To)) {
 		// It leaves anyway.
 		d.setFate(id, Fate{Tenant: t.ID, Kind: FateMove, Why: "it was on its way already", To: t.at(t.To)})
 		return
@@ -246,6 +247,11 @@ func (d *draft) bars(c *Case, t *Tenant, r ContainRule) (why string, until time.
 	}
 	if err := judge(t, other.Node); err != nil {
 		return err.Error(), until
+	}
+	if d.from(readyVersion) {
+		if why := d.hinders(t); why != "" {
+			return fmt.Sprintf("its backup is not armed (mail does not age for %s while it waits, bulk for %s): %s", spell(r.Transactional), spell(r.Bulk), why), until
+		}
 	}
 	if c.Drill {
 		return "", until

@@ -74,6 +74,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.cases)
 	sumTable(&total, c, &s.plights)
 	sumTable(&total, c, &s.heads)
+	sumTable(&total, c, &s.fitness)
+	sumTable(&total, c, &s.outlooks)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

@@ -45,6 +45,8 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 		return refuse("domain %q is not known", clip(c.Name))
 	}
 	remove(d, &d.domains, c.Name)
+	remove(d, &d.outlooks, c.Name)
+	d.names = true
 	d.emit(DomainChanged(c))
 	return nil
 }

@@ -17,6 +17,7 @@ func (d *draft) nodesDown(c NodesDown) error {
 		down := *n
 		down.Down = d.Now()
 		put(d, &d.nodes, id, &down)
+		d.names = true // who is up has a say
 		d.emit(NodeDown{id})
 		d.forgetHandovers(id)
 	}
@@ -38,6 +39,7 @@ func (d *draft) nodesUp(c NodesUp) error {
 		up := *n
 		up.Down, up.Up = time.Time{}, d.Now()
 		put(d, &d.nodes, id, &up)
+		d.names = true
 		d.emit(NodeUp{id})
 	}
 	d.rescue()

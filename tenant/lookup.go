@@ -18,6 +18,7 @@ type lookup struct {
 	accounts  map[ID][]AccountID
 	networks  map[netip.Prefix]AccountID
 	lengths   [2][]int // prefix lengths in use for IPv4 and IPv6, longest first
+	faults    faults
 }
 
 func family(a netip.Addr) int {
@@ -64,5 +65,6 @@ func buildIndex(s *State) *lookup {
 			}
 		}
 	}
+	x.faults = findFaults(s)
 	return x
 }

@@ -214,12 +214,14 @@ func (d *draft) forgetSource(id SourceID) {
 	remove(d, &d.seen, id)
 	remove(d, &d.listings, id)
 	remove(d, &d.dismissed, id)
+	d.forgetFound(id, 0)
 	d.forgetUses(id)
 }
 
 // forgetWatcher drops what a node saw that is gone.
 func (d *draft) forgetWatcher(n NodeID) {
 	remove(d, &d.watches, n)
+	d.forgetFound(0, n)
 	for _, x := range slices.Clone(d.seen.vals) {
 		d.keepSeen(x, func(g *sighting) bool { return g.node != n })
 	}

@@ -220,11 +220,30 @@ func randomLimits(c *choices) []CautionLimit {
 	return ls
 }
 
+func randomFound(c *choices) Op {
+	op := Found{Node: NodeID(c.n(4))}
+	for range c.n(3) {
+		op.Sources = append(op.Sources, SourceFinding{Source: SourceID(c.n(6)), Plumbed: Finding(c.n(4)), Names: Finding(c.n(4)), Text: randomText(c)})
+	}
+	ids := func() (all []SourceID) {
+		for range c.n(4) {
+			all = append(all, SourceID(c.n(6)))
+		}
+		return all
+	}
+	for range c.n(3) {
+		op.Domains = append(op.Domains, DomainFinding{Domain: pick(c, "a.test", "b.test", "c.test", "Bad"), Passes: ids(), Lacks: ids(), Text: randomText(c)})
+	}
+	return op
+}
+
 // randomListingOp makes lists and sightings. Node 1 and 2 know the version
 // they came with from setup on.
 func randomListingOp(c *choices, at time.Time) Op {
 	src, t, a := SourceID(c.n(6)), ID(c.n(7)), AccountID(c.n(8))
-	switch c.n(16) {
+	switch c.n(18) {
+	case 16, 17:
+		return randomFound(c)
 	case 0:
 		op := SetContain{Contain{Mode: Automation(c.n(5)), Rule: DefaultContainRule()}}
 		op.Contain.Rule.Hourly, op.Contain.Rule.Top = pick(c, 40, 1, 0), c.n(3)

@@ -12,6 +12,10 @@ func Armed(s *State, t *Tenant) []string {
 	var why []string
 	if r := s.unready(t); r != "" {
 		why = append(why, r)
+	} else if r := s.hinders(t); r != "" {
+		why = append(why, r)
+	} else if r := s.cold(t); r != "" {
+		why = append(why, r)
 	}
 	other := t.Backup.Node
 	if t.Owner == other {

@@ -25,6 +25,9 @@ func (s *State) form() byte {
 	if s.level < journalVersion {
 		return containSnapshot
 	}
+	if s.level < readyVersion {
+		return journalSnapshot
+	}
 	return snapshotVersion
 }
 
@@ -85,8 +88,12 @@ func (s *State) codeAll(c *coder, version byte) {
 		codeTable(c, &s.cases, func(x *Case) uint64 { return x.ID })
 		codeTable(c, &s.plights, func(p *Plight) ID { return p.Tenant })
 	}
-	if version >= snapshotVersion {
+	if version >= journalSnapshot {
 		s.codeJournal(c)
+	}
+	if version >= snapshotVersion {
+		codeTable(c, &s.fitness, func(x *condition) SourceID { return x.source })
+		codeTable(c, &s.outlooks, func(x *outlook) string { return x.domain })
 	}
 	s.codeRequests(c)
 }

@@ -34,6 +34,8 @@ type State struct {
 	plights   table[ID, *Plight]
 	heads     table[byte, *journalHead] // one, under key 0, once the journal is open
 	entries   journal                   // hashed by way of its head
+	fitness   table[SourceID, *condition]
+	outlooks  table[string, *outlook]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -40,6 +40,8 @@ const (
 	kindCase
 	kindPlight
 	kindJournal
+	kindCondition
+	kindOutlook
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

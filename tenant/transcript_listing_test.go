@@ -33,6 +33,8 @@ func (x *transcript) listingOp(name string) Op {
 		return op
 	case "used":
 		return x.uses()
+	case "found":
+		return x.found()
 	case "add-evidence":
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
 	case "review":
@@ -47,6 +49,35 @@ func (x *transcript) listingOp(name string) Op {
 		return Passed{Case: x.num("case"), Tenant: ID(x.num("tenant")), LastDot: x.at, First: x.at}
 	}
 	return nil
+}
+
+// found reads "source=1 plumbed=right names=wrong text=WORD" and "domain=NAME
+// passes=1,2 lacks=3 text=WORD" lines.
+func (x *transcript) found() Op {
+	op := Found{Node: NodeID(x.num("node"))}
+	finding := func(s string) Finding {
+		for f, n := range findingNames {
+			if n == s {
+				return f
+			}
+		}
+		return FindingNone
+	}
+	ids := func(s string) (all []SourceID) {
+		for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+			all = append(all, SourceID(x.uint(w)))
+		}
+		return all
+	}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		if f["domain"] != "" {
+			op.Domains = append(op.Domains, DomainFinding{Domain: f["domain"], Passes: ids(f["passes"]), Lacks: ids(f["lacks"]), Text: f["text"]})
+			continue
+		}
+		op.Sources = append(op.Sources, SourceFinding{Source: SourceID(x.uint(f["source"])), Plumbed: finding(f["plumbed"]), Names: finding(f["names"]), Text: f["text"]})
+	}
+	return op
 }
 
 // uses reads "account=1 source=1 tried=100 unknown=3 ..." lines.

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 5
+const NewestVersion = 6
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -21,6 +21,9 @@ const roomVersion = 4
 
 // journalVersion is the one the journal came with.
 const journalVersion = 5
+
+// readyVersion is the one that what nodes find in the DNS came with.
+const readyVersion = 6
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.
@@ -47,6 +50,10 @@ func (s *State) Version() uint32 {
 	}
 	return max(least, 1)
 }
+
+// KnownToAll reports whether every node knows an operation, so that it may be
+// proposed.
+func (s *State) KnownToAll(op Op) bool { return sinceOf(op) <= s.Version() }
 
 // known refuses an operation that a node does not know yet.
 func (d *draft) known(op Op) error {

@@ -12,7 +12,8 @@ const (
 	clusterSnapshot = 2 // as long as no command of version 2 was carried out
 	listingSnapshot = 3 // and of version 3
 	containSnapshot = 4 // and of version 5
-	snapshotVersion = 5
+	journalSnapshot = 5 // and of version 6
+	snapshotVersion = 6
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -60,6 +61,7 @@ const (
 	opPassed
 	opBy
 	opOpenJournal
+	opFound
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -240,6 +242,8 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).by)
 	case opOpenJournal:
 		codeOp(c, cmd, func(*coder, *OpenJournal) {})
+	case opFound:
+		codeOp(c, cmd, (*coder).found)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -347,6 +351,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opBy
 	case OpenJournal:
 		return opOpenJournal
+	case Found:
+		return opFound
 	}
 	return 0
 }

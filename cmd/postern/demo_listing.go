@@ -10,14 +10,20 @@ import (
 	"postern/node/admin"
 )
 
-// listingEvery is how often the demo looks at listings.
-const listingEvery = 250 * time.Millisecond
+const (
+	// listingEvery is how often the demo looks at listings.
+	listingEvery = 250 * time.Millisecond
+	// armedEvery is how many looks there are to one at backups.
+	armedEvery = 8
+)
 
 // listingWatch tells what DNS lists say of the sources and what follows.
 type listingWatch struct {
 	d      *demo
 	levels map[string]string          // of each source, as told
 	cases  map[uint64]map[string]bool // what was told of each case
+	looks  int
+	armed  map[string]string // what keeps tenants from moving, as told
 }
 
 // inviteListing says how to have an IP listed.
@@ -36,7 +42,7 @@ func (d *demo) inviteListing() {
 
 // watchListings looks until ctx ends.
 func (d *demo) watchListings(ctx context.Context) error {
-	w := &listingWatch{d: d, levels: map[string]string{}, cases: map[uint64]map[string]bool{}}
+	w := &listingWatch{d: d, levels: map[string]string{}, cases: map[uint64]map[string]bool{}, armed: map[string]string{}}
 	tick := time.NewTicker(listingEvery)
 	defer tick.Stop()
 	for {
@@ -52,6 +58,9 @@ func (d *demo) watchListings(ctx context.Context) error {
 func (w *listingWatch) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	if w.looks++; w.looks%armedEvery == 0 {
+		w.lookArmed(ctx)
+	}
 	page, err := ask(w.d, func(c *admin.Client) (admin.Page[admin.Listing], error) {
 		return c.Listings(ctx, admin.List{Limit: 1000})
 	})
@@ -82,6 +91,26 @@ func (w *listingWatch) look(ctx context.Context) {
 			}
 		}
 		w.tellCase(c)
+	}
+}
+
+// lookArmed says whose backup would not do, and when it would again.
+func (w *listingWatch) lookArmed(ctx context.Context) {
+	page, err := ask(w.d, func(c *admin.Client) (admin.Page[admin.Tenant], error) {
+		return c.Tenants(ctx, admin.List{Limit: 1000})
+	})
+	if err != nil {
+		return
+	}
+	for _, t := range page.Items {
+		was := w.armed[t.Name]
+		switch w.armed[t.Name] = t.Unprepared; {
+		case t.Unprepared == was:
+		case t.Unprepared == "":
+			w.say("%s is armed now.", t.Name)
+		default:
+			w.say("%s is NOT armed: %s", t.Name, t.Unprepared)
+		}
 	}
 }
 

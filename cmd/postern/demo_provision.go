@@ -83,15 +83,23 @@ func planOf(i int) demoPlan {
 	return p
 }
 
+// unprepared is the tenant of the demo whose SPF names its home alone: a listing
+// shows what becomes of one whose backup is not prepared.
+const unprepared = "garden"
+
 // demoWorld is the usual world with the demo's own names in it.
-func demoWorld() lab.World {
+func demoWorld(nodes int) lab.World {
 	w := lab.Usual()
 	for _, s := range demoSources(maxDemoNodes) {
 		w.AddSource(s.addr, s.ehlo)
 	}
 	for i := range 20 * maxDemoNodes {
 		name := planOf(i).name
-		w.AddSender(name+".test", "mx.inbox.test", netip.MustParsePrefix("127.77.0.0/16"))
+		sends := netip.MustParsePrefix("127.77.0.0/16")
+		if name == unprepared && nodes > 1 {
+			sends = netip.PrefixFrom(nodeIP(i%nodes, 0), 24).Masked()
+		}
+		w.AddSender(name+".test", "mx.inbox.test", sends)
 		w.Names[name+"."+demoDomain] = lab.Name{Records: []string{"A " + demoHost.String()}}
 	}
 	w.Names["smtp."+demoDomain] = lab.Name{Records: []string{"A " + demoHost.String()}}

@@ -92,7 +92,7 @@ func (d *demo) prepare(taken func(*lab.Mail)) error {
 	p := d.dir.state.Ports
 	var err error
 	cfg := lab.Config{
-		World: demoWorld(), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken,
+		World: demoWorld(len(d.dir.state.Nodes)), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken,
 		Log: slog.New(slog.DiscardHandler),
 	}
 	d.addLists(&cfg)

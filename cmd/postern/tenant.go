@@ -100,7 +100,7 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 		return
 	}
 	t := newTable("TENANT~", "STATE", "OWNER~", "HOME~", "BACKUP~", "ACCOUNTS>", "QUEUED>")
-	var stopped []admin.Tenant
+	var stopped, unprepared []admin.Tenant
 	for _, x := range p.Items {
 		backup, queued := "-", "-"
 		if x.Backup != nil {
@@ -113,16 +113,25 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 		if x.State != "sending" {
 			stopped = append(stopped, x)
 		}
+		if x.Unprepared != "" {
+			unprepared = append(unprepared, x)
+		}
 	}
 	a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 	a.more(p.Next)
 	if len(stopped) == 0 {
 		a.say("%s, all sending.", some(len(p.Items), "tenant"))
-		return
+	} else {
+		a.say("%s, %d not sending:", some(len(p.Items), "tenant"), len(stopped))
 	}
-	a.say("%s, %d not sending:", some(len(p.Items), "tenant"), len(stopped))
 	for _, x := range stopped {
 		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused)), x.Mend)
+	}
+	if len(unprepared) > 0 {
+		a.say("%s not armed: a listing would make their mail wait:", count(len(unprepared)))
+	}
+	for _, x := range unprepared {
+		a.note("  ", x.Name+": "+x.Unprepared, "postern doctor --tenant "+x.Name)
 	}
 }
 

@@ -212,7 +212,7 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers
 		v.Domains++
 	}
 	v.To = nodeName(st, t.To)
-	v.NotArmed = tenant.Armed(st, t)
+	v.NotArmed, v.Unprepared = tenant.Armed(st, t), tenant.Unprepared(st, t)
 	if n := len(t.Copies); n > 0 {
 		c := t.Copies[n-1]
 		v.Mirror = &Mirror{Node: nodeName(st, c.Node), Generation: c.Generation}

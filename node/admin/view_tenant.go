@@ -24,8 +24,10 @@ type Tenant struct {
 	To       string `json:"to,omitempty" doc:"Node it is being handed over to"`
 	// NotArmed says why the backup would not work right now.
 	NotArmed []string `json:"not_armed,omitempty" doc:"Why its backup would not work right now; absent when it would"`
-	DNS      []string `json:"dns,omitempty" doc:"What is wrong in the DNS of its domains and sources, as the asked node last saw it; only of a tenant shown by itself"`
-	Mirror   *Mirror  `json:"mirror,omitempty" doc:"The second copy of its queue; absent when there never was one"`
+	// Unprepared is the part of it that waiting does not mend.
+	Unprepared string   `json:"unprepared,omitempty" doc:"What of it somebody has to mend: names, SPF, an address that is missing, lists; a listing would make the tenant wait"`
+	DNS        []string `json:"dns,omitempty" doc:"What is wrong in the DNS of its domains and sources, as the asked node last saw it; only of a tenant shown by itself"`
+	Mirror     *Mirror  `json:"mirror,omitempty" doc:"The second copy of its queue; absent when there never was one"`
 }
 
 // Mirror is the second copy of a tenant's queue.

@@ -56,6 +56,10 @@ type Finding struct {
 	Text  string
 	// Publish are whole records; they replace what is there of their kind.
 	Publish []tenant.DNSRecord
+	// Of SPF alone: the sources it passes for and those it does not; the rest
+	// could not be judged. Why names a fault of the record beside what it lacks.
+	Passes, Lacks []tenant.SourceID
+	Why           string
 }
 
 // Domain is a sender domain to be checked.

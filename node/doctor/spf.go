@@ -25,12 +25,14 @@ func (c *Checker) spf(ctx context.Context, d *Domain) Finding {
 	}
 	records := slices.DeleteFunc(texts, func(s string) bool { return !isSPF(s) })
 	var lacking []tenant.Exit
+	var passes []tenant.SourceID
 	var blind, broken error
 	for _, e := range d.Exits {
 		v.failed = nil
 		result, err := spf.CheckHostWithSender(e.Addr.AsSlice(), e.EHLO, "postmaster@"+d.Name, spf.WithContext(ctx), spf.WithResolver(v))
 		switch {
 		case result == spf.Pass:
+			passes = append(passes, e.ID)
 		case v.failed != nil:
 			blind = v.failed
 		default:
@@ -40,15 +42,39 @@ func (c *Checker) spf(ctx context.Context, d *Domain) Finding {
 			}
 		}
 	}
+	var f Finding
 	switch {
 	case len(d.Exits) == 0:
 		return wrong("its tenant has no source to leave from")
 	case len(lacking) > 0:
-		return d.mendSPF(records, lacking, broken)
+		f = d.mendSPF(records, lacking, broken)
+		for _, e := range lacking {
+			f.Lacks = append(f.Lacks, e.ID)
+		}
+		f.Why = faultOfSPF(records, broken)
 	case blind != nil:
-		return unknown("what the SPF record of "+d.Name+" refers to", blind)
+		f = unknown("what the SPF record of "+d.Name+" refers to", blind)
+	default:
+		f = ok(fmt.Sprintf("SPF passes for all its sources (%d)", len(d.Exits)))
 	}
-	return ok(fmt.Sprintf("SPF passes for all its sources (%d)", len(d.Exits)))
+	f.Passes = passes
+	return f
+}
+
+// faultOfSPF names in a few words what is wrong with the records besides what
+// they lack; "" when nothing is.
+func faultOfSPF(records []string, broken error) string {
+	switch {
+	case len(records) == 0:
+		return "it has no SPF record"
+	case len(records) > 1:
+		return fmt.Sprintf("it has %d SPF records, which counts as none", len(records))
+	case errors.Is(broken, spf.ErrLookupLimitReached), errors.Is(broken, spf.ErrVoidLookupLimitReached):
+		return "its record needs too many look-ups"
+	case broken != nil:
+		return "its record is faulty"
+	}
+	return ""
 }
 
 // isSPF is RFC 7208 section 4.5.
