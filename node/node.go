@@ -54,6 +54,7 @@ type Node struct {
 	controller *controller
 	watcher    *watcher
 	uses       *uses
+	denials    *denials
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -168,6 +169,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)
 	}
+	n.denials = newDenials(n.cfg.Name, n.cluster, n.sender.Evidence, opt.Log)
 	if n.watcher, err = n.newWatcher(reg, opt.Log); err != nil {
 		return err
 	}

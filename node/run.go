@@ -29,6 +29,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"controller", n.controller.Run},
 		{"watcher", n.watcher.Run},
 		{"uses", n.uses.Run},
+		{"denials", n.denials.Run},
 		{"doctor", n.doctor.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},

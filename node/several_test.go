@@ -31,6 +31,7 @@ type several struct {
 	grace   time.Duration   // [1 s]
 	quiesce time.Duration   // how long a handover waits for attempts [as in the product]
 	replies func(*lab.Mail) // before an exchanger says 250
+	around  func(*lab.World)
 
 	mu    sync.Mutex // guards taken
 	taken []lab.Mail
@@ -60,6 +61,9 @@ func (c *several) form(n int, change ...func(i int, cfg *Config)) {
 	}
 	for _, name := range []string{"shoes", "bakery", "clinic", "garden"} {
 		w.AddSender(name+".test", "mx.inbox.test")
+	}
+	if c.around != nil {
+		c.around(&w)
 	}
 	var err error
 	c.world, err = lab.New(lab.Config{World: w, Taken: c.take})

@@ -44,6 +44,7 @@ type watcher struct {
 	rule     tenant.ListingRule
 	zones    []tenant.Zone // those it asks
 	watched  []*tenant.Source
+	hurried  map[string]time.Time // when a zone was asked last because a refusal named it
 }
 
 func (n *Node) newWatcher(reg *prometheus.Registry, log *slog.Logger) (*watcher, error) {
@@ -56,7 +57,7 @@ func (n *Node) newWatcher(reg *prometheus.Registry, log *slog.Logger) (*watcher,
 		return nil, fmt.Errorf("prepare watcher: %w", err)
 	}
 	w := &watcher{name: n.cfg.Name, cluster: n.cluster, resolver: r, beside: n.cfg.Dir, credentials: os.Getenv("CREDENTIALS_DIRECTORY"), log: log,
-		failed: trouble.New[string](log, slog.LevelError, "sightings not told, trying again", "node"), metrics: &swapped{}}
+		failed: trouble.New[string](log, slog.LevelError, "sightings not told, trying again", "node"), metrics: &swapped{}, hurried: map[string]time.Time{}}
 	if err := reg.Register(w.metrics); err != nil {
 		return nil, fmt.Errorf("register watcher metrics: %w", err)
 	}
@@ -86,6 +87,7 @@ func (w *watcher) Run(ctx context.Context) error {
 			continue
 		}
 		w.follow(st)
+		w.attend(st, time.Now())
 		if err := w.tell(ctx, st); err == nil {
 			w.failed.Well(w.name)
 		} else if ctx.Err() == nil {

@@ -52,6 +52,7 @@ func (d *draft) publish() *State {
 	s.heads.publish()
 	s.fitness.publish()
 	s.outlooks.publish()
+	s.denials.publish()
 	return &s
 }
 
@@ -106,7 +107,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Denied:
 		return false
 	}
 	return true
@@ -230,6 +231,8 @@ func (d *draft) runListing(op Op) error {
 		return d.openJournal(op)
 	case Found:
 		return d.found(op)
+	case Denied:
+		return d.denied(op)
 	}
 	return refuse("operation is not known")
 }

@@ -37,6 +37,10 @@ type Case struct {
 	Dismissed bool // it was none, says the operator
 }
 
+// InputRefusals is the name of the input that is no zone's: refusals measured
+// while delivering. Listed counts the groups of providers.
+const InputRefusals = "refused while delivering"
+
 // CaseInput is one zone's part in the verdict when it was made.
 type CaseInput struct {
 	Zone                 string
@@ -172,6 +176,9 @@ func (d *draft) openCase(src *Source, v *ListingVerdict, c Case) uint64 {
 				in.Codes = append(in.Codes, h.Code)
 			}
 			c.Inputs = append(c.Inputs, in)
+		}
+		if x := d.denials.get(src.ID); v.Evidence > 0 && x != nil && len(c.Inputs) < maxZones {
+			c.Inputs = append(c.Inputs, CaseInput{Zone: InputRefusals, Listed: len(x.Providers), Counts: v.Evidence})
 		}
 		c.Seen = d.firstSeen(src.ID)
 	}

@@ -114,6 +114,7 @@ func (s *State) checkConfig(before *State) error {
 		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights), s.checkCases},
 		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
+		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

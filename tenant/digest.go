@@ -76,6 +76,7 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.heads)
 	sumTable(&total, c, &s.fitness)
 	sumTable(&total, c, &s.outlooks)
+	sumTable(&total, c, &s.denials)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

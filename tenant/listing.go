@@ -78,7 +78,7 @@ func (s *State) Verdict(id SourceID) ListingVerdict {
 	if l == nil || src == nil {
 		return ListingVerdict{}
 	}
-	c := ListingCase{Zones: l.asks(src.Addr), Groups: l.Groups, Nodes: s.Watchers(), Faulty: l.Aside, Now: s.Now()}
+	c := ListingCase{Zones: l.asks(src.Addr), Groups: l.Groups, Nodes: s.Watchers(), Evidence: s.Evident(id), Faulty: l.Aside, Now: s.Now()}
 	x := s.seen.get(id)
 	if x == nil {
 		return l.Rule.Judge(c)

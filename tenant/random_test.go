@@ -264,6 +264,9 @@ func randomListingOp(c *choices, at time.Time) Op {
 	}
 	zones := []string{"zen.test", "cop.test", "six.test", "Bad"}
 	if c.one(8) {
+		return randomDenied(c, at)
+	}
+	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
 		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
 		for range c.n(4) {
@@ -352,6 +355,25 @@ func randomClusterOp(c *choices, s *State, at time.Time, name string) Op {
 		r.Spent = append(r.Spent, Spent{Account: AccountID(c.n(8)), Window: randomWindow(c, at), Epoch: uint64(c.n(9)), Amount: randomAmount(c)})
 		return Reported{Node: n, Tenants: []Report{r}}
 	}
+}
+
+func randomDenied(c *choices, at time.Time) Op {
+	op := Denied{Node: NodeID(c.n(4))}
+	for range c.n(3) {
+		n := pick(c, uint64(1), 7, uint64(c.n(256)))
+		x := Denial{Source: SourceID(c.n(6)), At: at.Add(time.Duration(c.n(5)-3) * 10 * time.Minute), Attempts: 3*n + uint64(c.n(500))}
+		for _, p := range []string{"comcast", "gmx", pick(c, "yahoo", "yahoo", "Bad", "gmx")} {
+			if !c.one(4) {
+				x.Providers = append(x.Providers, ProviderDenial{p, n, n})
+				x.Refused, x.Messages = x.Refused+n, x.Messages+n
+			}
+		}
+		if c.one(3) {
+			x.Named = append(x.Named, Naming{pick(c, "zen.test", "cop.test", "odd.test"), at})
+		}
+		op.Denials = append(op.Denials, x)
+	}
+	return op
 }
 
 // setup makes a small cluster first, so that random commands have an object.

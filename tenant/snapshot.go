@@ -28,7 +28,10 @@ func (s *State) form() byte {
 	if s.level < readyVersion {
 		return journalSnapshot
 	}
-	return snapshotVersion
+	if s.level < denialVersion {
+		return readySnapshot
+	}
+	return denialSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -91,9 +94,12 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= journalSnapshot {
 		s.codeJournal(c)
 	}
-	if version >= snapshotVersion {
+	if version >= readySnapshot {
 		codeTable(c, &s.fitness, func(x *condition) SourceID { return x.source })
 		codeTable(c, &s.outlooks, func(x *outlook) string { return x.domain })
+	}
+	if version >= denialSnapshot {
+		codeTable(c, &s.denials, func(x *Denial) SourceID { return x.Source })
 	}
 	s.codeRequests(c)
 }

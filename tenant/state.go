@@ -36,6 +36,7 @@ type State struct {
 	entries   journal                   // hashed by way of its head
 	fitness   table[SourceID, *condition]
 	outlooks  table[string, *outlook]
+	denials   table[SourceID, *Denial]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -42,6 +42,7 @@ const (
 	kindJournal
 	kindCondition
 	kindOutlook
+	kindDenial
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -37,6 +37,8 @@ func (x *transcript) listingOp(name string) Op {
 		return x.found()
 	case "add-evidence":
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
+	case "denied":
+		return x.denied()
 	case "review":
 		return Review{}
 	case "open-journal":
@@ -111,6 +113,27 @@ func (x *transcript) journalText() string {
 	n, err := x.s.VerifyJournal()
 	fmt.Fprintf(&b, "%d sound: %v\n", n, err == nil)
 	return b.String()
+}
+
+// denied reads "source=1 attempts=400 by=comcast:10,gmx:5 named=zen.test" lines.
+// Each refusal is of a message of its own.
+func (x *transcript) denied() Op {
+	op := Denied{Node: NodeID(x.num("node"))}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		one := Denial{Source: SourceID(x.uint(f["source"])), At: x.at, Attempts: x.uint(orZero(f["attempts"]))}
+		for by := range strings.SplitSeq(f["by"], ",") {
+			if name, n, ok := strings.Cut(by, ":"); ok {
+				p := ProviderDenial{name, x.uint(n), x.uint(n)}
+				one.Providers, one.Refused, one.Messages = append(one.Providers, p), one.Refused+p.Refused, one.Messages+p.Messages
+			}
+		}
+		if z := f["named"]; z != "" {
+			one.Named = []Naming{{z, x.at}}
+		}
+		op.Denials = append(op.Denials, one)
+	}
+	return op
 }
 
 // caseText shows cases with their sums, and what waits.
@@ -214,6 +237,9 @@ func (x *transcript) listingText() string {
 			fmt.Fprintf(&b, "; needs: %s", strings.Join(v.Needs, "; "))
 		}
 		b.WriteString("\n")
+		if e := x.s.Denial(src.ID); e != nil {
+			fmt.Fprintf(&b, "  refused %d of %d by %d groups, %d counts\n", e.Refused, e.Attempts, len(e.Providers), v.Evidence)
+		}
 		for _, t := range v.Terms {
 			fmt.Fprintf(&b, "  %s %s: listed %d clean %d blind %d, %d counts\n", t.Zone, t.State, t.Listed, t.Clean, t.Blind, t.Counts)
 		}

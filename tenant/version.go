@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 6
+const NewestVersion = 7
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -24,6 +24,9 @@ const journalVersion = 5
 
 // readyVersion is the one that what nodes find in the DNS came with.
 const readyVersion = 6
+
+// denialVersion is the one that refusals measured while delivering came with.
+const denialVersion = 7
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.
@@ -54,6 +57,9 @@ func (s *State) Version() uint32 {
 // KnownToAll reports whether every node knows an operation, so that it may be
 // proposed.
 func (s *State) KnownToAll(op Op) bool { return sinceOf(op) <= s.Version() }
+
+// Knows says whether every node's program knows an operation.
+func (s *State) Knows(op Op) bool { return s.Version() >= sinceOf(op) }
 
 // known refuses an operation that a node does not know yet.
 func (d *draft) known(op Op) error {

@@ -13,7 +13,9 @@ const (
 	listingSnapshot = 3 // and of version 3
 	containSnapshot = 4 // and of version 5
 	journalSnapshot = 5 // and of version 6
-	snapshotVersion = 6
+	readySnapshot   = 6 // and of version 7
+	denialSnapshot  = 7
+	snapshotVersion = denialSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -62,6 +64,7 @@ const (
 	opBy
 	opOpenJournal
 	opFound
+	opDenied
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -244,6 +247,8 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(*coder, *OpenJournal) {})
 	case opFound:
 		codeOp(c, cmd, (*coder).found)
+	case opDenied:
+		codeOp(c, cmd, (*coder).denied)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -353,6 +358,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opOpenJournal
 	case Found:
 		return opFound
+	case Denied:
+		return opDenied
 	}
 	return 0
 }

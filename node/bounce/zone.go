@@ -42,7 +42,7 @@ func zoneIn(text string) string {
 			rest = rest[i+len(phrase):]
 			rest = strings.TrimPrefix(rest, "the ")
 			if name := domainAt(strings.TrimLeft(rest, " [(\"'")); name != "" {
-				return canonicalZone(name)
+				return CanonicalZone(name)
 			}
 		}
 	}
@@ -54,7 +54,9 @@ func zoneIn(text string) string {
 	return ""
 }
 
-func canonicalZone(name string) string {
+// CanonicalZone gives the public list of a name of several that know the same,
+// one with a key in it among them; other names stay.
+func CanonicalZone(name string) string {
 	for _, k := range knownZones {
 		if strings.Contains(name, k.word) {
 			return k.zone

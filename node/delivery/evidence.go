@@ -14,9 +14,10 @@ import (
 
 // Bounds of what is kept of one source.
 const (
-	evidenceSlots    = 30 // parts of the window that are forgotten one by one
-	evidenceMessages = 64 // messages told apart for one provider
-	evidenceZones    = 16 // zones named
+	evidenceWindow   = 30 * time.Minute // until another is set
+	evidenceSlots    = 30               // parts of the window that are forgotten one by one
+	evidenceMessages = 64               // messages told apart for one provider
+	evidenceZones    = 16               // zones named
 	evidenceText     = 200
 )
 
@@ -37,6 +38,7 @@ type ProviderEvidence struct {
 	Provider string // a name of package bounce's closed set
 	Refused  int
 	Messages int // counted to 64
+	Waiting  int // messages that wait because it refuses, those refused among them, counted to 64
 	Last     time.Time
 	Text     string // the last refusal, bounded
 }
@@ -50,20 +52,18 @@ type ZoneEvidence struct {
 	Last      time.Time
 }
 
-// Threshold is from where on refusals are live evidence of a listing.
-type Threshold struct {
-	Percent   int // of the attempts
-	Messages  int
-	Providers int
-}
-
-// DefaultThreshold is what makes a sum of zones without a weight of 100 move
-// anyone: 5 % of the attempts and 20 messages, at 3 providers.
-func DefaultThreshold() Threshold { return Threshold{Percent: 5, Messages: 20, Providers: 3} }
-
-// Reaches reports whether the evidence is as strong as t demands.
-func (e Evidence) Reaches(t Threshold) bool {
-	return e.Attempts > 0 && 100*e.Refused >= t.Percent*e.Attempts && e.Messages >= t.Messages && len(e.Providers) >= t.Providers
+// Denial is the evidence as the state is told of it, but for the zones. A
+// provider that refuses is left alone: what waits for it therefore counts as if
+// it had been refused, or whoever is polite would never have evidence.
+func (e Evidence) Denial(at time.Time) tenant.Denial {
+	x := tenant.Denial{Source: e.Source, At: at, Attempts: uint64(e.Attempts)}
+	for _, p := range e.Providers {
+		more := max(0, p.Waiting-p.Messages)
+		one := tenant.ProviderDenial{Provider: p.Provider, Refused: uint64(p.Refused + more), Messages: uint64(p.Messages + more)}
+		x.Providers = append(x.Providers, one)
+		x.Attempts, x.Refused, x.Messages = x.Attempts+uint64(more), x.Refused+one.Refused, x.Messages+one.Messages
+	}
+	return x
 }
 
 // testimony counts attempts and refusals of one source in slots of time, so that
@@ -84,6 +84,8 @@ type refusals struct {
 	messages []refusedMessage // the latest ones, each once
 	last     time.Time
 	text     string
+	waiting  int // the most of the last half window: a provider that is tried anew refuses a moment later
+	since    time.Time
 }
 
 type refusedMessage struct {
@@ -106,14 +108,24 @@ type answer struct {
 
 // evidence keeps the testimony on all sources. It is safe for concurrent use.
 type evidence struct {
-	window time.Duration
-
-	mu      sync.Mutex // guards sources
+	mu      sync.Mutex // guards what follows
+	window  time.Duration
 	sources map[tenant.SourceID]*testimony
 }
 
 func newEvidence(window time.Duration) *evidence {
 	return &evidence{window: window, sources: map[tenant.SourceID]*testimony{}}
+}
+
+// within sets the window. Another one begins anew: what was counted in slots of
+// another length says nothing in these.
+func (e *evidence) within(window time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if window = max(window, time.Second); window != e.window {
+		e.window = window
+		clear(e.sources)
+	}
 }
 
 // note counts one attempt from a source.
@@ -205,8 +217,8 @@ func (t *testimony) name(zone, provider string, now time.Time) {
 }
 
 // read gives the evidence of all sources with attempts in the window, in order
-// of source, and forgets what is older.
-func (e *evidence) read(now time.Time) []Evidence {
+// of source, and forgets what is older. behind is what waits at present.
+func (e *evidence) read(now time.Time, behind map[refuser]int) []Evidence {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var list []Evidence
@@ -216,6 +228,9 @@ func (e *evidence) read(now time.Time) []Evidence {
 		if one.Attempts, one.Refused = sum(&t.slots, n); one.Attempts == 0 {
 			delete(e.sources, id)
 			continue
+		}
+		for name, p := range t.providers {
+			p.wait(behind[refuser{id, name}], now, e.window/2)
 		}
 		t.tell(&one, from, n)
 		list = append(list, one)
@@ -234,7 +249,7 @@ func (t *testimony) tell(one *Evidence, from time.Time, n int64) {
 			continue
 		}
 		one.Messages += len(p.messages)
-		one.Providers = append(one.Providers, ProviderEvidence{Provider: name, Refused: denied, Messages: len(p.messages), Last: p.last, Text: p.text})
+		one.Providers = append(one.Providers, ProviderEvidence{Provider: name, Refused: denied, Messages: len(p.messages), Waiting: p.waiting, Last: p.last, Text: p.text})
 	}
 	for name, z := range t.zones {
 		maps.DeleteFunc(z.providers, func(_ string, last time.Time) bool { return last.Before(from) })

@@ -37,7 +37,7 @@ func (w *witness) heard(n int, host, text string) {
 
 func (w *witness) read(t *testing.T) Evidence {
 	t.Helper()
-	list := w.e.read(w.now)
+	list := w.e.read(w.now, nil)
 	if len(list) != 1 || list[0].Source != 7 {
 		t.Fatalf("evidence %+v", list)
 	}
@@ -100,11 +100,12 @@ func TestEvidenceThreshold(t *testing.T) {
 			w.heard(c.fine, "mx.b.example", "")
 			c.say(w)
 			e := w.read(t)
-			if got := e.Reaches(DefaultThreshold()); got != c.want {
+			x := e.Denial(w.now)
+			if got := x.Reaches(); got != c.want {
 				t.Errorf("reaches %v: %+v", got, e)
 			}
 			w.now = w.now.Add(31 * time.Minute)
-			if list := w.e.read(w.now); len(list) != 0 || len(w.e.sources) != 0 {
+			if list := w.e.read(w.now, nil); len(list) != 0 || len(w.e.sources) != 0 {
 				t.Errorf("after the window: %+v", list)
 			}
 		})
@@ -193,7 +194,7 @@ func TestSenderKeepsEvidence(t *testing.T) {
 			r.send(id, account, nil, to)
 		}
 		p.pass(10 * time.Second)
-		list := p.s.evidence.read(time.Now())
+		list := p.s.evidence.read(time.Now(), p.s.behind(time.Now()))
 		if len(list) != 1 || list[0].Source != src || list[0].Attempts != 3 || list[0].Refused != 2 || list[0].Messages != 2 {
 			t.Fatalf("evidence %+v", list)
 		}
@@ -202,6 +203,46 @@ func TestSenderKeepsEvidence(t *testing.T) {
 		}
 		if n := r.outcomes()[queue.Bounced]; n != 0 {
 			t.Errorf("%d bounced because of our IP", n)
+		}
+	})
+}
+
+// A provider that refuses is left alone, so what waits for it counts too, and
+// goes on counting while it is tried anew; what waits for others does not.
+func TestEvidenceCountsWhatWaits(t *testing.T) {
+	var id tenant.ID
+	var account tenant.AccountID
+	inBubble(t, nil, func(w *world) { id, account = w.customer("shoes", w.source("127.77.1.1", false)) }, func(r *rig, p *pretend) {
+		p.mu.Lock()
+		p.sites["a.example"], p.sites["b.example"] = siteOf("mx1.comcast.net"), siteOf("mx.b.example")
+		p.send = func(_ netip.Addr, m outbound) result {
+			if strings.HasSuffix(m.Rcpts[0].Addr, "@a.example") {
+				return refusedAt(stageMail, 554, "5.7.1", "Client host [127.77.1.1] blocked using zen.spamhaus.org")
+			}
+			return refusedAt(stageMail, 421, "4.7.28", "unusual rate of mail from your IP address")
+		}
+		p.mu.Unlock()
+		for i := range 30 {
+			r.send(id, account, nil, fmt.Sprintf("x%d@a.example", i), fmt.Sprintf("x%d@b.example", i))
+		}
+		sees := func(when string) {
+			t.Helper()
+			now := time.Now()
+			list := p.s.evidence.read(now, p.s.behind(now))
+			if len(list) != 1 || len(list[0].Providers) != 1 {
+				t.Fatalf("%s: evidence %+v", when, list)
+			}
+			e := list[0]
+			x := e.Denial(now)
+			if e.Providers[0].Waiting != 30 || e.Messages > 20 || x.Messages != 30 || x.Attempts < 30 || x.Refused < 30 || x.Providers[0].Messages != 30 {
+				t.Errorf("%s: %+v becomes %+v", when, e, x)
+			}
+		}
+		p.pass(10 * time.Second)
+		sees("at first")
+		for range 20 {
+			p.pass(time.Minute)
+			sees("later")
 		}
 	})
 }

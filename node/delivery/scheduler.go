@@ -19,6 +19,7 @@ type spool interface {
 	Take(l queue.Lane, max int) (items []*queue.Item, more bool, err error)
 	Park(l queue.Lane, until time.Time)
 	Flushed(l queue.Lane) bool
+	Waiting(l queue.Lane, most int) (int, error)
 	GiveBack(items ...*queue.Item)
 }
 
@@ -103,7 +104,7 @@ func newScheduler(cfg Config, sp spool, l ledger, f finder, d dialer, random fun
 		cfg: cfg, spool: sp, ledger: l, find: f, dial: d, random: random,
 		m: m, log: mailLog{cfg.Log, cfg.State},
 		noDot:    trouble.New[tenant.ID](cfg.Log, slog.LevelWarn, "final dot not allowed", "tenant"),
-		evidence: newEvidence(cfg.EvidenceWindow),
+		evidence: newEvidence(evidenceWindow),
 		lanes:    map[queue.Lane]*lane{}, stopped: map[*lane]struct{}{}, halted: map[*lane]struct{}{},
 		nudged: make(chan struct{}, 1), settling: make(chan struct{}, maxSettling),
 		targets: map[targetKey]*target{}, working: map[*target]struct{}{}, budgets: map[budgetKey]*budget{},

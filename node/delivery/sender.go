@@ -39,11 +39,8 @@ type Config struct {
 	DelayAfter time.Duration // age at which the sender is told of a delay [4 h]
 	MaxConns   int           // open connections of the whole node [2000]
 	Shaping    *Shaping      // provider table [DefaultShaping]
-	// EvidenceWindow is how long an attempt counts as evidence for or against a
-	// source [30 min; at least a second].
-	EvidenceWindow time.Duration
-	Log            *slog.Logger
-	Registerer     prometheus.Registerer
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
 	// Observe, if set, is told of every settled attempt once it is durable
 	// (demo footer, tests). It must not block.
 	Observe func(Event)
@@ -87,10 +84,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxConns <= 0 {
 		c.MaxConns = 2000
 	}
-	if c.EvidenceWindow <= 0 {
-		c.EvidenceWindow = 30 * time.Minute
-	}
-	c.EvidenceWindow = max(c.EvidenceWindow, time.Second)
 	if c.Shaping == nil {
 		c.Shaping = DefaultShaping()
 	}
@@ -125,7 +118,12 @@ func New(cfg Config) (*Sender, error) {
 // outcome is on its way to the disk or durable.
 func (s *Sender) Run(ctx context.Context) error { return s.s.run(ctx) }
 
-// Evidence gives what the world told each source of itself within the evidence
-// window, in order of source: for the node to report when it changed. Sources
-// without an attempt in it are left out.
-func (s *Sender) Evidence() []Evidence { return s.s.evidence.read(time.Now()) }
+// Evidence gives what the world told each source of itself within the window (a
+// second at least), in order of source: for the node to report when it changed.
+// Sources without an attempt in it are left out. Another window than the last
+// one begins anew.
+func (s *Sender) Evidence(window time.Duration) []Evidence {
+	s.s.evidence.within(window)
+	now := time.Now()
+	return s.s.evidence.read(now, s.s.behind(now))
+}

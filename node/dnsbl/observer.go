@@ -41,13 +41,14 @@ type Observer struct {
 	slots   chan struct{} // bounds the questions at once
 	views   []*view
 	pace    map[*Zone]*pace
-	bell    chan struct{} // the subjects changed
+	bell    chan struct{} // the subjects changed, or a zone is in a hurry
 
 	telling sync.Mutex // one Changed at a time, in the order of recording
 
 	mu       sync.Mutex // guards what follows and view.last
 	subjects []Subject
 	kept     map[Subject]map[string]*kept // by subject and zone
+	hurried  map[string]bool              // zones to be asked at once
 }
 
 // kept is the memory of one subject in one zone.
@@ -78,7 +79,7 @@ func New(cfg Config) (*Observer, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	o := &Observer{cfg: cfg, asker: cfg.Resolver, seed: maphash.MakeSeed(), slots: make(chan struct{}, cfg.Parallel), pace: make(map[*Zone]*pace), bell: make(chan struct{}, 1),
-		kept: make(map[Subject]map[string]*kept)}
+		kept: make(map[Subject]map[string]*kept), hurried: make(map[string]bool)}
 	for i := range cfg.Book.Zones {
 		z := &cfg.Book.Zones[i]
 		o.pace[z] = &pace{gap: time.Second / time.Duration(max(1, z.Rate))}
@@ -116,11 +117,34 @@ func (o *Observer) Watch(subjects []Subject) error {
 		}
 	}
 	o.mu.Unlock()
+	o.ring()
+	return nil
+}
+
+// Hurry makes Run ask a zone about all its subjects at once, besides its rounds
+// and within its rate: somebody says that it lists one of them. All are asked
+// about, or a zone that lists the world would be believed about the first.
+func (o *Observer) Hurry(zone string) {
+	o.mu.Lock()
+	o.hurried[zone] = true
+	o.mu.Unlock()
+	o.ring()
+}
+
+func (o *Observer) ring() {
 	select {
 	case o.bell <- struct{}{}:
 	default:
 	}
-	return nil
+}
+
+// hurries gives the zones that are in a hurry, once.
+func (o *Observer) hurries() map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	zones := o.hurried
+	o.hurried = make(map[string]bool)
+	return zones
 }
 
 // of gives the subjects a view is asked about.

@@ -252,6 +252,53 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// A zone in a hurry is asked about everything at once, and once.
+func TestHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &told{answer: sound()}
+		subjects := subjectsOf(t, "192.0.2.10", "192.0.2.11")
+		o := newObserver(t, Config{Book: readBook(t, fourZones)}, f, subjects...)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- o.Run(ctx) }()
+		time.Sleep(30 * time.Minute)
+		counts := func() map[string]int {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			n := map[string]int{}
+			for name, times := range f.times {
+				n[name] = len(times)
+			}
+			return n
+		}
+		before := counts()
+		slow := o.cfg.Book.Zones[0]
+		for _, z := range o.cfg.Book.Zones {
+			if z.Every > slow.Every && z.Asks(tenant.SpaceIPv4) {
+				slow = z
+			}
+		}
+		o.Hurry(slow.Name)
+		time.Sleep(20 * time.Second)
+		asked := map[Subject]int{}
+		for name, n := range counts() {
+			for _, s := range subjects {
+				if strings.HasPrefix(name, s.label()+"."+slow.Name) {
+					asked[s] += n - before[name]
+				}
+			}
+		}
+		cancel()
+		<-done
+		for _, s := range subjects {
+			// Its place in the round may be just now, too.
+			if n := asked[s]; slow.Every < 2*time.Hour || n < 1 || n > 2 {
+				t.Errorf("%s was asked %d times about %s", slow.Name, n, s)
+			}
+		}
+	})
+}
+
 func TestNewRefuses(t *testing.T) {
 	b := readBook(t, oneZone)
 	r := quick(t, time.Second, netip.MustParseAddrPort("127.0.0.1:1"))

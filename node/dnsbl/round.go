@@ -76,8 +76,8 @@ func (o *Observer) rounds(ctx context.Context, v *view) error {
 	}
 }
 
-// attend asks about new subjects at once instead of at the zones' next rounds,
-// which may be hours away.
+// attend asks about new subjects, and zones that are in a hurry, at once instead
+// of at the zones' next rounds, which may be hours away.
 func (o *Observer) attend(ctx context.Context) error {
 	for {
 		select {
@@ -85,12 +85,13 @@ func (o *Observer) attend(ctx context.Context) error {
 			return ctx.Err()
 		case <-o.bell:
 		}
+		hurried := o.hurries()
 		g, ctx := errgroup.WithContext(ctx)
 		for _, v := range o.views {
 			g.Go(func() error {
 				var fresh []Subject
 				for _, s := range o.of(v) {
-					if o.Latest(s, v.zone.Name).Why == tenant.WhyNotAsked {
+					if hurried[v.zone.Name] || o.Latest(s, v.zone.Name).Why == tenant.WhyNotAsked {
 						fresh = append(fresh, s)
 					}
 				}

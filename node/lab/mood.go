@@ -15,6 +15,8 @@ type Mood struct {
 	Wait time.Duration
 	// TLS offers STARTTLS with a self-signed certificate.
 	TLS bool
+	// List is the DNS list that a blocked client is told of.
+	List string
 }
 
 // MoodKind is the kind of a mood, by the word the API uses.
@@ -47,11 +49,12 @@ type moodJSON struct {
 	Mood MoodKind `json:"mood"`
 	Wait string   `json:"wait,omitempty"`
 	TLS  bool     `json:"tls,omitempty"`
+	List string   `json:"list,omitempty"`
 }
 
 // MarshalJSON writes the API's form.
 func (m Mood) MarshalJSON() ([]byte, error) {
-	j := moodJSON{Mood: m.Kind, TLS: m.TLS}
+	j := moodJSON{Mood: m.Kind, TLS: m.TLS, List: m.List}
 	if m.Wait > 0 {
 		j.Wait = m.Wait.String()
 	}
@@ -77,6 +80,9 @@ func (m *Mood) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	n.TLS = n.TLS || j.TLS
+	if n.List = j.List; len(n.List) > 200 || strings.ContainsAny(n.List, "\r\n") {
+		return fmt.Errorf("read mood: bad list %.40q", n.List)
+	}
 	if wait > 0 {
 		n.Wait = wait
 	}

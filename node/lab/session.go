@@ -230,6 +230,9 @@ func (s *session) mail(ctx context.Context, arg string) bool {
 		return s.reply(ctx, 501, "5.1.7 Bad reverse-path")
 	case s.mood.Kind == Blocked:
 		s.x.refused.Add(1)
+		if s.mood.List != "" {
+			return s.reply(ctx, 554, "5.7.1 Service unavailable; Client host ["+s.source+"] blocked using "+s.mood.List)
+		}
 		return s.reply(ctx, 550, "5.7.1 Client host ["+s.source+"] refused, see the list of the lab")
 	case s.mood.Kind == BlackHole:
 		s.swallow(ctx)

@@ -419,6 +419,45 @@ func TestSettlementBehindAReleaseLeavesDoubt(t *testing.T) {
 	}
 }
 
+// What waits in a lane is counted, whether it is due, taken or put off.
+func TestWaitingIsCounted(t *testing.T) {
+	c := newClock()
+	s := testStore(t, vfs.NewMem(), withClock(c))
+	adopt(t, s, 1, 1)
+	for range 30 {
+		put(t, s, 1, []byte("x"), envelope("u@a.test"))
+	}
+	put(t, s, 1, []byte("x"), envelope("u@b.test"))
+	l := Lane{1, 7, 0, "a.test"}
+	count := func(when string, most, want int) {
+		t.Helper()
+		if n, err := s.Waiting(l, most); n != want || err != nil {
+			t.Errorf("%s: %d, %v; want %d", when, n, err, want)
+		}
+	}
+	count("all", 100, 30)
+	count("bounded", 20, 20)
+	items, _, err := s.Take(l, 10)
+	if err != nil || len(items) != 10 {
+		t.Fatal(items, err)
+	}
+	count("some taken", 100, 30)
+	count("fewer than taken", 5, 5)
+	for i, it := range items {
+		result, next := Deferred, c.now().Add(time.Hour)
+		if i < 4 {
+			result, next = Delivered, time.Time{}
+		}
+		settle(t, s, Settlement{Item: it, Next: next, Outcomes: outcomes(it, result)})
+	}
+	count("four delivered", 100, 26)
+	s.Park(l, c.now().Add(time.Hour))
+	count("parked", 100, 26)
+	if n, err := s.Waiting(Lane{9, 7, 0, "a.test"}, 9); n != 0 || err != nil {
+		t.Errorf("of nobody: %d, %v", n, err)
+	}
+}
+
 func TestParkedLaneWaits(t *testing.T) {
 	c := newClock()
 	s := testStore(t, vfs.NewMem(), withClock(c))

@@ -367,6 +367,37 @@ func (s *Store) Park(l Lane, until time.Time) {
 	s.poke()
 }
 
+// Waiting counts what a lane holds, due or not, up to most. It may count too
+// little: what lies behind the cursor is read, because before it are the graves
+// of a long queue, and that is compared with what memory holds.
+func (s *Store) Waiting(key Lane, most int) (n int, err error) {
+	var at dueAt
+	held := 0
+	s.mu.Lock()
+	if g := s.index.logs[key.Tenant]; g != nil && g.lanes[key] != nil {
+		held, at = g.lanes[key].held, g.lanes[key].cursor
+	} else {
+		most = 0
+	}
+	s.mu.Unlock()
+	if held >= most {
+		return most, nil
+	}
+	prefix := lanePrefix(nil, key)
+	it, err := s.newIter(appendDueTail(prefix[:len(prefix):len(prefix)], at), after(prefix))
+	if err != nil {
+		return 0, fmt.Errorf("count lane: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok && n < most; ok = it.Next() {
+		n++
+	}
+	if err := it.Error(); err != nil {
+		return 0, fmt.Errorf("count lane: %w", err)
+	}
+	return max(n, held), nil
+}
+
 // Flushed reports whether a flush brought the lane back since it was last
 // parked. Wait may still hand out a lane that was parked meanwhile; this tells
 // the two apart.
