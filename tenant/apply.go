@@ -100,6 +100,9 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	if c.Request != (RequestID{}) {
 		d.remember(c.Request, d.events, err)
 	}
+	if d.level != before.level {
+		d.names = true // what is looked up depends on it
+	}
 	return d.publish(), d.events, err
 }
 

@@ -215,6 +215,9 @@ func (s *State) unclean(src *Source) string {
 	if l == nil {
 		return ""
 	}
+	if p, in := s.inListedRange(src.Addr); in {
+		return fmt.Sprintf("%s is in %s, which is listed", src.Addr, p)
+	}
 	if x := s.listings.get(src.ID); x == nil || x.Level < LevelNotice && x.Raised.IsZero() {
 		return ""
 	}

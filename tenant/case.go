@@ -130,7 +130,7 @@ func (s *State) SourcesFor(t ID, p Place) []*Source {
 	if slices.ContainsFunc(all, barred) {
 		all = slices.DeleteFunc(slices.Clone(all), barred)
 	}
-	return s.fittest(t, all)
+	return s.fittest(t, s.outside(all))
 }
 
 func (s *State) sends(t *Tenant, p Place) bool { return p != Place{} && len(s.SourcesFor(t.ID, p)) > 0 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -145,7 +146,7 @@ func (d *draft) fateOf(id uint64, t *Tenant, src *Source) {
 // choose is the decision itself.
 func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 	r, f := d.containRule(), Fate{Tenant: t.ID}
-	left := len(slices.DeleteFunc(slices.Clone(d.SourcesAt(t.Place())), func(x *Source) bool { return x.ID == src.ID || d.Barred(x.ID, t.ID) }))
+	left, near := d.left(c, t)
 	wait := func(until time.Time, format string, args ...any) Fate {
 		f.Kind, f.Why, f.Until = FateWait, fmt.Sprintf(format, args...), until
 		return f
@@ -175,11 +176,36 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 	case left == 1:
 		f.Kind, f.Why = FateStay, "one clean source of the pool is left; it cannot move: "+why
 		return f
+	case left == 0 && near > 0:
+		f.Kind, f.Why = FateStay, "what is left of the pool is in a listed range; it cannot move: "+why
+		return f
 	}
 	if !d.from(roomVersion) {
 		until = time.Time{}
 	}
+	if strings.HasPrefix(why, unarmed) {
+		why = shorten(fmt.Sprintf("%s; mail does not age for %s while it waits, bulk for %s", why, spell(r.Transactional), spell(r.Bulk)), maxReason)
+	}
 	return wait(until, "%s", why)
+}
+
+// unarmed begins the reason of whose backup is not prepared.
+const unarmed = "its backup is not armed: "
+
+// left counts the clean sources of a tenant's place outside listed ranges, and
+// those inside: they are on the list next, or on it elsewhere.
+func (s *State) left(c *Case, t *Tenant) (n, near int) {
+	for _, x := range s.SourcesAt(t.Place()) {
+		if x.ID == c.Source || s.Barred(x.ID, t.ID) {
+			continue
+		}
+		if _, in := s.inListedRange(x.Addr); in {
+			near++
+		} else {
+			n++
+		}
+	}
+	return n, near
 }
 
 // suspected says whether a tenant is among the few that may be the cause while
@@ -250,7 +276,7 @@ func (d *draft) bars(c *Case, t *Tenant, r ContainRule) (why string, until time.
 	}
 	if d.from(readyVersion) {
 		if why := d.hinders(t); why != "" {
-			return fmt.Sprintf("its backup is not armed (mail does not age for %s while it waits, bulk for %s): %s", spell(r.Transactional), spell(r.Bulk), why), until
+			return unarmed + why, until
 		}
 	}
 	if c.Drill {

@@ -110,6 +110,7 @@ func (d *draft) dismiss(src SourceID) {
 		next := *l
 		next.Raised = time.Time{}
 		put(d, &d.listings, src, &next)
+		d.ranged()
 	}
 	put(d, &d.dismissed, src, &dismissal{src, d.Now()})
 }

@@ -104,19 +104,31 @@ func (d *draft) judgeAll() {
 		return
 	}
 	d.setAside(l)
-	changed := false
+	changed, raised := false, false
 	for _, src := range d.sources.vals {
 		before := d.listings.get(src.ID)
 		d.judge(d.Lists(), src.ID)
 		after := d.listings.get(src.ID)
+		raised = raised || after != nil && !after.Raised.IsZero()
 		if after != nil && (before == nil || before.Raised.IsZero()) != after.Raised.IsZero() {
 			changed = true
 			d.followUp(src, after)
 		}
 	}
+	if changed || raised {
+		was := d.lookup.ranges
+		d.ranged()
+		changed = changed || !slices.Equal(was, d.lookup.ranges)
+	}
 	if changed {
 		d.review() // one decision for all that changed at once
 	}
+}
+
+// ranged looks anew which ranges are listed.
+func (d *draft) ranged() {
+	d.from(rangeVersion)
+	d.lookup = buildIndex(&d.State)
 }
 
 // followUp opens a case when a source has come to be listed.

@@ -19,6 +19,7 @@ type lookup struct {
 	networks  map[netip.Prefix]AccountID
 	lengths   [2][]int // prefix lengths in use for IPv4 and IPv6, longest first
 	faults    faults
+	ranges    []netip.Prefix // that are listed as such
 }
 
 func family(a netip.Addr) int {
@@ -66,5 +67,6 @@ func buildIndex(s *State) *lookup {
 		}
 	}
 	x.faults = findFaults(s)
+	x.ranges = findRanges(s)
 	return x
 }

@@ -172,6 +172,7 @@ func PlanCase(s *State, source SourceID) *Case {
 		d.end(c.ID, "it is asked what a listing would do", time.Time{}, false)
 	}
 	put(d, &d.listings, source, &Listing{Source: source, Level: LevelMove, Since: d.Now(), Raised: d.Now()})
+	d.ranged()
 	id := d.openCase(src, nil, Case{Mode: AutomationOn, Seen: d.Now()})
 	d.review()
 	return d.cases.get(id)

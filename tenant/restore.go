@@ -106,6 +106,7 @@ func (d *draft) report(t *Tenant, node NodeID, r Report) error {
 // key is the one that goes on; "" is nobody.
 func Reincarnate(s *State, keep string) *State {
 	d := s.draft()
+	d.names = true // who is up has a say in what is looked up
 	d.incarnation++
 	high := d.incarnation << incarnationShift
 	// What was made after the backup has ids that must not come back.

@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -202,6 +203,10 @@ func (x *transcript) observe() Op {
 			continue
 		}
 		s := Seen{Source: SourceID(x.uint(words[0])), Zone: words[1], At: at}
+		if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "text=") }); i > 0 {
+			s.Text = strings.Join(words[i:], " ")[len("text="):]
+			words = words[:i]
+		}
 		for _, w := range words[2:] {
 			if a, err := netip.ParseAddr(w); err == nil {
 				s.Values = append(s.Values, a)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -488,6 +490,10 @@ func (x *transcript) ask() string {
 // sound proves what must hold of any state: Check, the digest from scratch, and
 // a snapshot that comes back equal.
 func sound(s *State) error {
+	// What is derived must be what a node makes that starts from a snapshot.
+	if fresh := buildIndex(s); !reflect.DeepEqual(fresh.faults, s.lookup.faults) || !slices.Equal(fresh.ranges, s.lookup.ranges) {
+		return fmt.Errorf("the lookup is stale: %v %v, want %v %v", s.lookup.faults, s.lookup.ranges, fresh.faults, fresh.ranges)
+	}
 	if err := s.Check(); err != nil {
 		return err
 	}
