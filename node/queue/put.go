@@ -148,11 +148,11 @@ func (w *Writer) Put(ctx context.Context, prefix []byte, e *Envelope, spend []Sp
 }
 
 // A LostPut says that a message had its place in the log when its Put failed. It
-// is kept nowhere if this store still owns the log; else whoever took that in up
-// to Place, and not up to Back, keeps it.
+// is kept nowhere if this store still owns the log; else perhaps by whoever took
+// that in up to Place.
 type LostPut struct {
 	Place ID
-	Back  uint64 // sequence of the record that takes it back; 0: there is none
+	Back  bool // it was taken back here
 	Err   error
 }
 
@@ -223,18 +223,18 @@ func (s *Store) enterPut(ctx context.Context, g *tlog, p *putting) error {
 }
 
 // withdraw takes a message back whose second copy was not confirmed: the client
-// is told 451 and comes again. It returns the sequence of the record that says so.
-func (s *Store) withdraw(g *tlog, p *putting, why error) (seq uint64, err error) {
+// is told 451 and comes again.
+func (s *Store) withdraw(g *tlog, p *putting, why error) (back bool, err error) {
 	if errors.Is(why, ErrFailed) {
-		return 0, nil // nothing is written here any more
+		return false, nil // nothing is written here any more
 	}
 	done := make(chan error, 1)
 	op := &ending{log: g, back: p, tell: func(err error) { done <- err }}
 	if !s.queue.add(op) {
-		return 0, errClosed
+		return false, errClosed
 	}
 	err = <-done
-	return op.seq, err
+	return err == nil, err
 }
 
 // Discard drops an unfinished message; harmless after Put.

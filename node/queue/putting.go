@@ -17,7 +17,6 @@ type putting struct {
 	entries []entry
 	msg     message
 	out     *outgoing
-	span    [2]int // its part of a settlement's batch
 	chunkAt string // node that has the chunk file already
 }
 

@@ -167,6 +167,10 @@ func (s *Store) overtaken(op *ending) bool {
 
 // sendEndings gives the records of a batch their parts of it. A tenant's sums
 // go with the last of its settlements.
+//
+// A settlement and the notices it makes have a number each, and take effect with
+// the last of them: a holder that was cut off between them would have the end of
+// a message and not the notice that tells of it.
 func (s *Store) sendEndings(k *kept, ops []*ending, tails map[*tlog][]byte) {
 	if s.ship == nil {
 		return
@@ -177,11 +181,7 @@ func (s *Store) sendEndings(k *kept, ops []*ending, tails map[*tlog][]byte) {
 		if op.out == nil {
 			continue
 		}
-		own := all[op.span[0]:op.span[1]]
-		if len(op.puts) > 0 && op.err == nil {
-			own = all[op.span[0]:op.puts[0].span[0]]
-		}
-		op.parts = [2][]byte{own, nil}
+		op.parts = [2][]byte{all[op.span[0]:op.span[1]], nil}
 		if op.err == nil && op.back == nil {
 			op.parts[1] = tails[op.log]
 			delete(tails, op.log)
@@ -191,10 +191,13 @@ func (s *Store) sendEndings(k *kept, ops []*ending, tails map[*tlog][]byte) {
 		if op.out == nil {
 			continue
 		}
-		s.dispatch(op.out, k, op.parts[0], op.parts[1])
+		o := op.out
 		for _, p := range op.puts {
-			s.dispatch(p.out, k, all[p.span[0]:p.span[1]])
+			s.dispatch(o, nil) // its number stays unused
+			o = p.out
+			o.kind = recSettle
 		}
+		s.dispatch(o, k, op.parts[0], op.parts[1])
 	}
 }
 
@@ -203,7 +206,7 @@ func (s *Store) writeWithdrawal(b *pebble.Batch, op *ending) error {
 	s.mu.Lock()
 	stale := s.index.logs[op.log.tenant] != op.log
 	if !stale {
-		op.seq, op.out = s.next(op.log, recWithdraw)
+		_, op.out = s.next(op.log, recWithdraw)
 	}
 	s.mu.Unlock()
 	if stale {
@@ -267,9 +270,7 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	sums[g] = v
 	writeTrace(b, op, at.rev+1, now)
 	for _, p := range puts {
-		p.span[0] = b.Len()
 		p.write(b)
-		p.span[1] = b.Len()
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package queue
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -66,6 +68,45 @@ func (s *Store) Find(t tenant.ID, transaction [16]byte, place ID) (ID, error) {
 		return ID{}, err
 	}
 	return s.became(t, transaction, place)
+}
+
+// Secured waits until a message of Find, and what it spent, are on two nodes: only
+// then may anybody be told that it is kept. What this log's owner put itself was
+// there before. What it took over from an older one it may be the only one to
+// have: of an owner that died between its two copies, the holder's has more.
+// ErrNoCopy says that ctx ended first, ErrStale that the log is not this store's.
+func (s *Store) Secured(ctx context.Context, id ID) error {
+	for {
+		if err := s.broken(); err != nil {
+			return err
+		}
+		secure, changed, err := s.secured(id)
+		if err != nil || secure {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrNoCopy, ctx.Err())
+		case <-s.dead:
+		}
+	}
+}
+
+func (s *Store) secured(id ID) (secure bool, changed <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.index.logs[id.Tenant]
+	if g == nil {
+		return false, nil, ErrStale
+	}
+	if s.ship == nil || g.epoch == id.Epoch {
+		return true, nil, nil
+	}
+	s.ship.mu.Lock()
+	defer s.ship.mu.Unlock()
+	st := g.out
+	return st.set && st.synced && g.since <= id.Epoch, s.ship.changed, nil
 }
 
 // became is noted, and looks at the place where there is no note.

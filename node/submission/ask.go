@@ -46,15 +46,16 @@ func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, put *queue.LostPut) (
 }
 
 // takenIn answers from the state alone: it says how far the next owner took this
-// node's log in. Later owners may not know of what has ended since.
+// node's log in. Later owners may not know of what has ended since. What was
+// taken back here is on the next owner's disk alone, for a while: that one is
+// asked.
 func (s *Server) takenIn(id tenant.ID, put *queue.LostPut) (answer, bool) {
 	t := s.cfg.State().Tenant(id)
-	if t == nil || put == nil {
+	if t == nil || put == nil || put.Back {
 		return answer{}, false
 	}
 	in := slices.ContainsFunc(t.Ends, func(e tenant.End) bool {
-		return e.Epoch == put.Place.Epoch && e.Node == s.cfg.Node() &&
-			put.Place.Seq <= e.Last && (put.Back == 0 || e.Last < put.Back)
+		return e.Epoch == put.Place.Epoch && e.Node == s.cfg.Node() && put.Place.Seq <= e.Last
 	})
 	return answer{outcome: saysKept, id: put.Place.String()}, in
 }
@@ -113,6 +114,9 @@ func (s *Server) find(q question) answer {
 	if errors.Is(err, queue.ErrNotFound) {
 		id, err = s.deny(q)
 	}
+	if err == nil {
+		err = s.secured(id)
+	}
 	switch {
 	case err == nil:
 		return answer{tag: q.tag, outcome: saysKept, id: id.String()}
@@ -134,6 +138,13 @@ func (s *Server) deny(q question) (queue.ID, error) {
 		return queue.ID{}, err
 	}
 	return s.store.Find(q.tenant, q.transaction, q.place) // it may have been handed over just before
+}
+
+// secured keeps the 250 back until the message is on two nodes.
+func (s *Server) secured(id queue.ID) error {
+	ctx, cancel := context.WithTimeout(s.hard, s.waits.owner)
+	defer cancel()
+	return s.store.Secured(ctx, id)
 }
 
 // pending are the messages other nodes stream to this one. Whoever asks for

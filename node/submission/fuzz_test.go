@@ -100,6 +100,7 @@ func (nowhere) Find(tenant.ID, [16]byte, queue.ID) (queue.ID, error) {
 	return queue.ID{}, queue.ErrNotFound
 }
 func (nowhere) Deny(context.Context, tenant.ID, [16]byte, queue.ID) error { return nil }
+func (nowhere) Secured(context.Context, queue.ID) error                   { return nil }
 func (nowhere) Discard()                                                  {}
 func (n nowhere) Put(_ context.Context, prefix []byte, e *queue.Envelope, _ []queue.Spend) (queue.ID, error) {
 	if len(e.Rcpts) == 0 || !clean(string(prefix)) || !strings.HasSuffix(e.From, "@shop.test") {

@@ -22,6 +22,7 @@ type store interface {
 	Full() error
 	NewMessage(tenant.ID) (message, error)
 	Find(t tenant.ID, transaction [16]byte, place queue.ID) (queue.ID, error)
+	Secured(ctx context.Context, id queue.ID) error
 	Deny(ctx context.Context, t tenant.ID, transaction [16]byte, place queue.ID) error
 }
 
