@@ -40,6 +40,7 @@ const sealVersion = 1
 type sealer struct {
 	aead       cipher.AEAD
 	references *bounce.Signer // made of the same secret, so all nodes know each other's
+	marks      *marker        // likewise
 }
 
 // openSealer reads the node's secret, or makes one when the file is missing.
@@ -72,7 +73,11 @@ func newSealer(key []byte) (*sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open secret key: %w", err)
 	}
-	return &sealer{aead: aead, references: references}, nil
+	marks, err := newMarker(key)
+	if err != nil {
+		return nil, fmt.Errorf("open secret key: %w", err)
+	}
+	return &sealer{aead: aead, references: references, marks: marks}, nil
 }
 
 func sealedFor(domain, selector string) []byte {

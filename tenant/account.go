@@ -10,6 +10,9 @@ func (d *draft) addAccount(c AddAccount) error {
 	if !d.tenants.has(c.Tenant) {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
+	if err := d.stillOpen(c.Tenant, 0); err != nil {
+		return err
+	}
 	name := lower(clip(c.Username))
 	if len(c.Username) > maxAddress || !ValidAddress(name) {
 		return refuse("username %q is not an address", clip(c.Username))
@@ -36,6 +39,9 @@ func (d *draft) setAccount(c SetAccount) error {
 	old := d.accounts.get(c.Account)
 	if old == nil {
 		return refuse("account %d is not known", c.Account)
+	}
+	if err := d.stillOpen(old.Tenant, old.ID); err != nil {
+		return err
 	}
 	a := *old
 	if c.Secret != nil {
@@ -141,6 +147,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.open, id)
 	remove(d, &d.closed, id)
 	remove(d, &d.uses, id)
+	remove(d, &d.closures, closureKey(0, id))
 	d.names = true
 	d.emit(AccountRemoved{id})
 }

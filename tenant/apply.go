@@ -13,6 +13,7 @@ type draft struct {
 	events  []Event
 	names   bool        // an index by name must be made anew
 	books   []AccountID // whose books were touched
+	actor   string      // who asked for the operation
 }
 
 func (s *State) draft() *draft { return &draft{State: *s} }
@@ -53,6 +54,10 @@ func (d *draft) publish() *State {
 	s.fitness.publish()
 	s.outlooks.publish()
 	s.denials.publish()
+	s.closures.publish()
+	s.bans.publish()
+	s.customers.publish()
+	s.askings.publish()
 	return &s
 }
 
@@ -82,8 +87,11 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 	err := d.known(c.Op)
 	op, actor := unwrapped(c.Op)
 	if err == nil {
+		d.actor = actor
 		d.journalOp(op, actor)
-		err = d.run(op)
+		if err = d.unvetted(op); err == nil {
+			err = d.run(op)
+		}
 	}
 	if err == nil && mayMove(op) {
 		if d.names {
@@ -236,6 +244,27 @@ func (d *draft) runListing(op Op) error {
 		return d.found(op)
 	case Denied:
 		return d.denied(op)
+	}
+	return d.runBans(op)
+}
+
+// runBans carries out what came with bans.
+func (d *draft) runBans(op Op) error {
+	switch op := op.(type) {
+	case Close:
+		return d.close(op)
+	case Purged:
+		return d.purged(op)
+	case AddBan:
+		return d.addBan(op)
+	case LiftBan:
+		return d.liftBan(op)
+	case SetCustomer:
+		return d.setCustomer(op)
+	case Vetted:
+		return d.vet(op)
+	case AskedDelisting:
+		return d.askedDelisting(op, d.actor)
 	}
 	return refuse("operation is not known")
 }

@@ -11,6 +11,14 @@ func (By) op() {}
 
 func (b By) since() uint32 { return max(journalVersion, sinceOf(b.Op)) }
 
+// wrapping is what a coder is inside of.
+type wrapping uint8
+
+const (
+	inBy wrapping = iota + 1
+	inVetted
+)
+
 // unwrapped gives the operation itself and who asked for it.
 func unwrapped(op Op) (Op, string) {
 	if b, ok := op.(By); ok {
@@ -22,11 +30,15 @@ func unwrapped(op Op) (Op, string) {
 func (c *coder) by(b *By) {
 	c.str(&b.Actor, maxActor)
 	inner := Command{Op: b.Op}
-	if _, nested := b.Op.(By); nested {
+	// Before it goes deeper: who sends wrappings without end must not have us
+	// follow.
+	if _, nested := b.Op.(By); nested || c.wrapped != 0 {
 		c.fail(errBounds)
 		return
 	}
+	c.wrapped = inBy
 	codeOperation(c, &inner)
+	c.wrapped = 0
 	if _, nested := inner.Op.(By); nested {
 		c.fail(errBounds)
 		return

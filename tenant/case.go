@@ -263,6 +263,9 @@ func (d *draft) end(id uint64, why string, home time.Time, dismissed bool) {
 
 // letGo lifts a hold that a case has put on a tenant or an account.
 func (d *draft) letGo(id uint64, t ID, a AccountID) {
+	if d.stillOpen(t, a) != nil {
+		return // closed for ever meanwhile
+	}
 	e := Entry{Act: "release", Subject: d.tenantText(t), Tenant: t, Case: id, Why: "the listing was none"}
 	if a != 0 {
 		e.Subject, e.Tenant = d.accountText(a), d.tenantOf(a)

@@ -14,6 +14,7 @@ import (
 // is no longer than the bytes that are left.
 type coder struct {
 	reading bool
+	wrapped wrapping
 	first   bool // in the form of version 1, from before there were clusters
 	in      []byte
 	out     []byte

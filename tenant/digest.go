@@ -77,6 +77,10 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.fitness)
 	sumTable(&total, c, &s.outlooks)
 	sumTable(&total, c, &s.denials)
+	sumTable(&total, c, &s.closures)
+	sumTable(&total, c, &s.bans)
+	sumTable(&total, c, &s.customers)
+	sumTable(&total, c, &s.askings)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

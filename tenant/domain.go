@@ -6,6 +6,9 @@ func (d *draft) setDomain(c SetDomain) error {
 	if !d.tenants.has(c.Tenant) {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
+	if err := d.stillOpen(c.Tenant, 0); err != nil {
+		return err
+	}
 	if !validDomain(c.Name) {
 		return refuse("domain %q is not valid", clip(c.Name))
 	}

@@ -38,6 +38,9 @@ func (d *draft) hold(c Hold) error {
 	if !validText(c.Reason, maxReason) {
 		return refuse("reason is too long or has control characters")
 	}
+	if err := d.stillOpen(c.Tenant, c.Account); err != nil {
+		return err
+	}
 	if c.Account == 0 {
 		if !d.tenants.has(c.Tenant) {
 			return refuse("tenant %d is not known", c.Tenant)

@@ -15,12 +15,18 @@ func (d *draft) journalOp(op Op, actor string) {
 	if !d.heads.has(0) {
 		return
 	}
+	if v, ok := op.(Vetted); ok {
+		op = v.Op
+	}
 	e, ok := d.tenantEntry(op)
 	if !ok {
 		e, ok = d.clusterEntry(op)
 	}
 	if !ok {
 		e, ok = d.listingEntry(op)
+	}
+	if !ok {
+		e, ok = d.banEntry(op)
 	}
 	if ok {
 		e.Actor = cmp.Or(actor, ActorAutomation)
@@ -224,6 +230,51 @@ func (d *draft) listingEntry(op Op) (Entry, bool) {
 		return e, true
 	}
 	return Entry{}, false
+}
+
+// banEntry notes what is done for ever, and what was asked of lists.
+func (d *draft) banEntry(op Op) (Entry, bool) {
+	about := func(t ID, a AccountID) Entry {
+		if a != 0 {
+			return Entry{Subject: d.accountText(a), Tenant: d.tenantOf(a)}
+		}
+		return Entry{Subject: d.tenantText(t), Tenant: t}
+	}
+	var e Entry
+	switch op := op.(type) {
+	case Close:
+		e = about(op.Tenant, op.Account)
+		e.Act, e.Why = "close", op.Reason
+	case Purged:
+		e = about(op.Tenant, op.Account)
+		if op.Tenant == 0 && op.Account == 0 {
+			e.Subject = "the queue"
+		}
+		e.Act, e.Why = "purge", fmt.Sprintf("%d messages ended without notices", op.Messages)
+		if op.Domain != "" {
+			e.Why += ", to " + op.Domain
+		}
+	case AddBan:
+		if op.Tenant != 0 {
+			e = about(op.Tenant, 0)
+		} else {
+			e.Subject = "a customer"
+		}
+		e.Act, e.Why = "ban", fmt.Sprintf("known by %d marks: %s", len(op.Marks), op.Reason)
+	case LiftBan:
+		e = Entry{Act: "lift", Subject: fmt.Sprintf("ban %d", op.Ban)}
+		if b := d.bans.get(op.Ban); b != nil {
+			e.Why = "of " + b.At.Format(time.DateOnly) + ": " + b.Reason
+		}
+	case SetCustomer:
+		e = about(op.Tenant, 0)
+		e.Act, e.Why = "set", "the customer's number"
+	case AskedDelisting:
+		e = Entry{Act: "ask delisting", Subject: d.sourceText(op.Source), Source: op.Source, Why: "of " + op.Zone}
+	default:
+		return e, false
+	}
+	return e, true
 }
 
 func either(yes bool, a, b string) string {

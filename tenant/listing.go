@@ -198,6 +198,7 @@ func (d *draft) judge(l *Lists, id SourceID) {
 	} else if v.Level == LevelBlind {
 		return // nothing was heard of it yet
 	}
+	d.delisted(id, &v)
 	next.Score = v.Score
 	if old == nil || v.Level != old.Level {
 		next.Level, next.Since = v.Level, d.Now()

@@ -217,6 +217,7 @@ func (d *draft) forgetSource(id SourceID) {
 	d.forgetFound(id, 0)
 	remove(d, &d.denials, id)
 	d.forgetUses(id)
+	d.forgetDelistings(id)
 }
 
 // forgetWatcher drops what a node saw that is gone.

@@ -217,6 +217,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 	}
 	remove(d, &d.tenants, c.Tenant)
 	remove(d, &d.plights, c.Tenant)
+	d.forgetTenant(c.Tenant)
 	d.names = true
 	d.emit(TenantRemoved(c))
 	return nil
@@ -234,6 +235,9 @@ func (d *draft) setToken(c SetToken) error {
 		return refuse("tenant %d is not known", c.Tenant)
 	}
 	if c.Hash != ([32]byte{}) {
+		if err := d.stillOpen(c.Tenant, 0); err != nil {
+			return err
+		}
 		if t := d.TenantByToken(c.Hash); t != nil && t.ID != c.Tenant {
 			return refuse("the token is in use")
 		}

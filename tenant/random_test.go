@@ -134,7 +134,9 @@ func randomNetworks(c *choices) []netip.Prefix {
 func randomOp(c *choices, s *State, at time.Time) Op {
 	t, a, n := ID(c.n(7)), AccountID(c.n(8)), NodeID(c.n(4))
 	name := fmt.Sprintf("%s%d", pick(c, "n", "t", "A-", "x."), c.n(24))
-	switch c.n(36) {
+	switch c.n(40) {
+	case 36, 37, 38, 39:
+		return randomBanOp(c, t, a, name, at)
 	case 32, 33, 34, 35:
 		return randomListingOp(c, at)
 	case 24, 25, 26, 27, 28, 29, 30, 31:
@@ -209,6 +211,34 @@ func randomOp(c *choices, s *State, at time.Time) Op {
 		return Pause{Tenant: t, Reason: randomText(c)}
 	default:
 		return Hold{Tenant: t, Account: a, Reason: randomText(c)}
+	}
+}
+
+// randomBanOp makes what came with bans: three marks, so that some meet.
+func randomBanOp(c *choices, t ID, a AccountID, name string, at time.Time) Op {
+	marks := func() (ms []Mark) {
+		for range c.n(4) {
+			ms = append(ms, Mark{Kind: MarkKind(c.n(7)), Hash: [32]byte{byte(c.n(3))}})
+		}
+		return ms
+	}
+	switch c.n(8) {
+	case 0:
+		return Close{Tenant: pick(c, 0, t), Account: pick(c, 0, a), Reason: randomText(c)}
+	case 1:
+		return Purged{Tenant: t, Account: a, Domain: randomText(c), Messages: 3}
+	case 2:
+		return AddBan{Tenant: pick(c, 0, 0, t), Reason: randomText(c), Marks: marks()}
+	case 3:
+		return LiftBan{Ban: uint64(c.n(64))}
+	case 4:
+		return SetCustomer{Tenant: t, Customer: randomText(c)}
+	case 5, 6:
+		ref := "x@y.test"
+		return Vetted{Marks: marks(), Override: c.one(3), Op: pick[Op](c, AddAccount{Tenant: t, Username: name + "@b.test"}, SetAccount{Account: a, Reference: &ref},
+			SetDomain{Tenant: t, Name: name + ".example"}, SetCustomer{Tenant: t, Customer: "7"}, Review{})}
+	default:
+		return AskedDelisting{Source: SourceID(c.n(6)), Zone: pick(c, "zen.test", "cop.test"), Next: pick(c, time.Time{}, at.Add(time.Hour)), Again: c.one(3)}
 	}
 }
 

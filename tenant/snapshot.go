@@ -31,7 +31,10 @@ func (s *State) form() byte {
 	if s.level < denialVersion {
 		return readySnapshot
 	}
-	return denialSnapshot
+	if s.level < banVersion {
+		return denialSnapshot
+	}
+	return banSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -100,6 +103,12 @@ func (s *State) codeAll(c *coder, version byte) {
 	}
 	if version >= denialSnapshot {
 		codeTable(c, &s.denials, func(x *Denial) SourceID { return x.Source })
+	}
+	if version >= banSnapshot {
+		codeTable(c, &s.closures, func(x *Closure) uint64 { return closureKey(x.Tenant, x.Account) })
+		codeTable(c, &s.bans, func(b *Ban) uint64 { return b.ID })
+		codeTable(c, &s.customers, func(x *customer) ID { return x.tenant })
+		codeTable(c, &s.askings, func(x *Delisting) string { return delistingKey(x.Source, x.Zone) })
 	}
 	s.codeRequests(c)
 }

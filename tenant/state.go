@@ -37,6 +37,10 @@ type State struct {
 	fitness   table[SourceID, *condition]
 	outlooks  table[string, *outlook]
 	denials   table[SourceID, *Denial]
+	closures  table[uint64, *Closure] // by closureKey
+	bans      table[uint64, *Ban]
+	customers table[ID, *customer]
+	askings   table[string, *Delisting] // by delistingKey
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -43,6 +43,10 @@ const (
 	kindCondition
 	kindOutlook
 	kindDenial
+	kindClosure
+	kindBan
+	kindCustomer
+	kindDelisting
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

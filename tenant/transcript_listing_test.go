@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -44,6 +45,24 @@ func (x *transcript) listingOp(name string) Op {
 		return Review{}
 	case "open-journal":
 		return OpenJournal{}
+	case "close":
+		return Close{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Reason: x.text("reason")}
+	case "purged":
+		return Purged{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Messages: x.num("n")}
+	case "ban":
+		return AddBan{Tenant: ID(x.num("tenant")), Reason: x.text("reason"), Marks: x.marks()}
+	case "lift":
+		return LiftBan{Ban: x.num("ban")}
+	case "set-customer":
+		return SetCustomer{Tenant: ID(x.num("tenant")), Customer: x.str("customer")}
+	case "asked-delisting":
+		op := AskedDelisting{Source: SourceID(x.num("source")), Zone: x.str("zone"), Again: x.has("again")}
+		if x.has("next") {
+			d, err := time.ParseDuration(x.str("next"))
+			x.must(err)
+			op.Next = x.at.Add(d)
+		}
+		return op
 	case "drill":
 		return Drill{Source: SourceID(x.num("source")), Only: ID(x.num("tenant"))}
 	case "end-case":
@@ -93,6 +112,18 @@ func (x *transcript) uses() Op {
 			Counts: Counts{Tried: num("tried"), Delivered: num("delivered"), Unknown: num("unknown"), Content: num("content")}})
 	}
 	return op
+}
+
+// marks reads marks=(domain:shoes.test,name:shoes).
+func (x *transcript) marks() (ms []Mark) {
+	for _, text := range x.args["marks"] {
+		for k, name := range markNames {
+			if v, ok := strings.CutPrefix(text, strings.ReplaceAll(name, " ", "-")+":"); ok {
+				ms = append(ms, Mark{Kind: k, Hash: sha256.Sum256([]byte(v))})
+			}
+		}
+	}
+	return ms
 }
 
 // journalText shows the entries from one on.

@@ -88,8 +88,11 @@ func (x *transcript) must(err error) {
 func (x *transcript) apply(op Op) string {
 	x.index++
 	cmd := Command{At: x.at, Op: op}
+	if x.has("vetted") {
+		cmd.Op = Vetted{Marks: x.marks(), Override: x.has("override"), Op: op}
+	}
 	if x.has("by") {
-		cmd.Op = By{Actor: x.str("by"), Op: op}
+		cmd.Op = By{Actor: x.str("by"), Op: cmd.Op}
 	}
 	if id := x.str("req"); id != "" {
 		h := sha256.Sum256([]byte(id))

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 8
+const NewestVersion = 9
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -30,6 +30,10 @@ const denialVersion = 7
 
 // rangeVersion is the one since which sources in a listed range are no way out.
 const rangeVersion = 8
+
+// banVersion is the one that bans, closing for ever and what is asked of lists
+// came with.
+const banVersion = 9
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -14,8 +14,9 @@ const (
 	containSnapshot = 4 // and of version 5
 	journalSnapshot = 5 // and of version 6
 	readySnapshot   = 6 // and of version 7
-	denialSnapshot  = 7
-	snapshotVersion = denialSnapshot
+	denialSnapshot  = 7 // and of version 9
+	banSnapshot     = 8
+	snapshotVersion = banSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -65,6 +66,13 @@ const (
 	opOpenJournal
 	opFound
 	opDenied
+	opClose
+	opPurged
+	opAddBan
+	opLiftBan
+	opSetCustomer
+	opVetted
+	opAskedDelisting
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -250,6 +258,28 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 	case opDenied:
 		codeOp(c, cmd, (*coder).denied)
 	default:
+		codeBanOp(c, cmd, code)
+	}
+}
+
+// codeBanOp codes what came with bans.
+func codeBanOp(c *coder, cmd *Command, code opCode) {
+	switch code {
+	case opClose:
+		codeOp(c, cmd, (*coder).close)
+	case opPurged:
+		codeOp(c, cmd, (*coder).purged)
+	case opAddBan:
+		codeOp(c, cmd, (*coder).addBan)
+	case opLiftBan:
+		codeOp(c, cmd, func(c *coder, o *LiftBan) { c.uint(&o.Ban) })
+	case opSetCustomer:
+		codeOp(c, cmd, (*coder).setCustomer)
+	case opVetted:
+		codeOp(c, cmd, (*coder).vetted)
+	case opAskedDelisting:
+		codeOp(c, cmd, (*coder).askedDelisting)
+	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
 }
@@ -360,6 +390,20 @@ func clusterOpCodeOf(op Op) opCode {
 		return opFound
 	case Denied:
 		return opDenied
+	case Close:
+		return opClose
+	case Purged:
+		return opPurged
+	case AddBan:
+		return opAddBan
+	case LiftBan:
+		return opLiftBan
+	case SetCustomer:
+		return opSetCustomer
+	case Vetted:
+		return opVetted
+	case AskedDelisting:
+		return opAskedDelisting
 	}
 	return 0
 }

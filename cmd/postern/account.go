@@ -12,7 +12,8 @@ import (
 
 func (a *app) accountCommand() *cobra.Command {
 	return family("account", "Credentials of tenants: plan, limits, holds, passwords",
-		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountPassword(), a.accountEvidence())
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountPassword(), a.accountEvidence(),
+		a.accountPurge(), a.accountClose())
 }
 
 // terms are the flags of what an account may do.
@@ -40,10 +41,12 @@ func (t *terms) flags(c *cobra.Command) {
 func (a *app) accountAdd() *cobra.Command {
 	var t terms
 	var tenant string
+	var over bool
 	c := a.verb("add ADDRESS", "Register an account; its password is shown once", `  postern account add info@acme.example --tenant acme
   postern account add news@acme.example --tenant acme --class bulk \
       --bytes-per-month 500MB --mails-per-month 50000`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
+			overriding(c, over)
 			cr, err := c.AddAccount(ctx, admin.NewAccount{Tenant: tenant, Username: args[0], Class: t.class,
 				Plan:     admin.Plan{BytesPerMonth: t.bytes, MailsPerMonth: t.mails, MaxRecipients: t.rcpts, MaxSize: int64(t.size)},
 				Networks: t.networks, Reference: t.reference})
@@ -55,7 +58,7 @@ func (a *app) accountAdd() *cobra.Command {
 	t.flags(c)
 	c.Flags().StringVar(&tenant, "tenant", "", "whose account it is (required)")
 	_ = c.MarkFlagRequired("tenant") // the flag exists
-	return c
+	return overrideFlag(c, &over)
 }
 
 func (a *app) credential(c admin.Credential) {
@@ -102,6 +105,8 @@ func (a *app) accounts(p admin.Page[admin.Account]) {
 
 func mendAccount(x admin.Account) string {
 	switch {
+	case x.Closed:
+		return ""
 	case x.State == "held" && strings.HasPrefix(x.Held, "tenant: "):
 		return "postern tenant release " + x.Tenant
 	case x.State == "held":
@@ -152,11 +157,13 @@ func (a *app) accountSet() *cobra.Command {
 	var t terms
 	var limits limitsFlag
 	var gap time.Duration
+	var over bool
 	var c *cobra.Command
 	c = a.verb("set ADDRESS", "Change what an account may do; flags not given stay", `  postern account set info@acme.example --bytes-per-month 1GB
   postern account set info@acme.example --network 198.51.100.0/24
   postern account set info@acme.example --limit minute=300 --gap 2s`,
 		func(ctx context.Context, cl *admin.Client, args []string) error {
+			overriding(cl, over)
 			var s admin.SetAccount
 			var plan admin.SetPlan
 			gapMS := float64(gap) / float64(time.Millisecond)
@@ -186,7 +193,7 @@ func (a *app) accountSet() *cobra.Command {
 	t.flags(c)
 	c.Flags().Var(&limits, "limit", "caution limit of a window: all of them, repeatable; none ends them")
 	c.Flags().DurationVar(&gap, "gap", 0, "least time between two messages; 0 is none")
-	return c
+	return overrideFlag(c, &over)
 }
 
 func (a *app) accountRemove() *cobra.Command {

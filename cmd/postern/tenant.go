@@ -16,7 +16,7 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
 		a.tenantGo("resume", "Let a paused tenant send again", (*admin.Client).PauseTenant),
-		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand())
+		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan())
 	return c
 }
 
@@ -50,12 +50,14 @@ func placeText(p admin.Place) string {
 
 func (a *app) tenantAdd() *cobra.Command {
 	var p places
-	var host string
+	var host, customer string
+	var over bool
 	c := a.verb("add TENANT", "Register a tenant", `  postern tenant add acme --hostname acme.relay.example --home n1/192.0.2.10
   postern tenant add blue --hostname blue.relay.example --home n1 --backup n2
   postern tenant add cyan --hostname cyan.relay.example`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
-			n := admin.NewTenant{Name: args[0], Hostname: host}
+			overriding(c, over)
+			n := admin.NewTenant{Name: args[0], Hostname: host, Customer: customer}
 			switch {
 			case p.home != "":
 				n.Home, n.Backup = p.read()
@@ -79,7 +81,8 @@ func (a *app) tenantAdd() *cobra.Command {
 	p.flags(c, "absent: both are chosen where there is most room")
 	c.Flags().StringVar(&host, "hostname", "", "the tenant's own name for the relay, shown in its trace headers (required)")
 	_ = c.MarkFlagRequired("hostname") // the flag exists
-	return c
+	c.Flags().StringVar(&customer, "customer", "", "your own number of the customer; a ban knows it again")
+	return overrideFlag(c, &over)
 }
 
 func (a *app) tenantList() *cobra.Command {
@@ -164,7 +167,7 @@ func (a *app) tenant(t admin.Tenant) {
 	if t.To != "" {
 		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
 	}
-	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "hostname", t.Hostname,
+	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "customer", t.Customer, "hostname", t.Hostname,
 		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "DNS", dnsText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {

@@ -21,6 +21,7 @@ func (a *app) domainCommand() *cobra.Command {
 
 func (a *app) domainAdd() *cobra.Command {
 	var selector, keyFile string
+	var over bool
 	c := a.verb("add TENANT DOMAIN", "Prove a sender domain by your word; set or clear its DKIM key",
 		`  postern tenant domain add acme acme.example
   postern tenant domain add acme acme.example \
@@ -29,6 +30,7 @@ func (a *app) domainAdd() *cobra.Command {
 			if (selector == "") != (keyFile == "") {
 				return usagef("--dkim-selector and --dkim-key go together")
 			}
+			overriding(c, over)
 			set := admin.SetDomain{Selector: selector}
 			if keyFile != "" {
 				key, err := readKey(keyFile)
@@ -45,7 +47,7 @@ func (a *app) domainAdd() *cobra.Command {
 		})
 	c.Flags().StringVar(&selector, "dkim-selector", "", "selector of the key")
 	c.Flags().StringVar(&keyFile, "dkim-key", "", "PEM file of the private key, RSA or Ed25519")
-	return c
+	return overrideFlag(c, &over)
 }
 
 func readKey(name string) (string, error) {

@@ -293,6 +293,7 @@ func viewAccount(st *tenant.State, a *tenant.Account) Account {
 	for _, n := range a.Networks {
 		v.Networks = append(v.Networks, n.String())
 	}
+	v.Closed = st.ClosedAccount(a) != nil
 	t := st.Tenant(a.Tenant)
 	if t == nil {
 		return v

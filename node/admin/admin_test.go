@@ -108,6 +108,11 @@ func (w *world) widen(t testing.TB) {
 	do(tenant.Drill{Source: w.st.SourceByAddr(netip.MustParseAddr("192.0.2.11")).ID})
 }
 
+// markOf makes marks without a key.
+func markOf(kind tenant.MarkKind, text string) tenant.Mark {
+	return tenant.Mark{Kind: kind, Hash: sha256.Sum256([]byte(fmt.Sprint(kind, text)))}
+}
+
 // knows makes nodes know all commands.
 func knows(do func(tenant.Op), nodes ...tenant.NodeID) {
 	version := uint32(tenant.NewestVersion)
@@ -242,7 +247,7 @@ func (w *world) config() Config {
 	accepted.WithLabelValues("acme").Inc()
 	return Config{Addr: "127.0.0.1:0", Node: "n1", Version: "test", OperatorToken: TokenHash(operatorToken), State: w.State, Propose: w.Propose, Doctor: sight{"n1"},
 		Ready:     func() []Reason { return w.reasons },
-		ReadZones: readZones,
+		ReadZones: readZones, Mark: markOf,
 		Seal: func(domain, selector string, pem []byte) (Sealed, error) {
 			if !bytes.HasPrefix(pem, []byte("PEM")) {
 				return Sealed{}, errors.New("no PEM block in it")

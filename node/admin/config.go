@@ -59,6 +59,8 @@ type Config struct {
 	// each fault on a line; nil refuses zones files.
 	ReadZones func(text string) (tenant.SetLists, []string)
 
+	// Mark makes the keyed hash that bans know a thing by; nil refuses bans.
+	Mark func(kind tenant.MarkKind, text string) tenant.Mark
 	// Incident writes what to answer to whoever reported a listing, and what to
 	// do next; nil: nothing.
 	Incident func(st *tenant.State, c *tenant.Case) (answer string, next []string)

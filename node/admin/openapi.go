@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -72,6 +73,17 @@ type none struct{}
 // at no other embedded fields.
 type Keyed struct {
 	Key string `header:"Idempotency-Key" maxLength:"64" doc:"UUID or 32 hex digits; a repeat with the same key is done once"`
+	// OverrideBan is a header because every change that names somebody can meet a ban.
+	OverrideBan bool `header:"Postern-Override-Ban" doc:"Do it although what it names is banned"`
+}
+
+// apart is the key of a second change that belongs to the same request.
+func (k Keyed) apart(what string) Keyed {
+	if k.Key != "" {
+		h := sha256.Sum256([]byte(k.Key + "\x00" + what))
+		k.Key = hex.EncodeToString(h[:16])
+	}
+	return k
 }
 
 // request reads the key; zero means a fresh id.
@@ -119,7 +131,7 @@ func (s *Server) propose(ctx context.Context, k Keyed, op tenant.Op) ([]tenant.E
 	}
 	ctx, cancel := context.WithTimeout(ctx, proposeWait)
 	defer cancel()
-	events, st, err := s.cfg.Propose(ctx, req, s.signed(ctx, op))
+	events, st, err := s.cfg.Propose(ctx, req, s.signed(ctx, s.vetted(k, op)))
 	if err != nil {
 		return nil, nil, s.fail(ctx, "propose change", err)
 	}

@@ -94,6 +94,9 @@ func (s *Server) queueChanges() {
 				if err != nil {
 					return nil, s.fail(ctx, x.name+" queue", err)
 				}
+				if x.name == "purge" {
+					s.notePurge(ctx, who, f, done)
+				}
 				return reply(done), nil
 			})
 	}

@@ -6,8 +6,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"postern/tenant"
 )
 
 // document is the part of the OpenAPI document the tests read.
@@ -53,7 +56,8 @@ var bodies = map[string]string{
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
-	"set-lists":     `{"zones":"x"}`,
+	"set-lists":    `{"zones":"x"}`,
+	"close-tenant": `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
@@ -100,7 +104,14 @@ func TestRoles(t *testing.T) {
 						clear(w.mail) // one with mail in the queue stays
 					}
 					s := newServer(t, w)
-					rec := tell(s, who.token, strings.ToUpper(verb), fill(path, op.OperationID), bodies[op.OperationID])
+					if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}); err != nil {
+						t.Fatal(err)
+					}
+					at := path
+					for b := range w.State().Bans() {
+						at = strings.ReplaceAll(at, "{ban}", strconv.FormatUint(b.ID, 10))
+					}
+					rec := tell(s, who.token, strings.ToUpper(verb), fill(at, op.OperationID), bodies[op.OperationID])
 					about := strings.Contains(path, "{") || strings.Contains(bodies[op.OperationID], "acme")
 					checkRole(t, who.name, own, about, rec.Code, rec.Body.String())
 				})

@@ -51,7 +51,7 @@ func (s *Server) status(who caller) Status {
 		v.InDoubt += counts[t.ID].InDoubt
 		if reason := stopOf(t); reason != "" {
 			v.Stopped++
-			v.Reasons = append(v.Reasons, Reason{Text: fmt.Sprintf("tenant %s is %s", t.Name, reason), Mend: mendStop(t)})
+			v.Reasons = append(v.Reasons, Reason{Text: fmt.Sprintf("tenant %s is %s", t.Name, reason), Mend: mendStop(st, t)})
 		}
 		for a := range st.AccountsOf(t.ID) {
 			if a.Held != "" {
@@ -79,8 +79,10 @@ func stopOf(t *tenant.Tenant) string {
 	return ""
 }
 
-func mendStop(t *tenant.Tenant) string {
+func mendStop(st *tenant.State, t *tenant.Tenant) string {
 	switch {
+	case st.ClosedTenant(t.ID) != nil:
+		return ""
 	case t.Held != "":
 		return "postern tenant release " + t.Name
 	case t.Paused == tenant.ReasonUnread:

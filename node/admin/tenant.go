@@ -75,11 +75,19 @@ func (s *Server) tenantChanges() {
 			} else if i.Body.Backup != nil {
 				return nil, badField("body.home", "give both, or neither", "a backup alone is no choice")
 			}
-			events, st, err := s.propose(ctx, i.Keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup})
+			// The customer is compared with the bans together with the names: a
+			// banned one must not leave half a tenant behind.
+			op := s.vetted(i.Keyed, tenant.AddTenant{Name: i.Body.Name, Hostname: i.Body.Hostname, Home: home, Backup: backup}, s.customerMarks(i.Body.Customer)...)
+			events, st, err := s.propose(ctx, i.Keyed, op)
 			if err != nil {
 				return nil, err
 			}
 			e, _ := created[tenant.TenantAdded](events)
+			if i.Body.Customer != "" {
+				if _, st, err = s.propose(ctx, i.Keyed.apart("customer"), tenant.SetCustomer{Tenant: e.Tenant, Customer: i.Body.Customer}); err != nil {
+					return nil, err
+				}
+			}
 			return s.shownTenant(st, e.Tenant, i.Body.Name)
 		})
 	register(s, in{verb: http.MethodDelete, path: "/v1/tenants/{tenant}", id: "remove-tenant", tag: "tenant",
@@ -194,7 +202,8 @@ func places(st *tenant.State, home Place, backup *Place) (h, b tenant.Place, err
 
 func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers) Tenant {
 	v := Tenant{ID: uint64(t.ID), Name: t.Name, Hostname: t.Hostname, Home: viewPlace(st, t.Home), Owner: nodeName(st, t.Owner),
-		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, Mend: mendStop(t), HasToken: t.Token != [32]byte{}}
+		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, Mend: mendStop(st, t), HasToken: t.Token != [32]byte{}}
+	v.Closed, v.Customer = st.ClosedTenant(t.ID) != nil, st.Customer(t.ID)
 	if (t.Backup != tenant.Place{}) {
 		b := viewPlace(st, t.Backup)
 		v.Backup = &b

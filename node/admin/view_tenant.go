@@ -16,6 +16,8 @@ type Tenant struct {
 	Held     string `json:"held,omitempty" doc:"Reason"`
 	Mend     string `json:"mend,omitempty" doc:"What makes a held or paused tenant send again"`
 	HasToken bool   `json:"has_token"`
+	Closed   bool   `json:"closed,omitempty" doc:"For ever"`
+	Customer string `json:"customer,omitempty" doc:"The provider's own number of it"`
 	Accounts int    `json:"accounts"`
 	Domains  int    `json:"domains"`
 	Queued   *int   `json:"queued,omitempty" doc:"Recipients without an outcome; absent while its owner gives no answer"`
@@ -47,6 +49,7 @@ type NewTenant struct {
 	Hostname string `json:"hostname" minLength:"1" maxLength:"253"`
 	Home     Place  `json:"home,omitzero" doc:"Absent: the nodes with most room are chosen for home and backup"`
 	Backup   *Place `json:"backup,omitempty"`
+	Customer string `json:"customer,omitempty" maxLength:"100" doc:"The provider's own number of the customer"`
 }
 
 // SetPlace changes home and backup.
@@ -104,6 +107,7 @@ type Account struct {
 	Reference string   `json:"reference" doc:"Address for reports and notices"`
 	State     string   `json:"state" enum:"sending,paused,held"`
 	Held      string   `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
+	Closed    bool     `json:"closed,omitempty" doc:"For ever, itself or its tenant"`
 }
 
 // NewAccount registers a credential; its password is made here.

@@ -134,7 +134,9 @@ func (s *session) login(username, password, mech string, now time.Time) *reply {
 	if a != nil {
 		secret = a.Secret
 	}
-	if !CheckPassword(secret, password) || a == nil {
+	// Of an account that is closed for ever nobody learns that it was there.
+	closed := a != nil && st.ClosedAccount(a) != nil
+	if !CheckPassword(secret, password) || a == nil || closed {
 		srv.tally.failed(w.netKey, username, now)
 		srv.metrics.failures.Inc()
 		r := errAuthFailed

@@ -126,6 +126,12 @@ func (h *chat) world(verb, arg string) {
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: "spam"})
 	case "lift":
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID})
+	case "close":
+		version := uint32(tenant.NewestVersion)
+		for n := range st.Nodes() {
+			h.r.apply(tenant.SetNode{Node: n.ID, Version: &version})
+		}
+		h.r.apply(tenant.Close{Account: a.ID, Reason: "spam"})
 	case "newpass":
 		password, secret := NewPassword()
 		h.r.pass[arg] = password
