@@ -234,6 +234,24 @@ func TestWatchdog(t *testing.T) {
 	})
 }
 
+// TestFrozenWrite: a process that was frozen in the midst of a write has not seen
+// its disk hang; what hangs from then on counts.
+func TestFrozenWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newStopwatch("a write")
+		dog := &watchdog{limit: 10 * time.Second, watches: []*stopwatch{w}, awake: time.Now(), looked: time.Now()}
+		slot, _ := w.begin()
+		defer w.end(slot)
+		time.Sleep(time.Minute) // nobody looks
+		for i := range 12 {
+			if err := dog.look(); (err != nil) != (i > 10) {
+				t.Errorf("%d s later: %v", i, err)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // TestHungApply: the same for a command that never ends.
 func TestHungApply(t *testing.T) {
 	t.Parallel()

@@ -40,13 +40,14 @@ func (s *stopwatch) end(slot int) {
 	}
 }
 
-// longest is how long the oldest running call runs.
-func (s *stopwatch) longest() time.Duration {
-	now := time.Since(s.base).Nanoseconds()
+// longest is how long the oldest running call runs, not counting what was
+// before since.
+func (s *stopwatch) longest(since time.Time) time.Duration {
+	now, from := time.Since(s.base).Nanoseconds(), since.Sub(s.base).Nanoseconds()
 	var longest int64
 	for i := range s.began {
 		if at := s.began[i].Load(); at != 0 {
-			longest = max(longest, now-at)
+			longest = max(longest, now-max(at, from))
 		}
 	}
 	return time.Duration(longest)
@@ -54,11 +55,14 @@ func (s *stopwatch) longest() time.Duration {
 
 // watchdog ends the process when a call runs for longer than limit. raft would
 // not notice: a leader whose disk hangs keeps its leadership, because its
-// heartbeats come from another goroutine.
+// heartbeats come from another goroutine. Time in which the process itself stood
+// still, frozen with its machine, is not the disk's.
 type watchdog struct {
 	limit   time.Duration
 	watches []*stopwatch
 	failed  *failure
+
+	awake, looked time.Time // since when the process runs, and its last look
 }
 
 // run looks until ctx ends or something hangs.
@@ -66,6 +70,7 @@ func (w *watchdog) run(ctx context.Context) {
 	every := max(w.limit/10, time.Millisecond)
 	tick := time.NewTimer(0)
 	defer tick.Stop()
+	w.awake, w.looked = time.Now(), time.Now()
 	for {
 		tick.Reset(untilBeat(every))
 		select {
@@ -73,13 +78,26 @@ func (w *watchdog) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, s := range w.watches {
-			if d := s.longest(); d > w.limit {
-				_ = w.failed.set(fmt.Errorf("%s hangs since %s", s.what, d.Round(time.Millisecond)))
-				return
-			}
+		if err := w.look(); err != nil {
+			_ = w.failed.set(err)
+			return
 		}
 	}
+}
+
+// look says what hangs.
+func (w *watchdog) look() error {
+	now := time.Now()
+	if now.Sub(w.looked) > w.limit/2 {
+		w.awake = now
+	}
+	w.looked = now
+	for _, s := range w.watches {
+		if d := s.longest(w.awake); d > w.limit {
+			return fmt.Errorf("%s hangs since %s", s.what, d.Round(time.Millisecond))
+		}
+	}
+	return nil
 }
 
 // timedStore is the log store under the stopwatch and the histogram.
