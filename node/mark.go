@@ -5,9 +5,18 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
+	"time"
 
+	"postern/node/report"
 	"postern/tenant"
 )
+
+// howToDelist says how a list takes an address off.
+func howToDelist(zone string, codes []netip.Addr) (how string, again time.Duration, ask bool) {
+	d := report.Delist(zone, codes)
+	return d.How, d.Again, d.Ask
+}
 
 // marker makes the keyed hashes that bans know customers by. Its key is made of
 // the nodes' secret key, so all nodes make the same marks, and the state alone is

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) listingCommand() *cobra.Command {
-	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow(), a.listingDismiss(), a.listingAutomation())
+	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow(), a.listingDismiss(), a.listingAutomation(), a.listingDelist())
 }
 
 func (a *app) listingList() *cobra.Command {
@@ -95,6 +95,7 @@ func (a *app) listingText(x admin.ListingDetail) {
 		if z.Delist != "" {
 			a.say("    -> %s", clean(z.Delist))
 		}
+		a.delistText(z.Delisting)
 	}
 	if x.Case != nil {
 		a.say("")

@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			d := &desk{st: tenant.New(), mail: map[string]*admin.Trace{}}
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d,
-				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark,
+				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark, Delist: delist,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")
@@ -113,6 +113,11 @@ func knows(ts *testscript.TestScript, _ bool, args []string) {
 // incident stands for the texts of a real node.
 func incident(_ *tenant.State, c *tenant.Case) (string, []string) {
 	return fmt.Sprintf("Thank you for your report about %s.\n\nWe look into it.\n", c.Addr), []string{"hear the owner, " + strings.Repeat("and hear others ", 6)}
+}
+
+// delist stands for what a real node knows of lists.
+func delist(string, []netip.Addr) (string, time.Duration, bool) {
+	return "fill in the form, and wait for an answer that may take until the day after tomorrow", 36 * time.Hour, true
 }
 
 // mark stands for the keyed hashes of a real node.

@@ -54,3 +54,8 @@ func (c *Client) Automation(ctx context.Context) (Automation, error) {
 func (c *Client) AddEvidence(ctx context.Context, username string, e Evidence) error {
 	return c.do(ctx, http.MethodPost, path("accounts", username, "evidence"), e, nil)
 }
+
+// AskedDelisting notes that a list was asked to take a source off.
+func (c *Client) AskedDelisting(ctx context.Context, addr string, a AskDelisting) (Delist, error) {
+	return ask[Delist](ctx, c, http.MethodPost, path("listings", addr, "delist"), a)
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,10 @@ type Config struct {
 	// each fault on a line; nil refuses zones files.
 	ReadZones func(text string) (tenant.SetLists, []string)
 
+	// Delist says how a zone takes an address off that it answers these codes for,
+	// how long after a request it takes the next, and whether there is somebody to
+	// ask; nil: nothing but the link.
+	Delist func(zone string, codes []netip.Addr) (how string, again time.Duration, ask bool)
 	// Mark makes the keyed hash that bans know a thing by; nil refuses bans.
 	Mark func(kind tenant.MarkKind, text string) tenant.Mark
 	// Incident writes what to answer to whoever reported a listing, and what to

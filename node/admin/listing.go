@@ -137,6 +137,9 @@ func (s *Server) viewListingDetail(st *tenant.State, x *tenant.Source) ListingDe
 		if t.Listed > 0 {
 			z.Delist = strings.ReplaceAll(l.Zone(t.Zone).Delist, "{}", v.Addr)
 		}
+		if t.Listed > 0 || st.Delisting(x.ID, t.Zone) != nil {
+			z.Delisting = s.viewDelist(st, x, t.Zone)
+		}
 		v.Zones = append(v.Zones, z)
 	}
 	return v

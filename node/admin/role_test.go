@@ -56,8 +56,9 @@ var bodies = map[string]string{
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
-	"set-lists":    `{"zones":"x"}`,
-	"close-tenant": `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
+	"set-lists":     `{"zones":"x"}`,
+	"ask-delisting": `{"zone":"zen.test"}`,
+	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
@@ -104,8 +105,11 @@ func TestRoles(t *testing.T) {
 						clear(w.mail) // one with mail in the queue stays
 					}
 					s := newServer(t, w)
-					if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}); err != nil {
-						t.Fatal(err)
+					lists, _ := readZones("x")
+					for _, op := range []tenant.Op{lists, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}} {
+						if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, op); err != nil {
+							t.Fatal(err)
+						}
 					}
 					at := path
 					for b := range w.State().Bans() {

@@ -59,6 +59,7 @@ func New(cfg Config) (*Server, error) {
 	s.listingRoutes()
 	s.caseRoutes()
 	s.journalRoutes()
+	s.delistRoutes()
 	s.banRoutes()
 	s.closeRoutes()
 	s.customerRoutes()

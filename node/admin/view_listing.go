@@ -60,6 +60,8 @@ type ListingZone struct {
 	Counts  int             `json:"counts" doc:"What of it is in the sum"`
 	Delist  string          `json:"delist,omitempty" doc:"Where to ask for removal; only where it is listed"`
 	Answers []ListingAnswer `json:"answers" nullable:"false"`
+	// Delisting is there where it is listed, or a request was noted.
+	Delisting *Delist `json:"delisting,omitempty" doc:"How it takes the source off, and what it was asked"`
 }
 
 // ListingAnswer is what one node was told.
