@@ -146,8 +146,11 @@ func (p *port) open(ctx context.Context, node, proto string) (*peerConn, error) 
 func (p *port) openAt(ctx context.Context, addr, node, proto string) (*peerConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.pace.dial)
 	defer cancel()
-	d := net.Dialer{}
-	raw, err := d.DialContext(ctx, "tcp", addr)
+	open := p.peering.Dial
+	if open == nil {
+		open = func(ctx context.Context, addr string) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", addr) }
+	}
+	raw, err := open(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errSilent, err)
 	}

@@ -1,6 +1,9 @@
 package cluster
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // Protocols other parts may carry over the peer port (ALPN). raft and the
 // cluster's own calls have protocols of their own, which Listen and Dial refuse.
@@ -15,8 +18,10 @@ const (
 type Peering struct {
 	Listener  net.Listener // of the peer port, TCP
 	Advertise string       // host:port the others dial
-	Gossip    string       // host:port memberlist binds, TCP and UDP; "": no hints
-	PKI       string       // directory of certificates (Found, Join)
+	// Dial opens a TCP connection to another node's peer port [net.Dialer].
+	Dial   func(ctx context.Context, addr string) (net.Conn, error)
+	Gossip string // host:port memberlist binds, TCP and UDP; "": no hints
+	PKI    string // directory of certificates (Found, Join)
 	// Seal and Open keep the authority's keys as ciphertext in the state.
 	Seal func(name string, plain []byte) ([]byte, error)
 	Open func(name string, sealed []byte) ([]byte, error)

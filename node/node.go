@@ -36,6 +36,9 @@ type Options struct {
 	// HomeAfter is how long a home must have been up before its tenants go back
 	// to it [10 min].
 	HomeAfter time.Duration
+	// PeerDial opens a TCP connection to another node [the network]; tests pass
+	// one that can be cut.
+	PeerDial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
 // Node is one running appliance.
@@ -120,6 +123,9 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	peering, err := n.peering()
 	if err != nil {
 		return err
+	}
+	if peering != nil {
+		peering.Dial = opt.PeerDial
 	}
 	n.cluster, err = cluster.New(cluster.Config{
 		Dir: filepath.Join(n.cfg.Dir, "raft"), FS: opt.FS, Name: n.cfg.Name, Bootstrap: bootstrap,

@@ -194,6 +194,7 @@ func (c *several) standing(i int, src netip.Addr) *tenant.Listing {
 // with two the source is listed, whatever the third is told; and it is so until
 // it has been clean for a while.
 func TestClusterSeesAListing(t *testing.T) {
+	t.Parallel()
 	l := newLists(t, 3)
 	c := newSeveral(t, 3, func(i int, cfg *Config) { cfg.DNSBL.Resolvers = []string{l.servers[i].Addr.String()} })
 	c.prepare(0, 1)
@@ -236,6 +237,7 @@ func TestClusterSeesAListing(t *testing.T) {
 // who has a backup goes on from there, who has none waits; nothing is lost and
 // nothing comes twice. When the operator says it was none, all go home.
 func TestListingMovesTheOthers(t *testing.T) {
+	t.Parallel()
 	s := newStreet(t)
 	s.give("news@shoes.test", 520)
 	for _, u := range []string{"orders@shoes.test", "mail@bakery.test", "mail@clinic.test", "mail@garden.test"} {

@@ -32,6 +32,7 @@ type several struct {
 	quiesce time.Duration   // how long a handover waits for attempts [as in the product]
 	replies func(*lab.Mail) // before an exchanger says 250
 	around  func(*lab.World)
+	lines   *wires // between the nodes
 
 	mu    sync.Mutex // guards taken
 	taken []lab.Mail
@@ -45,7 +46,7 @@ type running struct {
 
 func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *several {
 	t.Helper()
-	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}}
+	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}, lines: newWires()}
 	c.form(n, change...)
 	return c
 }
@@ -134,7 +135,7 @@ func (c *several) start(i int) {
 	c.t.Helper()
 	out := &testLog{t: c.t, name: c.cfgs[i].Name}
 	n, err := New(c.cfgs[i], Options{
-		Log: slog.New(slog.NewTextHandler(out, nil)), Version: "test", Grace: c.grace, HomeAfter: 3 * time.Second,
+		Log: slog.New(slog.NewTextHandler(out, nil)), Version: "test", Grace: c.grace, HomeAfter: 3 * time.Second, PeerDial: c.dialer(i),
 		Fatal: func(err error) { panic(err) },
 	})
 	if err != nil {
@@ -275,6 +276,7 @@ func (c *several) delivered(want int) {
 // ends, its backup takes over with all it held; when it is back, the tenant
 // goes home, and nothing comes twice.
 func TestTenantMovesAndComesHome(t *testing.T) {
+	t.Parallel()
 	c := newSeveral(t, 3)
 	shoes, who := c.prepare(0, 1)
 	c.settled(shoes, 0, 1)

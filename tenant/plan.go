@@ -190,15 +190,21 @@ func Drains(s *State) []Handover {
 }
 
 // Homing lists the handovers of tenants that are owned elsewhere although their
-// home has been up for a while; now is the caller's clock.
+// home has been up for a while; now is the caller's clock. Strays, which send
+// nothing, go to whichever of their places is up, at once.
 func Homing(s *State, now time.Time, after time.Duration) []Handover {
 	return s.handovers(func(t *Tenant) []NodeID {
-		home := s.nodes.get(t.Home.Node)
-		if s.nodes.get(t.Owner).Draining || !home.Down.IsZero() || home.Up.Add(after).After(now) {
+		home, stray := s.nodes.get(t.Home.Node), t.Place() == Place{}
+		p := s.plights.get(t.ID)
+		switch early := p != nil && p.Home.After(now); { // its source is clean again, but not for long
+		case s.nodes.get(t.Owner).Draining:
 			return nil
-		}
-		if p := s.plights.get(t.ID); p != nil && p.Home.After(now) {
-			return nil // its source is clean again, but not for long
+		case stray && early:
+			return []NodeID{t.Backup.Node, home.ID}
+		case stray:
+			return []NodeID{home.ID, t.Backup.Node}
+		case early || !home.Down.IsZero() || home.Up.Add(after).After(now):
+			return nil
 		}
 		return []NodeID{home.ID}
 	})

@@ -27,7 +27,19 @@ type cluster struct {
 	others   []identity // accounts of further tenants, whose homes are nodes 2 and 3
 }
 
+// startCluster is a cluster whose nodes have a tenant each.
 func startCluster(ctx context.Context, dir, bin string, prof bool) (*cluster, error) {
+	c, err := startNodes(ctx, dir, bin, prof)
+	if err != nil {
+		return c, err
+	}
+	if err := c.provision(ctx); err != nil {
+		return c, err
+	}
+	return c, c.settled(ctx)
+}
+
+func startNodes(ctx context.Context, dir, bin string, prof bool) (*cluster, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
@@ -51,13 +63,7 @@ func startCluster(ctx context.Context, dir, bin string, prof bool) (*cluster, er
 		}
 		c.nodes = append(c.nodes, p)
 	}
-	if err := c.form(ctx); err != nil {
-		return c, err
-	}
-	if err := c.provision(ctx); err != nil {
-		return c, err
-	}
-	return c, c.settled(ctx)
+	return c, c.form(ctx)
 }
 
 // form makes the nodes one cluster, as an operator would.

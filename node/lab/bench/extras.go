@@ -22,6 +22,14 @@ func extras() []figure {
 			{key: "idle", title: "a tenant's delivery latency, idle node, p99", unit: "ms", less: true},
 			{key: "beside", title: "the same beside 100,000 messages of another to a slowed host", unit: "ms", less: true},
 		}},
+		{name: "listing", alone: true, run: listing, values: []value{
+			{key: "dot", title: "20 tenants with 100,000 queued, one IP listed: verdict to the last dot from it", unit: "s", less: true, max: 1},
+			{key: "first50", title: "verdict to a tenant's first delivery from its backup, p50", unit: "s", less: true, max: 2},
+			{key: "first", title: "the same, the slowest of the 20", unit: "s", less: true, max: 2},
+			{key: "all", title: "verdict to all 100,000 delivered", unit: "s", less: true},
+			{key: "lost", title: "lost", unit: "", less: true, none: true},
+			{key: "twice", title: "delivered twice", unit: "", less: true, none: true},
+		}},
 		{name: "failover", three: true, alone: true, run: failover, values: []value{
 			{key: "leader", title: "kill -9 of the leader, to the last tenant's first delivery elsewhere, p50", unit: "s", less: true, max: 10},
 			{key: "leader95", title: "the same, p95", unit: "s", less: true, max: 15},
@@ -243,7 +251,7 @@ func (w *watch) accept() {
 func (w *watch) serve(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Minute))
-	takeMail(c, func() { w.arrived <- time.Now() })
+	takeMail(c, func(string) { w.arrived <- time.Now() })
 }
 
 // probe sends n messages one after the other and returns how long each took

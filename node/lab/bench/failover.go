@@ -105,7 +105,7 @@ func (p *post) serve(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(30 * time.Minute))
 	ip, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-	takeMail(c, func() {
+	takeMail(c, func(string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.got = append(p.got, landed{time.Now(), ip}); len(p.got) > keepLanded {

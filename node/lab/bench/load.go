@@ -62,6 +62,7 @@ type loadSpec struct {
 	from     string  // [sender]
 	rcpt     string  // [recipient]
 	domains  int     // when set: recipients in that many domains
+	each     string  // when set: another recipient in this domain for each message
 	rate     float64 // when set: messages a second in all
 }
 
@@ -112,6 +113,9 @@ func (s loadSpec) session(ctx context.Context, begun time.Time, body []byte, nex
 		rcpt := s.rcpt
 		if s.domains > 0 {
 			rcpt = fmt.Sprintf("someone@d%d.dest.test", i%int64(s.domains))
+		}
+		if s.each != "" {
+			rcpt = fmt.Sprintf("m%d@%s", i, s.each)
 		}
 		start := c.send(s.from, rcpt, body)
 		took = append(took, time.Since(start))
@@ -208,10 +212,11 @@ func message(size int, from, to string) []byte {
 }
 
 // takeMail is the least of a mail exchanger: it accepts everything and calls
-// got at each end of data, before it answers.
-func takeMail(c net.Conn, got func()) {
+// got with the last RCPT at each end of data, before it answers.
+func takeMail(c net.Conn, got func(rcpt string)) {
 	r := bufio.NewReader(c)
 	say := func(s string) bool { _, err := c.Write([]byte(s + "\r\n")); return err == nil }
+	rcpt := ""
 	for ok := say("220 watch.bench.test ESMTP"); ok; {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -225,11 +230,14 @@ func takeMail(c net.Conn, got func()) {
 					return
 				}
 			}
-			got()
+			got(rcpt)
 			ok = ok && say("250 taken")
 		case "QUIT":
 			say("221 bye")
 			return
+		case "RCPT":
+			rcpt = strings.TrimSpace(line)
+			ok = say("250 fine")
 		default:
 			ok = say("250 fine")
 		}
