@@ -148,7 +148,9 @@ func (p *port) openAt(ctx context.Context, addr, node, proto string) (*peerConn,
 	defer cancel()
 	open := p.peering.Dial
 	if open == nil {
-		open = func(ctx context.Context, addr string) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", addr) }
+		open = func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		}
 	}
 	raw, err := open(ctx, addr)
 	if err != nil {
