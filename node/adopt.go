@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"postern/cluster"
 	"postern/node/queue"
 	"postern/tenant"
 )
@@ -39,11 +40,12 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 		}
 	}
 	var err error
-	adopt := o.queue.Adopt
 	if !complete { // the copies that are missing are taken in later
-		adopt = o.queue.AdoptPart
+		own.Spent, err = o.queue.AdoptPart(t.ID, epoch, waiting(t)...)
+	} else {
+		own.Spent, err = o.queue.AdoptReleased(t.ID, epoch, released(t), waiting(t)...)
 	}
-	if own.Spent, err = adopt(t.ID, epoch, waiting(t)...); err != nil {
+	if err != nil {
 		return fmt.Errorf("adopt tenant %s: %w", t.Name, err)
 	}
 	_, next, err := o.cluster.Propose(ctx, tenant.RequestID{}, own)
@@ -63,6 +65,16 @@ func (o *owned) adopt(ctx context.Context, st *tenant.State, t *tenant.Tenant, m
 	o.log.Info("tenant owned", "tenant", t.Name, "epoch", epoch, "took", time.Since(began), "complete", complete)
 	o.set(t.ID, epoch, complete)
 	return nil
+}
+
+// released is where the log of a tenant ended that was handed over and not owned
+// since; zero when it was not.
+func released(t *tenant.Tenant) queue.ID {
+	n := len(t.Ends)
+	if n == 0 || t.Ends[n-1].Epoch+1 != t.Epoch || t.Ends[n-1].Last == 0 {
+		return queue.ID{}
+	}
+	return queue.ID{Tenant: t.ID, Epoch: t.Ends[n-1].Epoch, Seq: t.Ends[n-1].Last}
 }
 
 // waiting names the messages whose dot had no reply when the tenant was handed
@@ -134,9 +146,19 @@ func nodeName(st *tenant.State, id tenant.NodeID) string {
 // usable says which nodes can hold a copy now: up in the state, and alive as
 // far as this node can tell.
 func (o *owned) usable(st *tenant.State) func(tenant.NodeID) bool {
+	return o.upAnd(st, func(n cluster.NodeStatus) bool { return n.Alive && !n.Lapsed })
+}
+
+// reachable says which nodes are up in the state and worth a try: without gossip
+// this node knows nothing of one that it has nothing to say to.
+func (o *owned) reachable(st *tenant.State) func(tenant.NodeID) bool {
+	return o.upAnd(st, func(n cluster.NodeStatus) bool { return (n.Alive || !n.Silent) && !n.Lapsed })
+}
+
+func (o *owned) upAnd(st *tenant.State, ok func(cluster.NodeStatus) bool) func(tenant.NodeID) bool {
 	alive := map[string]bool{}
 	for _, n := range o.cluster.Status().Nodes {
-		alive[n.Name] = n.Alive && !n.Lapsed
+		alive[n.Name] = ok(n)
 	}
 	return func(id tenant.NodeID) bool {
 		n := st.Node(id)

@@ -79,7 +79,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 		return nil
 	}
 	stands := o.queue.Mirrors()
-	usable := o.usable(st)
+	usable, reachable := o.usable(st), o.reachable(st)
 	now := time.Now()
 	var set, done []tenant.MirrorChange
 	for id, epoch := range o.snapshot() {
@@ -101,7 +101,7 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 		if now.Sub(m.named[id].at) < namedFor && usable(t.Mirror()) {
 			broken = false
 		}
-		want := m.want(st, t, usable, now, broken, stand.Synced)
+		want := m.want(st, t, usable, reachable, now, broken, stand.Synced)
 		change := tenant.MirrorChange{Tenant: id, Epoch: epoch, Generation: t.Generation}
 		switch {
 		case want != t.Mirror():
@@ -128,10 +128,10 @@ func (m *mirrors) step(ctx context.Context, st *tenant.State) error {
 // want is the node that should hold the copy. The present holder stays unless
 // it is broken, or a better one has been usable for a while and nothing is
 // being copied.
-func (m *mirrors) want(st *tenant.State, t *tenant.Tenant, usable func(tenant.NodeID) bool, now time.Time, broken, synced bool) tenant.NodeID {
+func (m *mirrors) want(st *tenant.State, t *tenant.Tenant, usable, reachable func(tenant.NodeID) bool, now time.Time, broken, synced bool) tenant.NodeID {
 	cur := t.Mirror()
 	best := tenant.MirrorFor(st, t, func(id tenant.NodeID) bool { return usable(id) && !(broken && id == cur) })
-	if t.To != 0 && usable(t.To) && !(broken && t.To == cur) {
+	if t.To != 0 && reachable(t.To) && !(broken && t.To == cur) {
 		best = t.To // the tenant is being handed over to it
 	}
 	switch {

@@ -61,6 +61,11 @@ func (s *street) dismissed() {
 func TestListingDuringFaults(t *testing.T) {
 	t.Parallel()
 	s := newStreet(t)
+	defer func() {
+		if c := s.fates(); t.Failed() && c != nil {
+			t.Logf("the last case: %+v", *c)
+		}
+	}()
 	s.withoutBackup()
 	s.dismissed()
 	s.cutOff()

@@ -217,3 +217,41 @@ func BenchmarkObserve(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkListing is the entry that lists a source: the verdict, the scores of
+// 100 accounts with four weeks of history, and the fates of their 20 tenants.
+func BenchmarkListing(b *testing.B) {
+	x := &transcript{s: New(), at: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), t: new(testing.T)}
+	x.newScene(3)
+	for i := range 20 {
+		op := AddTenant{Name: fmt.Sprintf("t%d", i), Hostname: fmt.Sprintf("t%d.test", i), Home: Place{Node: 1}, Backup: Place{Node: NodeID(2 + i%2)}}
+		x.quiet(op)
+		x.adopt(ID(i+1), op.Backup.Node)
+		for k := range 5 {
+			x.quiet(AddAccount{Tenant: ID(i + 1), Username: fmt.Sprintf("u%d@%s", k, op.Hostname)})
+		}
+	}
+	for slot := range 28 * 4 {
+		op, at := Used{Node: 1}, x.at.Add(time.Duration(slot-28*4)*6*time.Hour)
+		for a := range x.s.Accounts() {
+			op.Uses = append(op.Uses, Use{Account: a.ID, Source: 1, At: at, Counts: Counts{Tried: 1000, Unknown: 10}})
+		}
+		x.quiet(op)
+	}
+	seen := func(n NodeID) Observe {
+		return Observe{Node: n, Seen: []Seen{{Source: 1, Zone: "zen.test", At: x.at, Values: []netip.Addr{netip.MustParseAddr("127.0.0.2")}}}}
+	}
+	x.quiet(seen(1))
+	x.quiet(seen(2))
+	x.at = x.at.Add(2 * time.Minute)
+	x.quiet(seen(1))
+	for b.Loop() {
+		s, _, err := Apply(x.s, x.index+1, Command{At: x.at, Op: seen(2)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if c := s.OpenCase(1); c == nil || len(c.Fates) != 20 {
+			b.Fatal("nothing follows")
+		}
+	}
+}

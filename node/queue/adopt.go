@@ -21,16 +21,23 @@ import (
 // reply when their log was released (see Quiesce): in doubt, whatever is known
 // of them here.
 func (s *Store) Adopt(t tenant.ID, epoch uint64, waiting ...ID) (spent []tenant.Spent, err error) {
-	return s.adopt(t, epoch, true, waiting)
+	return s.adopt(t, epoch, true, ID{}, waiting)
+}
+
+// AdoptReleased is Adopt of a log that its last owner released after Quiesce, at
+// end, the last number of its epoch. Where all of it lies here nothing has to be
+// counted anew: it costs the same for any number of messages.
+func (s *Store) AdoptReleased(t tenant.ID, epoch uint64, end ID, waiting ...ID) (spent []tenant.Spent, err error) {
+	return s.adopt(t, epoch, true, end, waiting)
 }
 
 // AdoptPart is Adopt without all copies of older epochs. A Fetch of one of them
 // after a Release still takes in what it has.
 func (s *Store) AdoptPart(t tenant.ID, epoch uint64, waiting ...ID) (spent []tenant.Spent, err error) {
-	return s.adopt(t, epoch, false, waiting)
+	return s.adopt(t, epoch, false, ID{}, waiting)
 }
 
-func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool, waiting []ID) (spent []tenant.Spent, err error) {
+func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool, end ID, waiting []ID) (spent []tenant.Spent, err error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
@@ -93,7 +100,7 @@ func (s *Store) adopt(t tenant.ID, epoch uint64, whole bool, waiting []ID) (spen
 	if err := s.dropDenied(t); err != nil {
 		return nil, err
 	}
-	if err := s.wholeCounts(t); err != nil {
+	if err := s.wholeCounts(t, end); err != nil {
 		return nil, err
 	}
 	if err := s.loadCounts(g); err != nil {

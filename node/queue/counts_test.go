@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -146,4 +147,47 @@ func TestReturnedAndEnded(t *testing.T) {
 	adopt(t, x.a, 1, 5)
 	mirror(t, x.a, 1, 5, 5, "")
 	checkCounted(t, x.a, 1)
+}
+
+// TestCountsOfReleased: a copy up to where its owner ended the log in peace needs
+// no counting; any other end is counted, and comes to the same.
+func TestCountsOfReleased(t *testing.T) {
+	for _, off := range []uint64{0, 1} {
+		n := newNetwork()
+		a, b := n.member(t, "a", vfs.NewMem(), nil), n.member(t, "b", vfs.NewMem(), nil)
+		adopt(t, a, 1, 1)
+		mirror(t, a, 1, 1, 1, "b")
+		for range 3 {
+			put(t, a, 1, []byte("queued"), envelope("u@one.test", "v@one.test", "w@two.test"))
+		}
+		until(t, "the copy is whole", synced(a, 1))
+		it := takeOf(t, a, "one.test")
+		if err := a.Start(it); err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan error, 1)
+		a.Settle(Settlement{Item: it, Outcomes: outcomes(it, Delivered), Attempt: Attempt{N: 1, At: time.Now(), Host: "mx.one.test"}}, func(err error) { said <- err })
+		if err := <-said; err != nil {
+			t.Fatal(err)
+		}
+		last, waiting, err := a.Quiesce(t.Context(), 1)
+		if err != nil || len(waiting) > 0 {
+			t.Fatalf("Quiesce: waiting %v, %v", waiting, err)
+		}
+		if err := a.Release(1); err != nil {
+			t.Fatal(err)
+		}
+		end := ID{Tenant: 1, Epoch: 1, Seq: last - off}
+		if exact, err := b.exactCopy(1, end); err != nil || exact != (off == 0) {
+			t.Errorf("end %v: exact %v, %v", end, exact, err)
+		}
+		if _, err := b.AdoptReleased(1, 3, end); err != nil {
+			t.Fatal(err)
+		}
+		if exact, err := b.exactCopy(1, end); err != nil || exact {
+			t.Errorf("what is owned is no copy: %v, %v", exact, err)
+		}
+		mirror(t, b, 1, 3, 2, "")
+		countedAndOut(t, b, 3, 7)
+	}
 }

@@ -50,7 +50,7 @@ func startNodes(ctx context.Context, dir, bin string, prof bool) (*cluster, erro
 	}
 	token, key := randomHex(20), randomHex(32)
 	for i := range clusterSize {
-		p := &postern{name: fmt.Sprintf("n%d", i+1), bin: bin, sink: c.sink, profile: prof && i == 0}
+		p := &postern{name: fmt.Sprintf("n%d", i+1), bin: bin, sink: c.sink, profile: prof && i < 2}
 		p.dir = filepath.Join(dir, p.name)
 		if err := os.MkdirAll(p.dir, 0o700); err != nil {
 			return c, err
