@@ -46,7 +46,7 @@ func lateReply(t *testing.T, grace time.Duration) (c *several, shoes tenant.ID, 
 	var first atomic.Bool
 	gate := make(chan struct{})
 	reply = sync.OnceFunc(func() { close(gate) })
-	c = &several{t: t, lines: newWires(), grace: grace, quiesce: 50 * time.Millisecond, replies: func(*lab.Mail) {
+	c = &several{t: t, grace: grace, quiesce: 50 * time.Millisecond, replies: func(*lab.Mail) {
 		if first.CompareAndSwap(false, true) {
 			<-gate
 		}

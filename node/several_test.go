@@ -46,7 +46,7 @@ type running struct {
 
 func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *several {
 	t.Helper()
-	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}, lines: newWires()}
+	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}}
 	c.form(n, change...)
 	return c
 }
@@ -55,7 +55,7 @@ func newSeveral(t *testing.T, n int, change ...func(i int, cfg *Config)) *severa
 func (c *several) form(n int, change ...func(i int, cfg *Config)) {
 	t := c.t
 	t.Helper()
-	c.nodes = make([]*running, n)
+	c.nodes, c.lines = make([]*running, n), newWires()
 	w := lab.Usual()
 	for i := range n {
 		w.AddSource(c.source(i), fmt.Sprintf("out-%d.relay.test", i+1))
