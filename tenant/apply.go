@@ -53,6 +53,8 @@ func (d *draft) publish() *State {
 	s.heads.publish()
 	s.fitness.publish()
 	s.outlooks.publish()
+	s.conducts.publish()
+	s.pooled.publish()
 	s.denials.publish()
 	s.closures.publish()
 	s.bans.publish()
@@ -242,6 +244,10 @@ func (d *draft) runListing(op Op) error {
 		return d.openJournal(op)
 	case Found:
 		return d.found(op)
+	case SetConduct:
+		return d.setConduct(op)
+	case SetPool:
+		return d.setPool(op)
 	case Denied:
 		return d.denied(op)
 	}

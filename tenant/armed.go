@@ -133,7 +133,7 @@ func (s *State) hinders(t *Tenant) string {
 		return ""
 	}
 	usual := ^fault(0)
-	for _, x := range s.SourcesAt(t.Place()) {
+	for _, x := range s.exits(t.ID, t.Place()) {
 		usual &= s.lookup.faults.of(t.ID, x.ID)
 	}
 	usual &^= faultPlumbed
@@ -165,7 +165,7 @@ func (s *State) hinders(t *Tenant) string {
 // place: names, SPF, an address that is missing, lists; "" when nothing does, as
 // far as nodes looked.
 func Unprepared(s *State, t *Tenant) string {
-	if p := t.other(); p != (Place{}) && len(s.SourcesAt(p)) > 0 && !s.sends(t, p) {
+	if p := t.other(); p != (Place{}) && len(s.exits(t.ID, p)) > 0 && !s.sends(t, p) {
 		return fmt.Sprintf("what it would leave node %q by is listed", s.nodes.get(p.Node).Name)
 	}
 	return s.hinders(t)
@@ -251,7 +251,7 @@ func (s *State) cold(t *Tenant) string {
 	var addrs []string
 	for a := range s.AccountsOf(t.ID) {
 		if x := s.uses.get(a.ID); x != nil {
-			for _, src := range s.SourcesAt(t.Place()) {
+			for _, src := range s.exits(t.ID, t.Place()) {
 				own = plus(own, x.in(src.ID, now, window).Tried)
 			}
 		}

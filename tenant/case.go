@@ -115,7 +115,7 @@ func (s *State) Plight(t ID) *Plight { return s.plights.get(t) }
 // Barred reports whether nothing of the tenant may leave by the source.
 func (s *State) Barred(src SourceID, t ID) bool {
 	for _, c := range s.cases.vals {
-		if c.Source == src && c.Mode == AutomationOn && c.Ended.IsZero() && (c.Only == 0 || c.Only == t) {
+		if c.Source == src && c.Ended.IsZero() && (c.Only == 0 || c.Only == t) && s.mode(c, t) == AutomationOn {
 			return true
 		}
 	}
@@ -125,7 +125,7 @@ func (s *State) Barred(src SourceID, t ID) bool {
 // SourcesFor lists what a tenant may leave a place by: the place's sources but
 // those that are listed, and those that are less prepared than another.
 func (s *State) SourcesFor(t ID, p Place) []*Source {
-	all := s.SourcesAt(p)
+	all := s.exits(t, p)
 	barred := func(x *Source) bool { return s.Barred(x.ID, t) }
 	if slices.ContainsFunc(all, barred) {
 		all = slices.DeleteFunc(slices.Clone(all), barred)
@@ -237,7 +237,7 @@ func (d *draft) end(id uint64, why string, home time.Time, dismissed bool) {
 	d.changeCase(id, func(c *Case) { c.Ended, c.Why, c.Dismissed = d.Now(), why, dismissed })
 	for _, f := range c.Fates {
 		t := d.tenants.get(f.Tenant)
-		if t == nil || c.Mode != AutomationOn {
+		if t == nil || d.mode(c, t.ID) != AutomationOn {
 			continue
 		}
 		if f.Kind == FateMove {
@@ -281,7 +281,7 @@ func (d *draft) goHome(c *Case, home time.Time) {
 	}
 	for _, f := range c.Fates {
 		t := d.tenants.get(f.Tenant)
-		if t == nil || f.Kind != FateMove {
+		if t == nil || f.Kind != FateMove || d.mode(c, t.ID) != AutomationOn {
 			continue
 		}
 		home := Entry{Act: "come home", Subject: d.tenantText(t.ID), Tenant: t.ID, Case: c.ID}

@@ -111,11 +111,12 @@ func (s *State) checkConfig(before *State) error {
 		{!s.lists.same(&before.lists), s.checkLists},
 		{tenants || gone || !s.contain.same(&before.contain) || !s.uses.same(&before.uses) || !s.evidence.same(&before.evidence) || !s.dismissed.same(&before.dismissed) ||
 			!s.accounts.same(&before.accounts), s.checkContain},
-		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights), s.checkCases},
+		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights) || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkCases},
 		{tenants || gone || !s.accounts.same(&before.accounts) || !s.closures.same(&before.closures) || !s.bans.same(&before.bans) || !s.customers.same(&before.customers), s.checkBans},
 		{sources || !s.askings.same(&before.askings), s.checkDelistings},
 		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
+		{tenants || gone || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkConducts},
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {

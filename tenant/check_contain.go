@@ -79,7 +79,7 @@ func (s *State) checkCases() error {
 	}
 	for t := range s.tenants.all() {
 		p := s.plights.get(t.ID)
-		if t.Place() != (Place{}) && len(s.SourcesAt(t.Place())) > 0 && !s.sends(t, t.Place()) && (p == nil || p.Since.IsZero()) {
+		if t.Place() != (Place{}) && len(s.exits(t.ID, t.Place())) > 0 && !s.sends(t, t.Place()) && (p == nil || p.Since.IsZero()) {
 			return fmt.Errorf("tenant %d: its source is listed and its mail does not wait", t.ID)
 		}
 	}

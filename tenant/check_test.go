@@ -56,6 +56,7 @@ func rich(t *testing.T) *State {
 		Observe{Node: 2, Seen: []Seen{{Source: 1, Zone: "zen.test", At: at, Why: WhyTimeout}, {Source: 2, Zone: "zen.test", At: at}}},
 		SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}},
 		Used{Node: 1, Uses: []Use{{1, 1, at, Counts{Tried: 50}}}}, AddEvidence{Account: 1, Source: 1, Note: "x"},
+		SetConduct{Conduct{OnListing: OnListingMove}}, SetConduct{Conduct{Tenant: 2, Automation: AutomationShadow}}, SetPool{Source: 2, Class: PoolBulk},
 		Found{Node: 1, Sources: []SourceFinding{{Source: 1, Plumbed: FindingRight, Names: FindingWrong, Text: "no PTR"}},
 			Domains: []DomainFinding{{Domain: "acme.example", Passes: []SourceID{3}, Lacks: []SourceID{1}, Text: "none"}}},
 		Denied{Node: 1, Denials: []Denial{{Source: 1, At: at, Attempts: 9, Refused: 2, Messages: 1, Providers: []ProviderDenial{{"gmx", 2, 1}}, Named: []Naming{{"zen.test", at}}}}},
@@ -106,6 +107,9 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		"a source without EHLO": func(d *draft) {
 			put(d, &d.sources, 1, &Source{ID: 1, Node: 1, Addr: netip.MustParseAddr("127.77.1.1"), Shared: true})
 		},
+		"a policy of nobody":                   func(d *draft) { put(d, &d.conducts, 9, &Conduct{Tenant: 9, Probation: true}) },
+		"a policy of nothing":                  func(d *draft) { put(d, &d.conducts, 2, &Conduct{Tenant: 2}) },
+		"a pool's class of a dedicated source": func(d *draft) { put(d, &d.pooled, 3, &poolMember{3, PoolBulk}) },
 		"a finding of no source": func(d *draft) {
 			put(d, &d.fitness, 9, &condition{source: 9, words: []conditionWord{{node: 1, names: FindingRight}}})
 		},

@@ -69,7 +69,7 @@ func (d *draft) decide(c *Case, src *Source) {
 	c = d.cases.get(id)
 	var touched []*Tenant
 	for _, t := range d.tenants.vals {
-		if (c.Only == 0 || c.Only == t.ID) && slices.ContainsFunc(d.SourcesAt(t.Place()), func(x *Source) bool { return x.ID == src.ID }) {
+		if (c.Only == 0 || c.Only == t.ID) && d.mode(c, t.ID) != AutomationOff && slices.ContainsFunc(d.exits(t.ID, t.Place()), func(x *Source) bool { return x.ID == src.ID }) {
 			touched = append(touched, t)
 		}
 	}
@@ -103,7 +103,7 @@ func (c *Case) scores() map[ID]int {
 // holdCulprit holds the culprit. A drill only tells.
 func (d *draft) holdCulprit(id uint64) {
 	c := d.cases.get(id)
-	if c.Culprit == 0 || c.Drill || c.Mode != AutomationOn {
+	if c.Culprit == 0 || c.Drill || d.mode(c, d.ownerOf(c.Culprit)) != AutomationOn {
 		return
 	}
 	i := slices.IndexFunc(c.Suspects, func(x Suspect) bool { return x.Account == c.Culprit })
@@ -116,6 +116,13 @@ func (d *draft) holdCulprit(id uint64) {
 		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
 	}
 	d.changeCase(id, func(c *Case) { c.Suspects[i].Held = true })
+}
+
+func (s *State) ownerOf(a AccountID) ID {
+	if x := s.accounts.get(a); x != nil {
+		return x.Tenant
+	}
+	return 0
 }
 
 // culpritText is what a held account's operator reads. It does not change with
@@ -140,7 +147,11 @@ func (d *draft) fateOf(id uint64, t *Tenant, src *Source) {
 		d.setFate(id, Fate{Tenant: t.ID, Kind: FateMove, Why: "it was on its way already", To: t.at(t.To)})
 		return
 	}
-	d.setFate(id, d.choose(c, t, src))
+	f := d.choose(c, t, src)
+	if d.mode(c, t.ID) == AutomationShadow && c.Mode == AutomationOn {
+		f.Why = shorten("only told, by its setting: "+f.Why, maxReason)
+	}
+	d.setFate(id, f)
 }
 
 // choose is the decision itself.
@@ -163,6 +174,17 @@ func (d *draft) choose(c *Case, t *Tenant, src *Source) Fate {
 	if left >= 2 {
 		f.Kind, f.Why = FateStay, fmt.Sprintf("%d clean sources of the pool are left", left)
 		return f
+	}
+	if how := d.onListing(t.ID); how != OnListingMove {
+		until := c.Raised.Add(r.Patience)
+		switch {
+		case how == OnListingWait && d.Now().Before(until):
+			return wait(until, "by its setting it waits")
+		case left+near > 0:
+			f.Kind, f.Why = FateStay, "by its setting it goes on by what is clean here"
+			return f
+		}
+		return wait(time.Time{}, "nothing clean is left here, and by its setting it does not move")
 	}
 	other := t.other()
 	why, until := d.flight(c, t, r)
@@ -195,7 +217,7 @@ const unarmed = "its backup is not armed: "
 // left counts the clean sources of a tenant's place outside listed ranges, and
 // those inside: they are on the list next, or on it elsewhere.
 func (s *State) left(c *Case, t *Tenant) (n, near int) {
-	for _, x := range s.SourcesAt(t.Place()) {
+	for _, x := range s.exits(t.ID, t.Place()) {
 		if x.ID == c.Source || s.Barred(x.ID, t.ID) {
 			continue
 		}
@@ -350,7 +372,7 @@ func (d *draft) setFate(id uint64, f Fate) {
 	if old == nil || old.Kind != f.Kind || old.To != f.To {
 		d.decided(Entry{Act: fateActs[f.Kind], Subject: d.tenantText(f.Tenant), Tenant: f.Tenant, Source: c.Source, Case: id, Why: d.fateSum(c, f)})
 	}
-	if c.Mode != AutomationOn {
+	if d.mode(c, f.Tenant) != AutomationOn {
 		return
 	}
 	if old != nil && old.Kind == FateMove && old.Owned.IsZero() && f.Kind != FateMove && !c.Drill {
@@ -376,7 +398,7 @@ func (d *draft) settlePlights() {
 	for _, t := range slices.Clone(d.tenants.vals) {
 		why := ""
 		for _, c := range d.cases.vals {
-			if f := c.fate(t.ID); f != nil && f.Kind == FateWait && !f.Until.IsZero() && c.Ended.IsZero() && c.Mode == AutomationOn {
+			if f := c.fate(t.ID); f != nil && f.Kind == FateWait && !f.Until.IsZero() && c.Ended.IsZero() && d.mode(c, t.ID) == AutomationOn {
 				why = f.Why
 			}
 		}

@@ -73,7 +73,7 @@ func (d *draft) drill(c Drill) error {
 	}
 	used := false
 	for t := range d.tenants.all() {
-		for _, x := range d.SourcesAt(t.Place()) {
+		for _, x := range d.exits(t.ID, t.Place()) {
 			used = used || x.ID == src.ID && (c.Only == 0 || c.Only == t.ID)
 		}
 	}

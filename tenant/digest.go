@@ -76,6 +76,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.heads)
 	sumTable(&total, c, &s.fitness)
 	sumTable(&total, c, &s.outlooks)
+	sumTable(&total, c, &s.conducts)
+	sumTable(&total, c, &s.pooled)
 	sumTable(&total, c, &s.denials)
 	sumTable(&total, c, &s.closures)
 	sumTable(&total, c, &s.bans)

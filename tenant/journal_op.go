@@ -213,6 +213,14 @@ func (d *draft) listingEntry(op Op) (Entry, bool) {
 		return Entry{Act: "set", Subject: "DNS lists", Why: fmt.Sprintf("%d zones, a sum of %d moves", len(op.Zones), op.Rule.Move)}, true
 	case SetContain:
 		return Entry{Act: "set", Subject: "automation", Why: op.Contain.Mode.String()}, true
+	case SetConduct:
+		e := Entry{Act: "set", Subject: "conduct of the cluster", Why: op.Conduct.String()}
+		if op.Conduct.Tenant != 0 {
+			e.Subject, e.Tenant = "conduct of "+d.tenantText(op.Conduct.Tenant), op.Conduct.Tenant
+		}
+		return e, true
+	case SetPool:
+		return Entry{Act: "set", Subject: d.sourceText(op.Source), Source: op.Source, Why: "in its pool for " + op.Class.String() + " mail"}, true
 	case AddEvidence:
 		return Entry{Act: "evidence", Subject: d.accountText(op.Account), Tenant: d.tenantOf(op.Account), Source: op.Source, Why: op.Note}, true
 	case Drill:

@@ -215,6 +215,7 @@ func (d *draft) forgetSource(id SourceID) {
 	remove(d, &d.listings, id)
 	remove(d, &d.dismissed, id)
 	d.forgetFound(id, 0)
+	remove(d, &d.pooled, id)
 	remove(d, &d.denials, id)
 	d.forgetUses(id)
 	d.forgetDelistings(id)

@@ -218,6 +218,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 	remove(d, &d.tenants, c.Tenant)
 	remove(d, &d.plights, c.Tenant)
 	d.forgetTenant(c.Tenant)
+	remove(d, &d.conducts, c.Tenant)
 	d.names = true
 	d.emit(TenantRemoved(c))
 	return nil

@@ -271,7 +271,11 @@ func randomFound(c *choices) Op {
 // they came with from setup on.
 func randomListingOp(c *choices, at time.Time) Op {
 	src, t, a := SourceID(c.n(6)), ID(c.n(7)), AccountID(c.n(8))
-	switch c.n(18) {
+	switch c.n(20) {
+	case 18:
+		return SetConduct{Conduct{Tenant: pick(c, 0, t, t), Automation: Automation(c.n(5)), OnListing: OnListing(c.n(5)), Probation: c.one(3)}}
+	case 19:
+		return SetPool{Source: src, Class: PoolClass(c.n(5))}
 	case 16, 17:
 		return randomFound(c)
 	case 0:

@@ -34,7 +34,10 @@ func (s *State) form() byte {
 	if s.level < banVersion {
 		return denialSnapshot
 	}
-	return banSnapshot
+	if s.level < conductVersion {
+		return banSnapshot
+	}
+	return conductSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -109,6 +112,10 @@ func (s *State) codeAll(c *coder, version byte) {
 		codeTable(c, &s.bans, func(b *Ban) uint64 { return b.ID })
 		codeTable(c, &s.customers, func(x *customer) ID { return x.tenant })
 		codeTable(c, &s.askings, func(x *Delisting) string { return delistingKey(x.Source, x.Zone) })
+	}
+	if version >= conductSnapshot {
+		codeTable(c, &s.conducts, func(p *Conduct) ID { return p.Tenant })
+		codeTable(c, &s.pooled, func(m *poolMember) SourceID { return m.source })
 	}
 	s.codeRequests(c)
 }

@@ -36,6 +36,8 @@ type State struct {
 	entries   journal                   // hashed by way of its head
 	fitness   table[SourceID, *condition]
 	outlooks  table[string, *outlook]
+	conducts  table[ID, *Conduct] // of the cluster under 0
+	pooled    table[SourceID, *poolMember]
 	denials   table[SourceID, *Denial]
 	closures  table[uint64, *Closure] // by closureKey
 	bans      table[uint64, *Ban]

@@ -90,7 +90,7 @@ func (d *draft) roomless() (waits map[*Tenant]NodeID, cases map[*Tenant]uint64) 
 		}
 		for _, f := range c.Fates {
 			t := d.tenants.get(f.Tenant)
-			if t == nil || f.Kind != FateWait || !f.Until.IsZero() || t.To != 0 || t.Place() == (Place{}) || d.suspectElsewhere(t.ID) {
+			if t == nil || f.Kind != FateWait || !f.Until.IsZero() || d.mode(c, t.ID) != AutomationOn || d.onListing(t.ID) != OnListingMove || t.To != 0 || t.Place() == (Place{}) || d.suspectElsewhere(t.ID) {
 				continue
 			}
 			if to := t.other(); to != (Place{}) && d.comes(to.Node, t.ID) >= NodeTenants {

@@ -47,6 +47,8 @@ const (
 	kindBan
 	kindCustomer
 	kindDelisting
+	kindConduct
+	kindPoolMember
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

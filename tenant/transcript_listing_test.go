@@ -37,6 +37,19 @@ func (x *transcript) listingOp(name string) Op {
 		return x.uses()
 	case "found":
 		return x.found()
+	case "set-conduct":
+		op := SetConduct{Conduct{Tenant: ID(x.num("tenant")), Probation: x.has("probation")}}
+		if x.has("automation") {
+			op.Conduct.Automation, _ = ParseAutomation(x.str("automation"))
+		}
+		if x.has("on") {
+			op.Conduct.OnListing, _ = ParseOnListing(x.str("on"))
+		}
+		return op
+	case "set-pool":
+		class, err := ParsePoolClass(x.str("class"))
+		x.must(err)
+		return SetPool{Source: SourceID(x.num("source")), Class: class}
 	case "add-evidence":
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
 	case "denied":

@@ -14,9 +14,10 @@ const (
 	containSnapshot = 4 // and of version 5
 	journalSnapshot = 5 // and of version 6
 	readySnapshot   = 6 // and of version 7
-	denialSnapshot  = 7 // and of version 9
-	banSnapshot     = 8
-	snapshotVersion = banSnapshot
+	denialSnapshot  = 7 // and of version 8
+	banSnapshot     = 8 // and of version 9
+	conductSnapshot = 9
+	snapshotVersion = conductSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -73,6 +74,8 @@ const (
 	opSetCustomer
 	opVetted
 	opAskedDelisting
+	opSetConduct
+	opSetPool
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -255,6 +258,10 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(*coder, *OpenJournal) {})
 	case opFound:
 		codeOp(c, cmd, (*coder).found)
+	case opSetConduct:
+		codeOp(c, cmd, func(c *coder, o *SetConduct) { o.Conduct.code(c) })
+	case opSetPool:
+		codeOp(c, cmd, func(c *coder, o *SetPool) { number(c, &o.Source); number(c, &o.Class) })
 	case opDenied:
 		codeOp(c, cmd, (*coder).denied)
 	default:
@@ -388,6 +395,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opOpenJournal
 	case Found:
 		return opFound
+	case SetConduct:
+		return opSetConduct
+	case SetPool:
+		return opSetPool
 	case Denied:
 		return opDenied
 	case Close:

@@ -29,11 +29,16 @@ func (a *app) listingDismiss() *cobra.Command {
 }
 
 func (a *app) listingAutomation() *cobra.Command {
-	c := a.verb("automation [on|shadow|off]", "Say what may follow from a listing by itself, or show it", "  postern listing automation shadow",
+	var set admin.Automation
+	c := a.verb("automation [on|shadow|off]", "Say what may follow from a listing by itself, or show it", `  postern listing automation shadow
+  postern listing automation --on-listing wait`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
-			ask := c.Automation
 			if len(args) > 0 {
-				ask = func(ctx context.Context) (admin.Automation, error) { return c.SetAutomation(ctx, args[0]) }
+				set.Mode = args[0]
+			}
+			ask := c.Automation
+			if set != (admin.Automation{}) {
+				ask = func(ctx context.Context) (admin.Automation, error) { return c.SetAutomation(ctx, set) }
 			}
 			x, err := ask(ctx)
 			if err != nil {
@@ -42,10 +47,78 @@ func (a *app) listingAutomation() *cobra.Command {
 			return a.show(x, func() {
 				a.say("%s: %s", x.Mode, map[string]string{"on": "tenants leave a listed IP, and who caused it is held",
 					"shadow": "what would follow is decided and shown, nothing is done", "off": "nothing follows from a listing"}[x.Mode])
+				a.say("on listing %s: %s", x.OnListing, onListingText[x.OnListing])
 			})
 		})
+	c.Flags().StringVar(&set.OnListing, "on-listing", "", "what becomes of tenants that have no setting of their own: move, wait or stay")
 	c.Args = cobra.MaximumNArgs(1)
 	return c
+}
+
+// onListingText says what becomes of a tenant whose pool has too few clean sources.
+var onListingText = map[string]string{"move": "a tenant goes to its backup", "wait": "a tenant waits two hours, then goes on by what is clean at its place",
+	"stay": "a tenant goes on by what is clean at its place"}
+
+// tenantConduct says what differs for one tenant.
+func (a *app) tenantConduct() *cobra.Command {
+	var set admin.Conduct
+	var c *cobra.Command
+	c = a.verb("listing TENANT", "Say what differs for a tenant when something is listed", `  postern tenant listing bank --on-listing wait
+  postern tenant listing bank --automation shadow
+  postern tenant listing fresh --probation
+  postern tenant listing bank --automation usual --on-listing usual`, func(ctx context.Context, cl *admin.Client, args []string) error {
+		t, err := cl.Tenant(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		var next admin.Conduct
+		if t.Conduct != nil {
+			next = *t.Conduct
+		}
+		for flag, to := range map[string]struct{ from, at *string }{"automation": {&set.Automation, &next.Automation}, "on-listing": {&set.OnListing, &next.OnListing}} {
+			if c.Flags().Changed(flag) {
+				if *to.at = *to.from; *to.from == "usual" {
+					*to.at = ""
+				}
+			}
+		}
+		if c.Flags().Changed("probation") {
+			next.Probation = set.Probation
+		}
+		if t, err = cl.SetConduct(ctx, args[0], next); err != nil {
+			return err
+		}
+		return a.show(t, func() { a.tenant(t) })
+	})
+	c.Long = `Say what differs for a tenant when something is listed. Automation is on, shadow
+(what would follow is shown, its mail goes on leaving) or off; the stricter of
+the cluster's and the tenant's counts. On listing it moves to its backup, waits
+two hours, or stays. On probation it leaves only by the sources of its pool that
+are for that (postern source pool), where there are some. "usual" takes a
+setting back.`
+	f := c.Flags()
+	f.StringVar(&set.Automation, "automation", "", "on, shadow, off, or usual")
+	f.StringVar(&set.OnListing, "on-listing", "", "move, wait, stay, or usual")
+	f.BoolVar(&set.Probation, "probation", false, "it has yet to be vetted; =false takes it back")
+	return c
+}
+
+// conductText says what differs for a tenant; empty when nothing does.
+func conductText(c *admin.Conduct) string {
+	if c == nil {
+		return ""
+	}
+	var parts []string
+	if c.Automation != "" {
+		parts = append(parts, "automation "+c.Automation)
+	}
+	if c.OnListing != "" {
+		parts = append(parts, "on listing "+c.OnListing)
+	}
+	if c.Probation {
+		parts = append(parts, "on probation")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (a *app) accountEvidence() *cobra.Command {

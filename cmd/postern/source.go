@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) sourceCommand() *cobra.Command {
-	return family("source", "Outbound IPs and the names they greet with", a.sourceAdd(), a.sourceList(), a.sourceDNS(), a.sourceRemove())
+	return family("source", "Outbound IPs and the names they greet with", a.sourceAdd(), a.sourceList(), a.sourceDNS(), a.sourcePool(), a.sourceRemove())
 }
 
 func (a *app) sourceAdd() *cobra.Command {
@@ -37,7 +37,28 @@ func (a *app) sourceAdd() *cobra.Command {
 	return c
 }
 
+// sourcePool says what a shared source carries.
+func (a *app) sourcePool() *cobra.Command {
+	c := a.verb("pool ADDRESS CLASS", "Say what a shared source carries", "  postern source pool 192.0.2.20 bulk",
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			s, err := c.SetPool(ctx, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			return a.show(s, func() { a.say("source %s: %s", s.Addr, sourceKind(s)) })
+		})
+	c.Long = `Say what a shared source carries: transactional, bulk, probation, or mixed,
+which is everything. Transactional accounts leave by transactional
+members of the pool, bulk accounts by bulk members, and each by mixed ones where
+its own are missing or listed. Tenants on probation (postern tenant listing)
+leave only by the members for probation, which nobody else uses.`
+	return c
+}
+
 func sourceKind(s admin.Source) string {
+	if s.Shared && s.Pool != "" && s.Pool != "mixed" {
+		return "pool, " + s.Pool
+	}
 	if s.Shared {
 		return "pool"
 	}

@@ -16,7 +16,7 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
 		a.tenantGo("resume", "Let a paused tenant send again", (*admin.Client).PauseTenant),
-		a.tenantPlace(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan())
+		a.tenantPlace(), a.tenantConduct(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan())
 	return c
 }
 
@@ -168,7 +168,7 @@ func (a *app) tenant(t admin.Tenant) {
 		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
 	}
 	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "customer", t.Customer, "hostname", t.Hostname,
-		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "DNS", dnsText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
+		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "when listed", conductText(t.Conduct), "DNS", dnsText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {
 	case t.Domains == 0:

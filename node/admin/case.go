@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -45,6 +46,7 @@ func (s *Server) caseRoutes() {
 			return reply(cut(all, i.Paged, func(c Case) string { return caseKey(c.ID) }, byText)), nil
 		})
 	s.automationRoutes()
+	s.conductRoutes()
 }
 
 func (s *Server) automationRoutes() {
@@ -54,18 +56,16 @@ func (s *Server) automationRoutes() {
 	}
 	register(s, in{verb: http.MethodPut, path: "/v1/automation", id: "set-automation", tag: "listing", does: "Say what may follow from listings by itself"},
 		func(ctx context.Context, _ caller, i *set) (*out[Automation], error) {
-			mode, err := tenant.ParseAutomation(i.Body.Mode)
+			ops, err := s.readAutomation(i.Body)
 			if err != nil {
 				return nil, s.fail(ctx, "read automation", err)
 			}
-			c := tenant.Usual(0)
-			if old := s.cfg.State().Contain(); old != nil {
-				c = *old
-			}
-			c.Mode = mode
-			_, st, err := s.propose(ctx, i.Keyed, tenant.SetContain{Contain: c})
-			if err != nil {
-				return nil, err
+			st, key := s.cfg.State(), i.Keyed
+			for _, op := range ops {
+				if _, st, err = s.propose(ctx, key, op); err != nil {
+					return nil, err
+				}
+				key = Keyed{} // the second says the same however often
 			}
 			return reply(viewAutomation(st)), nil
 		})
@@ -144,11 +144,35 @@ func (s *Server) dismiss(ctx context.Context, i ToSource, reason string) (*out[C
 	return reply(viewCase(st, st.Case(c.ID))), nil
 }
 
-func viewAutomation(st *tenant.State) Automation {
-	if c := st.Contain(); c != nil {
-		return Automation{Mode: c.Mode.String()}
+// readAutomation are the operations that set what is not absent.
+func (s *Server) readAutomation(b Automation) (ops []tenant.Op, err error) {
+	st := s.cfg.State()
+	if b.Mode != "" {
+		c := tenant.Usual(0)
+		if old := st.Contain(); old != nil {
+			c = *old
+		}
+		if c.Mode, err = tenant.ParseAutomation(b.Mode); err != nil {
+			return nil, err
+		}
+		ops = append(ops, tenant.SetContain{Contain: c})
 	}
-	return Automation{Mode: tenant.AutomationOff.String()}
+	if b.OnListing != "" {
+		c := st.Conduct(0)
+		if c.OnListing, err = tenant.ParseOnListing(b.OnListing); err != nil {
+			return nil, err
+		}
+		ops = append(ops, tenant.SetConduct{Conduct: c})
+	}
+	return ops, nil
+}
+
+func viewAutomation(st *tenant.State) Automation {
+	v := Automation{Mode: tenant.AutomationOff.String(), OnListing: cmp.Or(st.Conduct(0).OnListing, tenant.OnListingMove).String()}
+	if c := st.Contain(); c != nil {
+		v.Mode = c.Mode.String()
+	}
+	return v
 }
 
 // lastCase is the newest case of a source, or nil.

@@ -40,9 +40,9 @@ func (c *Client) Cases(ctx context.Context, l List) (Page[Case], error) {
 	return ask[Page[Case]](ctx, c, http.MethodGet, path("cases")+l.query(), nil)
 }
 
-// SetAutomation says what may follow from listings by itself: on, shadow, off.
-func (c *Client) SetAutomation(ctx context.Context, mode string) (Automation, error) {
-	return ask[Automation](ctx, c, http.MethodPut, path("automation"), Automation{Mode: mode})
+// SetAutomation says what may follow from listings by itself; what is empty stays.
+func (c *Client) SetAutomation(ctx context.Context, a Automation) (Automation, error) {
+	return ask[Automation](ctx, c, http.MethodPut, path("automation"), a)
 }
 
 // Automation shows what may follow from listings by itself.

@@ -59,7 +59,7 @@ var bodies = map[string]string{
 	"set-lists":     `{"zones":"x"}`,
 	"ask-delisting": `{"zone":"zen.test"}`,
 	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
-	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "add-evidence": `{"note":"n"}`,
+	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }
@@ -69,6 +69,8 @@ var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.exa
 
 func fill(path, id string) string {
 	switch id {
+	case "set-pool":
+		path = strings.ReplaceAll(path, "{addr}", "198.51.100.10") // a shared one
 	case "drill-listing":
 		path = strings.ReplaceAll(path, "{addr}", "192.0.2.10")
 	case "dismiss-listing": // what widen drills

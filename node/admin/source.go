@@ -70,6 +70,9 @@ func (s *Server) sourceRoutes() {
 
 func viewSource(st *tenant.State, x *tenant.Source) Source {
 	v := Source{ID: uint64(x.ID), Addr: x.Addr.String(), Node: nodeName(st, x.Node), EHLO: x.EHLO, Shared: x.Shared, Tenants: []string{}}
+	if x.Shared {
+		v.Pool = st.PoolClass(x.ID).String()
+	}
 	for t := range st.Tenants() {
 		if slices.Contains(st.SourcesAt(t.Home), x) || (t.Backup != tenant.Place{} && slices.Contains(st.SourcesAt(t.Backup), x)) {
 			v.Tenants = append(v.Tenants, t.Name)

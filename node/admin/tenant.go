@@ -221,6 +221,7 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers
 		v.Domains++
 	}
 	v.To = nodeName(st, t.To)
+	v.Conduct = viewConduct(st.Conduct(t.ID))
 	v.NotArmed, v.Unprepared = tenant.Armed(st, t), tenant.Unprepared(st, t)
 	if n := len(t.Copies); n > 0 {
 		c := t.Copies[n-1]

@@ -72,7 +72,8 @@ type EndListing struct {
 
 // Automation is what may follow from listings.
 type Automation struct {
-	Mode string `json:"mode" enum:"on,shadow,off"`
+	Mode      string `json:"mode,omitempty" enum:"on,shadow,off" doc:"Absent in a change: as it is"`
+	OnListing string `json:"on_listing,omitempty" enum:"move,wait,stay" doc:"What becomes of tenants without a setting of their own; absent in a change: as it is"`
 }
 
 // Evidence speaks against an account by name.

@@ -68,6 +68,7 @@ type Source struct {
 	Node    string   `json:"node"`
 	EHLO    string   `json:"ehlo"`
 	Shared  bool     `json:"shared" doc:"Member of its node's pool; otherwise dedicated to one tenant"`
+	Pool    string   `json:"pool,omitempty" enum:"mixed,transactional,bulk,probation" doc:"What it carries, when it is shared"`
 	Tenants []string `json:"tenants" nullable:"false" doc:"Tenants with their home or backup here"`
 }
 

@@ -28,6 +28,7 @@ type Tenant struct {
 	NotArmed []string `json:"not_armed,omitempty" doc:"Why its backup would not work right now; absent when it would"`
 	// Unprepared is the part of it that waiting does not mend.
 	Unprepared string   `json:"unprepared,omitempty" doc:"What of it somebody has to mend: names, SPF, an address that is missing, lists; a listing would make the tenant wait"`
+	Conduct    *Conduct `json:"conduct,omitempty" doc:"What differs for it when something is listed; absent: nothing"`
 	DNS        []string `json:"dns,omitempty" doc:"What is wrong in the DNS of its domains and sources, as the asked node last saw it; only of a tenant shown by itself"`
 	Mirror     *Mirror  `json:"mirror,omitempty" doc:"The second copy of its queue; absent when there never was one"`
 }

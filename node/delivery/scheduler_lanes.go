@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"hash/fnv"
 	"time"
 
 	"postern/node/queue"
@@ -27,36 +26,6 @@ type lane struct {
 
 // dayOf numbers the days on which a pool's members change hands.
 func dayOf(t time.Time) int64 { return t.Unix() / (24 * 60 * 60) }
-
-// pick chooses the member of a pool by which a tenant's mail of a day leaves.
-// It depends on nothing else, so that a retry leaves by the same one
-// (greylisting). Each member is weighed on its own: one that goes or comes
-// moves no one else.
-func pick(sources []*tenant.Source, t tenant.ID, day int64) *tenant.Source {
-	if len(sources) == 1 {
-		return sources[0]
-	}
-	var best *tenant.Source
-	var most uint64
-	for _, src := range sources {
-		h := fnv.New64a()
-		var b [24]byte
-		for i := range 8 {
-			b[i] = byte(uint64(t) >> (8 * i))
-			b[8+i] = byte(uint64(day) >> (8 * i))
-			b[16+i] = byte(uint64(src.ID) >> (8 * i))
-		}
-		h.Write(b[:])
-		weight := h.Sum64()
-		weight ^= weight >> 29
-		weight *= 0xbf58476d1ce4e5b9
-		weight ^= weight >> 32
-		if best == nil || weight > most {
-			best, most = src, weight
-		}
-	}
-	return best
-}
 
 // arrive takes in lanes that fell due.
 func (s *scheduler) arrive(keys []queue.Lane) {
@@ -114,7 +83,7 @@ func (s *scheduler) place(l *lane, found *site, fault *routeError, now time.Time
 		t = s.faultTarget(l.key.Domain, fault)
 	} else {
 		l.site = found
-		t = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(now)), found)
+		t = s.target(tenant.Member(l.stand.sources, l.key.Tenant, dayOf(now)), found)
 	}
 	s.put(l, t, now)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"postern/node/queue"
+	"postern/tenant"
 )
 
 // load takes the next window of a lane. The caller set loading; mu is not held.
@@ -45,7 +46,7 @@ func (s *scheduler) distribute(l *lane, items []*queue.Item, now time.Time) {
 	home := l.primary.ready.target
 	if l.site != nil {
 		// The day may have changed since the lane was placed.
-		home = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(now)), l.site)
+		home = s.target(tenant.Member(l.stand.sources, l.key.Tenant, dayOf(now)), l.site)
 		if p := s.partAt(l, home); p != l.primary {
 			s.moveHome(l, p)
 		}
@@ -53,7 +54,7 @@ func (s *scheduler) distribute(l *lane, items []*queue.Item, now time.Time) {
 	for _, it := range items {
 		t := home
 		if l.site != nil && len(l.stand.sources) > 1 {
-			t = s.target(pick(l.stand.sources, l.key.Tenant, dayOf(it.Envelope.Arrived)), l.site)
+			t = s.target(tenant.Member(l.stand.sources, l.key.Tenant, dayOf(it.Envelope.Arrived)), l.site)
 		}
 		p := s.partAt(l, t)
 		t.items++

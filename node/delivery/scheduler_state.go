@@ -24,7 +24,7 @@ func (a standing) equal(b standing) bool {
 type view struct {
 	index     uint64
 	node      tenant.NodeID
-	standings map[queue.Lane]standing // by tenant and account; class and domain empty
+	standings map[queue.Lane]standing // by tenant, account and class; domain empty
 	routes    []tenant.Route
 }
 
@@ -32,17 +32,18 @@ func newView() view { return view{standings: map[queue.Lane]standing{}} }
 
 // of gives a lane's standing as last seen, or looks for the first time.
 func (v *view) of(st *tenant.State, node tenant.NodeID, key queue.Lane) standing {
-	key.Class, key.Domain = 0, ""
+	key.Domain = ""
 	if a, ok := v.standings[key]; ok {
 		return a
 	}
-	a := standingIn(st, node, key.Tenant, key.Account)
+	a := standingIn(st, node, key)
 	v.standings[key] = a
 	return a
 }
 
-// standingIn reads an account's standing from the state.
-func standingIn(st *tenant.State, node tenant.NodeID, t tenant.ID, a tenant.AccountID) standing {
+// standingIn reads the standing of an account's mail of a class from the state.
+func standingIn(st *tenant.State, node tenant.NodeID, key queue.Lane) standing {
+	t, a := key.Tenant, key.Account
 	owner := st.Tenant(t)
 	switch {
 	case owner == nil:
@@ -60,7 +61,7 @@ func standingIn(st *tenant.State, node tenant.NodeID, t tenant.ID, a tenant.Acco
 		place = owner.Backup
 	}
 	if place.Node == node {
-		for _, src := range st.SourcesFor(t, place) {
+		for _, src := range st.Prefer(st.SourcesFor(t, place), key.Class) {
 			if src.Node == node {
 				stand.sources = append(stand.sources, src)
 			}
@@ -87,7 +88,7 @@ func (s *scheduler) reconsider() {
 	s.view.index, s.view.node = st.Index(), node
 	changed := map[queue.Lane]bool{}
 	for key, was := range s.view.standings {
-		is := standingIn(st, s.cfg.Node(), key.Tenant, key.Account)
+		is := standingIn(st, s.cfg.Node(), key)
 		if !is.equal(was) {
 			s.view.standings[key] = is
 			changed[key] = true
@@ -98,7 +99,7 @@ func (s *scheduler) reconsider() {
 		return
 	}
 	for _, l := range s.lanes {
-		short := queue.Lane{Tenant: l.key.Tenant, Account: l.key.Account}
+		short := queue.Lane{Tenant: l.key.Tenant, Account: l.key.Account, Class: l.key.Class}
 		if !routes && !changed[short] {
 			continue
 		}
