@@ -31,7 +31,7 @@ func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Regist
 		return nil
 	}
 	var err error
-	n.reports, err = newReports(filepath.Join(n.cfg.Dir, "intake"), n.cluster.State, n.log, reg)
+	n.reports, err = newReports(filepath.Join(n.cfg.Dir, "intake"), n.cluster.State, n.heard, n.log, reg)
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,7 @@ func (r *reports) tidy(ctx context.Context) {
 // logs all, and keeps what nobody could attribute.
 type reports struct {
 	state func() *tenant.State
+	heard *heard
 	log   *slog.Logger
 	kept  *keptReports
 
@@ -94,12 +95,12 @@ type reports struct {
 	next int
 }
 
-func newReports(dir string, state func() *tenant.State, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
+func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
 	counter := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"tenant"})
 	}
 	r := &reports{
-		state: state, log: log, kept: newKeptReports(dir), told: map[[sha256.Size]byte]struct{}{},
+		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: map[[sha256.Size]byte]struct{}{},
 		bounces:    counter("postern_late_bounces_total", "Recipients reported as failed after a host had taken the message, each once."),
 		hard:       counter("postern_late_hard_bounces_total", "Those of them whose address is gone for good."),
 		complaints: counter("postern_complaints_total", "Complaints of recipients, each once."),
@@ -145,6 +146,9 @@ func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
 		}
 		r.bounces.WithLabelValues(name).Add(float64(failed))
 		r.hard.WithLabelValues(name).Add(float64(hard))
+		if hard > 0 && account != "" {
+			r.heard.report(x.Account, tenant.EchoBounce, x)
+		}
 	case x.Kind == bounce.KindComplaint && x.Type != "not-spam" && x.Type != "auth-failure":
 		addr := ""
 		if len(x.Rcpts) > 0 {
@@ -152,6 +156,9 @@ func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
 		}
 		if r.first(x, addr) {
 			r.complaints.WithLabelValues(name).Inc()
+		}
+		if account != "" {
+			r.heard.report(x.Account, tenant.EchoComplaint, x)
 		}
 	}
 	level := slog.LevelInfo

@@ -133,7 +133,7 @@ func TestReportsCount(t *testing.T) {
 	shoes := st.TenantByName("shoes").ID
 	var log bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "intake")
-	r, err := newReports(dir, func() *tenant.State { return st }, slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+	r, err := newReports(dir, func() *tenant.State { return st }, newHeard("n1", nil, nil, nil), slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,7 @@ type Node struct {
 	watcher    *watcher
 	uses       *uses
 	denials    *denials
+	heard      *heard
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -162,6 +163,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
 	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)
+	n.heard = newHeard(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -169,7 +171,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
 		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
-		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: n.uses.settled,
+		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e) },
 		Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {
@@ -182,7 +184,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	sub := submission.Config{
 		Hostname: n.cfg.Hostname, State: n.cluster.State, Node: n.id, Queue: n.queue, Quota: n.grants,
 		MayAnswer: n.owned.MayAct, Ready: n.mayGreet, Signer: n.seal.signer(n.cluster.State),
-		Peers: n.submissionPeers(), Reference: n.seal.references,
+		Peers: n.submissionPeers(), Reference: n.seal.references, LoggedIn: n.heard.loggedIn,
 		Log: opt.Log, Registerer: reg,
 	}
 	if n.cfg.TLS.Cert != "" {

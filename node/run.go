@@ -30,6 +30,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"watcher", n.watcher.Run},
 		{"uses", n.uses.Run},
 		{"denials", n.denials.Run},
+		{"heard", n.heard.Run},
 		{"doctor", n.doctor.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},

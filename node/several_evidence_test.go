@@ -52,7 +52,7 @@ func TestRefusalsAreEvidence(t *testing.T) {
 	l.list([]int{0, 1, 2}, bad)
 	c.sendTo(0, 30, who, knownSites...)
 	st := func() *tenant.State { return c.nodes[2].cluster.State() }
-	src := st().SourceByAddr(bad).ID
+	src := c.nodes[0].cluster.State().SourceByAddr(bad).ID
 	await(t, "the verdict", func() bool { return st().OpenCase(src) != nil })
 	x := st().OpenCase(src)
 	if last := x.Inputs[len(x.Inputs)-1]; x.Score != 110 || last.Zone != tenant.InputRefusals || last.Listed != 3 || last.Counts != 50 {

@@ -148,6 +148,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.closed, id)
 	remove(d, &d.uses, id)
 	remove(d, &d.closures, closureKey(0, id))
+	remove(d, &d.echoes, id)
 	d.names = true
 	d.emit(AccountRemoved{id})
 }

@@ -60,6 +60,7 @@ func (d *draft) publish() *State {
 	s.bans.publish()
 	s.customers.publish()
 	s.askings.publish()
+	s.echoes.publish()
 	return &s
 }
 
@@ -120,7 +121,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Denied:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Denied, Heard:
 		return false
 	}
 	return true
@@ -250,6 +251,8 @@ func (d *draft) runListing(op Op) error {
 		return d.setPool(op)
 	case Denied:
 		return d.denied(op)
+	case Heard:
+		return d.heard(op)
 	}
 	return d.runBans(op)
 }

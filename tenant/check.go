@@ -118,6 +118,7 @@ func (s *State) checkConfig(before *State) error {
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
 		{tenants || gone || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkConducts},
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
+		{gone || !s.echoes.same(&before.echoes) || !s.accounts.same(&before.accounts), s.checkEchoes},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

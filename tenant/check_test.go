@@ -59,6 +59,7 @@ func rich(t *testing.T) *State {
 		SetConduct{Conduct{OnListing: OnListingMove}}, SetConduct{Conduct{Tenant: 2, Automation: AutomationShadow}}, SetPool{Source: 2, Class: PoolBulk},
 		Found{Node: 1, Sources: []SourceFinding{{Source: 1, Plumbed: FindingRight, Names: FindingWrong, Text: "no PTR"}},
 			Domains: []DomainFinding{{Domain: "acme.example", Passes: []SourceID{3}, Lacks: []SourceID{1}, Text: "none"}}},
+		Heard{Node: 1, Echoes: []Echo{{1, EchoComplaint, 1, at}, {1, EchoLogin, 7, at}}, Fed: []Fed{{1, at, 9}}},
 		Denied{Node: 1, Denials: []Denial{{Source: 1, At: at, Attempts: 9, Refused: 2, Messages: 1, Providers: []ProviderDenial{{"gmx", 2, 1}}, Named: []Naming{{"zen.test", at}}}}},
 	)
 	at = time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
@@ -185,6 +186,12 @@ func TestCheckFindsBrokenStates(t *testing.T) {
 		"evidence without a note":     func(d *draft) { put(d, &d.evidence, 1, &Evidence{ID: 1, Account: 1}) },
 		"evidence to come":            func(d *draft) { put(d, &d.evidence, 1, &Evidence{ID: 1, Account: 1, Note: "x", At: now.Add(1)}) },
 		"a dismissal of nothing":      func(d *draft) { put(d, &d.dismissed, 9, &dismissal{9, now}) },
+		"heard of nobody":             func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.account = 9 }) },
+		"heard to come":               func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.echoes[0].at = now.Add(1) }) },
+		"heard of no kind":            func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.echoes[0].kind = 0 }) },
+		"heard too heavily":           func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.echoes[0].weight = 9 }) },
+		"nothing heard":               func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.echoes, x.fed = nil, nil }) },
+		"fed nothing":                 func(d *draft) { d.changeEcho(1, func(x *echoBook) { x.fed[0].delivered = 0 }) },
 		"a denial of nothing": func(d *draft) {
 			put(d, &d.denials, 9, &Denial{Source: 9, At: now, Attempts: 1, Named: []Naming{{"zen.test", now}}})
 		},

@@ -129,6 +129,9 @@ func (d *draft) setContain(c SetContain) error {
 		for len(d.uses.keys) > 0 {
 			remove(d, &d.uses, d.uses.keys[0])
 		}
+		for len(d.echoes.keys) > 0 {
+			remove(d, &d.echoes, d.echoes.keys[0])
+		}
 	}
 	put(d, &d.contain, 0, &c.Contain)
 	d.emit(ListsChanged{})

@@ -83,6 +83,7 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.bans)
 	sumTable(&total, c, &s.customers)
 	sumTable(&total, c, &s.askings)
+	sumTable(&total, c, &s.echoes)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

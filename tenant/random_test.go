@@ -301,6 +301,9 @@ func randomListingOp(c *choices, at time.Time) Op {
 		return randomDenied(c, at)
 	}
 	if c.one(8) {
+		return randomHeard(c, at)
+	}
+	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
 		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
 		for range c.n(4) {
@@ -406,6 +409,15 @@ func randomDenied(c *choices, at time.Time) Op {
 			x.Named = append(x.Named, Naming{pick(c, "zen.test", "cop.test", "odd.test"), at})
 		}
 		op.Denials = append(op.Denials, x)
+	}
+	return op
+}
+
+func randomHeard(c *choices, at time.Time) Op {
+	op := Heard{Node: NodeID(c.n(4))}
+	for range c.n(8) {
+		op.Echoes = append(op.Echoes, Echo{Account: AccountID(c.n(8)), Kind: EchoKind(c.n(6)), Ref: uint64(c.n(256)) << c.n(60), At: at.Add(time.Duration(c.n(5)-3) * time.Hour)})
+		op.Fed = append(op.Fed, Fed{AccountID(c.n(8)), at.Add(time.Duration(c.n(5)-3) * time.Hour), pick(c, 0, uint64(c.n(256)), 9000)})
 	}
 	return op
 }

@@ -23,3 +23,35 @@ func (c *coder) denied(o *Denied) {
 	number(c, &o.Node)
 	list(c, &o.Denials, MaxDenials, func(c *coder, x *Denial) { x.code(c) })
 }
+
+func (*echoBook) kind() recordKind { return kindEcho }
+
+func (x *echoBook) code(c *coder) {
+	number(c, &x.account)
+	c.time(&x.logins)
+	list(c, &x.echoes, maxEchoes*int(EchoLogin), func(c *coder, m *keptEcho) {
+		number(c, &m.kind)
+		c.uint(&m.ref)
+		c.time(&m.at)
+		number(c, &m.weight)
+	})
+	list(c, &x.fed, maxUses, func(c *coder, s *fedSpan) {
+		c.uint(&s.slot)
+		c.uint(&s.delivered)
+	})
+}
+
+func (c *coder) heard(o *Heard) {
+	number(c, &o.Node)
+	list(c, &o.Echoes, MaxHeard, func(c *coder, m *Echo) {
+		number(c, &m.Account)
+		number(c, &m.Kind)
+		c.uint(&m.Ref)
+		c.time(&m.At)
+	})
+	list(c, &o.Fed, MaxHeard, func(c *coder, f *Fed) {
+		number(c, &f.Account)
+		c.time(&f.At)
+		c.uint(&f.Delivered)
+	})
+}

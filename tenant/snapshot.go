@@ -37,7 +37,10 @@ func (s *State) form() byte {
 	if s.level < conductVersion {
 		return banSnapshot
 	}
-	return conductSnapshot
+	if s.level < heardVersion {
+		return conductSnapshot
+	}
+	return heardSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -116,6 +119,9 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= conductSnapshot {
 		codeTable(c, &s.conducts, func(p *Conduct) ID { return p.Tenant })
 		codeTable(c, &s.pooled, func(m *poolMember) SourceID { return m.source })
+	}
+	if version >= heardSnapshot {
+		codeTable(c, &s.echoes, func(x *echoBook) AccountID { return x.account })
 	}
 	s.codeRequests(c)
 }

@@ -43,6 +43,7 @@ type State struct {
 	bans      table[uint64, *Ban]
 	customers table[ID, *customer]
 	askings   table[string, *Delisting] // by delistingKey
+	echoes    table[AccountID, *echoBook]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -64,10 +64,11 @@ func (s *State) suspects(src SourceID, at time.Time) (all []Suspect) {
 			sent[e.Account] = sent[e.Account].Plus(Counts{})
 		}
 	}
+	loops := s.loops(at, r)
 	for a, c := range sent {
 		x := Suspect{Account: a, Tenant: s.accounts.get(a).Tenant}
-		x.Terms = []SuspectTerm{s.named(a, src, at, r), unknownTerm(c), contentTerm(c), s.growth(a, now, r), s.followed(a, src, at, r), share(c.Tried, total),
-			{Name: "complaints", NoData: true}, {Name: "domain lists", NoData: true}, {Name: "first-time recipients", NoData: true}, {Name: "logins", NoData: true}}
+		x.Terms = []SuspectTerm{s.trapped(s.named(a, src, at, r), a, at, r), s.unknown(a, c, at, r), contentTerm(c), s.growth(a, now, r), s.followed(a, src, at, r), share(c.Tried, total),
+			s.complained(a, at, r, loops), {Name: "domain lists", NoData: true}, {Name: "first-time recipients", NoData: true}, s.loggedIn(a, at, r)}
 		for _, t := range x.Terms {
 			x.Score += t.Points
 		}

@@ -49,6 +49,7 @@ const (
 	kindDelisting
 	kindConduct
 	kindPoolMember
+	kindEcho
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

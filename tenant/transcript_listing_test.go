@@ -52,6 +52,8 @@ func (x *transcript) listingOp(name string) Op {
 		return SetPool{Source: SourceID(x.num("source")), Class: class}
 	case "add-evidence":
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
+	case "heard":
+		return x.heard()
 	case "denied":
 		return x.denied()
 	case "review":
@@ -158,6 +160,26 @@ func (x *transcript) journalText() string {
 	n, err := x.s.VerifyJournal()
 	fmt.Fprintf(&b, "%d sound: %v\n", n, err == nil)
 	return b.String()
+}
+
+// heard reads "account=1 complaints=3 bounces=2 traps=1 fed=1000 from=7" lines:
+// as many of each, with references from one on.
+func (x *transcript) heard() Op {
+	op := Heard{Node: NodeID(x.num("node"))}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		num := func(key string) uint64 { return x.uint(orZero(f[key])) }
+		a := AccountID(num("account"))
+		for kind, key := range map[EchoKind]string{EchoComplaint: "complaints", EchoBounce: "bounces", EchoTrap: "traps", EchoLogin: "logins"} {
+			for i := range num(key) {
+				op.Echoes = append(op.Echoes, Echo{Account: a, Kind: kind, Ref: num("from") + i, At: x.at})
+			}
+		}
+		if n := num("fed"); n > 0 {
+			op.Fed = append(op.Fed, Fed{Account: a, At: x.at, Delivered: n})
+		}
+	}
+	return op
 }
 
 // denied reads "source=1 attempts=400 by=comcast:10,gmx:5 named=zen.test" lines.

@@ -158,6 +158,19 @@ func (x *uses) in(src SourceID, now, window uint64) (c Counts) {
 	return c
 }
 
+// anywhere sums what it sent by all sources in the window that ends now.
+func (x *uses) anywhere(now, window uint64) (c Counts) {
+	if x == nil {
+		return c
+	}
+	for _, s := range x.spans {
+		if s.slot+window >= now && s.slot <= now {
+			c = c.Plus(s.counts)
+		}
+	}
+	return c
+}
+
 // tried sums what it sent in one span, by whatever source.
 func (x *uses) tried(slot uint64) (n uint64) {
 	i, _ := slices.BinarySearchFunc(x.spans, slot, func(s useSpan, n uint64) int { return cmp.Compare(s.slot, n) })

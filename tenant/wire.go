@@ -16,8 +16,9 @@ const (
 	readySnapshot   = 6 // and of version 7
 	denialSnapshot  = 7 // and of version 8
 	banSnapshot     = 8 // and of version 9
-	conductSnapshot = 9
-	snapshotVersion = conductSnapshot
+	conductSnapshot = 9 // and of version 10
+	heardSnapshot   = 10
+	snapshotVersion = heardSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -76,6 +77,7 @@ const (
 	opAskedDelisting
 	opSetConduct
 	opSetPool
+	opHeard
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -264,6 +266,8 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(c *coder, o *SetPool) { number(c, &o.Source); number(c, &o.Class) })
 	case opDenied:
 		codeOp(c, cmd, (*coder).denied)
+	case opHeard:
+		codeOp(c, cmd, (*coder).heard)
 	default:
 		codeBanOp(c, cmd, code)
 	}
@@ -415,6 +419,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opVetted
 	case AskedDelisting:
 		return opAskedDelisting
+	case Heard:
+		return opHeard
 	}
 	return 0
 }

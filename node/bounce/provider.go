@@ -50,6 +50,16 @@ func ProviderOf(host string) string {
 	return ""
 }
 
+// Complains says whether a provider tells senders, or a programme they can take
+// part in, of its users' complaints.
+func Complains(provider string) bool {
+	switch provider {
+	case "yahoo", "microsoft", "comcast", "mail.ru", "libero", "tim", "sfr":
+		return true
+	}
+	return false
+}
+
 // HostsOf gives the ends of the MX host names of a provider, each with its
 // leading dot, or nil.
 func HostsOf(provider string) []string {

@@ -68,6 +68,17 @@ func mac(key []byte, purpose string, payload []byte) []byte {
 	return h.Sum(nil)
 }
 
+// Number makes a number of parts, the same on all nodes, that tells who does not
+// have the key nothing about them.
+func (s *Signer) Number(parts ...[]byte) uint64 {
+	var b []byte
+	for _, p := range parts {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return binary.BigEndian.Uint64(mac(s.key, "number", b))
+}
+
 // Header is the value of the reference header.
 func (s *Signer) Header(r Reference) string {
 	b := binary.AppendUvarint(nil, uint64(r.Tenant))

@@ -157,6 +157,9 @@ func (s *session) login(username, password, mech string, now time.Time) *reply {
 	srv.tally.entered(w.netKey, username, now)
 	s.account, s.secret = a.ID, a.Secret
 	srv.log.loggedIn(t, a, w.peer, mech)
+	if srv.cfg.LoggedIn != nil {
+		srv.cfg.LoggedIn(a.ID, w.peer)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,7 +32,9 @@ type Config struct {
 	Signer Signer
 	// Reference makes the header by which a report about a message is known for
 	// ours; nil: messages carry none.
-	Reference  *bounce.Signer
+	Reference *bounce.Signer
+	// LoggedIn, if set, is told of every login. It must not block.
+	LoggedIn   func(a tenant.AccountID, client netip.Addr)
 	Peers      *Peers                         // nil: a cluster of one
 	TLS        func() *tls.Config             // current certificate; nil: no TLS offered
 	Idle       time.Duration                  // rolling wait for the next command or bytes [5 min]
