@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"postern/tenant"
 )
@@ -39,7 +38,10 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 		return nil, err
 	}
 	if n := len(own); n > 0 && own[n-1] >= a.epoch {
-		a.epoch, a.written, a.end = own[n-1], true, ID{t, own[n-1], math.MaxUint64}
+		a.epoch, a.written = own[n-1], true
+		if a.end, err = s.lastWritten(t, a.epoch); err != nil {
+			return nil, err
+		}
 		if a.since, err = s.sinceOf(t, a.epoch); err != nil {
 			return nil, err
 		}
@@ -47,6 +49,27 @@ func (s *Store) aboutOf(t tenant.ID) (*about, error) {
 		a.end = a.sync.fetched
 	}
 	return a, nil
+}
+
+// lastWritten is the last message of an epoch that this store knows of, queued or
+// ended. It may have put more before it died, which its holder has.
+func (s *Store) lastWritten(t tenant.ID, epoch uint64) (ID, error) {
+	last := ID{t, epoch, 0}
+	for _, tab := range []byte{tabMessage, tabOutcome} {
+		it, err := s.newIter(messageKey(nil, tab, ID{t, epoch, 0}), messageKey(nil, tab, ID{t, epoch + 1, 0}))
+		if err != nil {
+			return last, fmt.Errorf("find last message: %w", err)
+		}
+		if it.Last() {
+			if id, ok := idOfKey(it.Key()); ok && compareIDs(id, last) > 0 {
+				last = id
+			}
+		}
+		if err := errors.Join(it.Error(), it.Close()); err != nil {
+			return last, fmt.Errorf("find last message: %w", err)
+		}
+	}
+	return last, nil
 }
 
 // toReturn says which messages this store may have alone: those of an epoch it

@@ -35,16 +35,20 @@ type clusterModel struct {
 	halt   *halt         // what stops the owner's walks; nil: nothing
 	msgs   map[ID]*modelCopy
 	spent  tenant.Amount
+	told   map[uint64]tenant.Amount // by epoch, the most that an owner found spent
+	tail   []ID                     // only the dead owner's holder had them; nobody was told yet
 	no     int
 }
 
 type modelCopy struct {
+	id    ID
 	body  []byte
 	rcpts []string
 	ended map[string]bool // a recipient's end was acknowledged
 	// A cancelled one may come back: nothing was started, and the owner may die
 	// before its holder hears of it.
 	cancelled bool
+	untold    bool // it may be lost: of the tail
 }
 
 var clusterNodes = []string{"a", "b", "c"}
@@ -120,7 +124,7 @@ func (m *clusterModel) holder() string {
 
 func newClusterModel(outer *testing.T, t *rapid.T) *clusterModel {
 	m := &clusterModel{t: t, outer: outer, n: newNetwork(), fs: map[string]*vfs.MemFS{}, stores: map[string]*Store{},
-		down: map[string]bool{}, msgs: map[ID]*modelCopy{}, owner: "a", epoch: 1, gen: 1}
+		down: map[string]bool{}, msgs: map[ID]*modelCopy{}, told: map[uint64]tenant.Amount{}, owner: "a", epoch: 1, gen: 1}
 	m.log = tenant.Tenant{Owner: 1, Epoch: 1}
 	for _, x := range clusterNodes {
 		m.fs[x] = vfs.NewCrashableMem()
@@ -189,6 +193,12 @@ func (m *clusterModel) wait(what string, ok func() bool) {
 
 // Put puts one message, which only a whole chain lets through.
 func (m *clusterModel) Put(t *rapid.T) {
+	c := m.put(t)
+	m.spent.Mails++
+	m.spent.Bytes += uint64(len(c.body))
+}
+
+func (m *clusterModel) put(t *rapid.T) *modelCopy {
 	m.no++
 	size := rapid.SampledFrom([]int{10, inlineWithHead + 1, 300 << 10}).Draw(t, "size")
 	c := &modelCopy{body: bytes.Repeat([]byte{byte('a' + m.no%26)}, size), ended: map[string]bool{}}
@@ -200,9 +210,44 @@ func (m *clusterModel) Put(t *rapid.T) {
 	if err != nil {
 		m.t.Fatalf("Put: %v", err)
 	}
+	c.id = id
 	m.msgs[id] = c
-	m.spent.Mails++
-	m.spent.Bytes += uint64(size)
+	return c
+}
+
+// Ask asks the owner for a message that got no answer, as who passed it on does:
+// what it calls kept is kept from then on. What it spent may be forgotten, if an
+// owner between did not know of it.
+func (m *clusterModel) Ask(*rapid.T) {
+	if m.part || len(m.tail) == 0 {
+		return
+	}
+	id := m.tail[0]
+	patience := 10 * time.Second
+	if m.halt != nil {
+		patience = 20 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	m.no++
+	_, err := m.s().Find(1, [16]byte{}, id)
+	if errors.Is(err, ErrNotFound) {
+		if err = m.s().Deny(ctx, 1, transactionAt(time.Now(), uint64(m.no)), id); err == nil {
+			m.t.Logf("%s is not kept", id)
+			m.msgs[id], m.tail = nil, m.tail[1:]
+			return
+		}
+	}
+	if err == nil {
+		err = m.s().Secured(ctx, id)
+	}
+	switch {
+	case err == nil:
+		m.t.Logf("%s is kept", id)
+		m.msgs[id].untold, m.tail = false, m.tail[1:]
+	case !errors.Is(err, ErrNoCopy):
+		m.t.Fatalf("ask for %s: %v", id, err)
+	}
 }
 
 // Work attempts a few items.
@@ -249,8 +294,10 @@ func (m *clusterModel) Work(t *rapid.T) {
 
 func (m *clusterModel) Cancel(t *rapid.T) {
 	var ids []ID
-	for id := range m.msgs {
-		ids = append(ids, id)
+	for id, c := range m.msgs {
+		if c != nil {
+			ids = append(ids, id)
+		}
 	}
 	if len(ids) == 0 {
 		return
@@ -333,6 +380,11 @@ func (m *clusterModel) Restart(t *rapid.T) {
 func (m *clusterModel) crash(t *rapid.T) {
 	unsynced := rapid.SampledFrom([]int{0, 100}).Draw(t, "unsynced")
 	fs := m.fs[m.owner].CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rand.New(rand.NewPCG(1, 2))})
+	if h := m.holder(); h != "" && !m.down[h] && rapid.Bool().Draw(t, "tail") {
+		c := m.put(t)
+		c.untold = true
+		m.tail = append(m.tail, c.id)
+	}
 	if m.halt != nil {
 		close(m.halt.dead)
 	}
@@ -382,6 +434,9 @@ func (m *clusterModel) own() {
 	if err != nil {
 		m.t.Fatalf("Adopt: %v", err)
 	}
+	for _, sp := range spent {
+		m.told[sp.Epoch] = m.told[sp.Epoch].Max(sp.Amount)
+	}
 	m.end(ends...)
 	m.epoch, m.log.Epoch, m.part = epoch, epoch, !whole
 	m.t.Logf("%s owns under epoch %d, whole %v, ends %v", m.owner, epoch, whole, m.log.Ends)
@@ -395,11 +450,11 @@ func (m *clusterModel) own() {
 		return
 	}
 	var sum tenant.Amount
-	for _, sp := range spent {
-		sum.Mails, sum.Bytes = sum.Mails+sp.Amount.Mails, sum.Bytes+sp.Amount.Bytes
+	for _, a := range m.told {
+		sum.Mails, sum.Bytes = sum.Mails+a.Mails, sum.Bytes+a.Bytes
 	}
 	if sum.Mails < m.spent.Mails || sum.Bytes < m.spent.Bytes {
-		m.t.Fatalf("spent %+v, adopted %+v", m.spent, sum)
+		m.t.Fatalf("spent %+v, told %+v", m.spent, m.told)
 	}
 	m.check()
 }
@@ -485,8 +540,11 @@ func (m *clusterModel) check() {
 		}
 	}
 	for id, c := range m.msgs {
+		if c == nil { // denied
+			continue
+		}
 		for _, r := range c.rcpts {
-			if !c.ended[r] && !c.cancelled && !live[id][r] {
+			if !c.ended[r] && !c.cancelled && !c.untold && !live[id][r] {
 				m.t.Fatalf("%s to %s is lost", id, r)
 			}
 		}
@@ -521,7 +579,7 @@ func TestCluster(t *testing.T) {
 		defer m.close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"put": m.Put, "put more": m.Put, "work": m.Work, "work more": m.Work, "cancel": m.Cancel,
-			"change": m.Change, "close": m.Close, "sever": m.Sever, "fail": m.Fail, "restart": m.Restart, "halt": m.Halt, "return": m.Return,
+			"change": m.Change, "ask": m.Ask, "close": m.Close, "sever": m.Sever, "fail": m.Fail, "restart": m.Restart, "halt": m.Halt, "return": m.Return,
 		})
 		m.Back(rt)
 		m.Return(rt)
