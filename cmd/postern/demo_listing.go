@@ -127,6 +127,9 @@ func (w *listingWatch) tellLevel(x admin.ListingDetail) {
 			}
 		}
 	}
+	if x.Refusals != nil && x.Refusals.Counts > 0 {
+		said = append(said, refusalsText(x.Refusals))
+	}
 	verdict := "a warning"
 	switch {
 	case x.Level == "move":

@@ -97,6 +97,9 @@ func (a *app) listingText(x admin.ListingDetail) {
 		}
 		a.delistText(z.Delisting)
 	}
+	if x.Refusals != nil {
+		a.paragraph("  ", refusalsText(x.Refusals))
+	}
 	if x.Case != nil {
 		a.say("")
 		a.caseText(x.Case)
@@ -104,6 +107,22 @@ func (a *app) listingText(x admin.ListingDetail) {
 	if x.Incident != nil {
 		a.incidentText(x.Incident)
 	}
+}
+
+// refusalsText is the line of what was refused while delivering.
+func refusalsText(r *admin.Refusals) string {
+	s := fmt.Sprintf("refused while delivering: %d of %d attempts, %s", r.Refused, r.Attempts, some(int(r.Messages), "message"))
+	var by []string
+	for _, p := range r.Providers {
+		by = append(by, p.Provider)
+	}
+	if len(by) > 0 {
+		s += ", by " + strings.Join(by, ", ")
+	}
+	if len(r.Named) > 0 {
+		s += "; named " + strings.Join(r.Named, ", ")
+	}
+	return s + fmt.Sprintf("; counts %d", r.Counts)
 }
 
 func instantOr(t *time.Time) string {

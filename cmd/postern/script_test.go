@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
-			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas},
+			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied},
 	})
 }
 
@@ -178,6 +178,22 @@ func tooWide(text string) string {
 }
 
 func deskOf(ts *testscript.TestScript) *desk { return ts.Value("desk").(*desk) }
+
+// denied IP ZONE PROVIDER...: of 100 attempts each provider refused ten, and
+// named the zone.
+func denied(ts *testscript.TestScript, _ bool, args []string) {
+	st := deskOf(ts).state()
+	src := st.SourceByAddr(netip.MustParseAddr(args[0]))
+	x := tenant.Denial{Source: src.ID, At: time.Now().Add(-time.Second), Attempts: 100}
+	x.Named = []tenant.Naming{{Zone: args[1], At: x.At}}
+	for _, p := range args[2:] {
+		x.Providers = append(x.Providers, tenant.ProviderDenial{Provider: p, Refused: 10, Messages: 10})
+		x.Refused, x.Messages = x.Refused+10, x.Messages+10
+	}
+	if _, _, err := deskOf(ts).propose(context.Background(), tenant.RequestID{}, tenant.Denied{Node: src.Node, Denials: []tenant.Denial{x}}); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
 
 // mail ID TENANT ACCOUNT RCPT...: a message waits. An attempt with hostile text
 // is in its trace.

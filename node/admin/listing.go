@@ -122,6 +122,7 @@ func (s *Server) viewListingDetail(st *tenant.State, x *tenant.Source) ListingDe
 	for _, g := range st.Sightings(x.ID) {
 		answers[g.Zone] = append(answers[g.Zone], viewAnswer(g))
 	}
+	v.Refusals = viewRefusals(st.Denial(x.ID), j.Evidence)
 	if c := lastCase(st, x.ID); c != nil {
 		one := viewCase(st, c)
 		v.Case = &one
@@ -141,6 +142,20 @@ func (s *Server) viewListingDetail(st *tenant.State, x *tenant.Source) ListingDe
 			z.Delisting = s.viewDelist(st, x, t.Zone)
 		}
 		v.Zones = append(v.Zones, z)
+	}
+	return v
+}
+
+func viewRefusals(x *tenant.Denial, counts int) *Refusals {
+	if x == nil {
+		return nil
+	}
+	v := &Refusals{At: x.At, Attempts: x.Attempts, Refused: x.Refused, Messages: x.Messages, Providers: []RefusalProvider{}, Named: []string{}, Counts: counts}
+	for _, p := range x.Providers {
+		v.Providers = append(v.Providers, RefusalProvider{p.Provider, p.Refused})
+	}
+	for _, n := range x.Named {
+		v.Named = append(v.Named, n.Zone)
 	}
 	return v
 }

@@ -41,6 +41,19 @@ func TestListingRoutes(t *testing.T) {
 			t.Errorf("no %s in %s", want, rec.Body)
 		}
 	}
+	now := time.Now().Add(-time.Second)
+	denied := tenant.Denied{Node: src.Node, Denials: []tenant.Denial{{Source: src.ID, At: now, Attempts: 400, Refused: 20, Messages: 20,
+		Providers: []tenant.ProviderDenial{{Provider: "comcast", Refused: 10, Messages: 10}, {Provider: "gmx", Refused: 6, Messages: 6}, {Provider: "yahoo", Refused: 4, Messages: 4}},
+		Named:     []tenant.Naming{{Zone: "zen.test", At: now}}}}}
+	if _, _, err := w.Propose(context.Background(), tenant.RequestID{}, denied); err != nil {
+		t.Fatal(err)
+	}
+	rec = tell(s, operatorToken, http.MethodGet, "/v1/listings/192.0.2.10", "")
+	for _, want := range []string{`"attempts":400,"refused":20,"messages":20,"providers":[{"provider":"comcast","refused":10},`, `"named":["zen.test"],"counts":50}`} {
+		if !strings.Contains(rec.Body.String(), want) {
+			t.Errorf("no %s in %s", want, rec.Body)
+		}
+	}
 	rec = tell(s, operatorToken, http.MethodGet, "/v1/listings", "")
 	if strings.Count(rec.Body.String(), `"addr"`) != 4 {
 		t.Errorf("the list is %s", rec.Body)

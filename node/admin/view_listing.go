@@ -43,9 +43,28 @@ type ListingDetail struct {
 	Soon  int           `json:"soon" doc:"The sum, once no round is missing"`
 	Needs []string      `json:"needs" nullable:"false" doc:"What keeps a source that looks bad from moving anyone"`
 	Zones []ListingZone `json:"zones" nullable:"false"`
-	Case  *Case         `json:"case,omitempty" doc:"What followed from its last listing or drill"`
+	// Refusals is there when something was refused lately.
+	Refusals *Refusals `json:"refusals,omitempty" doc:"What mail hosts refused because of the address, measured while delivering"`
+	Case     *Case     `json:"case,omitempty" doc:"What followed from its last listing or drill"`
 	// Incident is there when Case is.
 	Incident *Incident `json:"incident,omitempty" doc:"The case told as an incident"`
+}
+
+// Refusals are what mail hosts refused a source because of its address.
+type Refusals struct {
+	At        time.Time         `json:"at" doc:"It was counted up to then, for as long as answers of lists count"`
+	Attempts  uint64            `json:"attempts"`
+	Refused   uint64            `json:"refused" doc:"By hosts of known providers, with what waits because of it"`
+	Messages  uint64            `json:"messages" doc:"To 64 a provider"`
+	Providers []RefusalProvider `json:"providers" nullable:"false"`
+	Named     []string          `json:"named" nullable:"false" doc:"Lists that refusals named, whoever said so: they are asked at once, and that proves nothing"`
+	Counts    int               `json:"counts" doc:"What of it is in the sum: nothing below 5 % of the attempts, 20 messages and 3 providers"`
+}
+
+// RefusalProvider is one provider's part of them.
+type RefusalProvider struct {
+	Provider string `json:"provider"`
+	Refused  uint64 `json:"refused"`
 }
 
 // ListingZone is one zone's part.

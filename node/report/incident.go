@@ -24,7 +24,7 @@ func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC"
 // zonesOf names the zones that count in a case.
 func zonesOf(c *tenant.Case) (names []string) {
 	for _, in := range c.Inputs {
-		if in.Counts > 0 {
+		if in.Counts > 0 && in.Zone != tenant.InputRefusals {
 			names = append(names, in.Zone)
 		}
 	}
