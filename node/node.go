@@ -163,6 +163,8 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
 	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)
+	n.uses.adopted = func(t tenant.ID) bool { return n.owned.epoch(t) != 0 }
+	n.uses.flush = func(t tenant.ID) (int, error) { return n.queue.Flush(queue.Filter{Tenant: t}) }
 	n.heard = newHeard(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {

@@ -45,6 +45,11 @@ type uses struct {
 	request tenant.RequestID            // under which it was
 	told    time.Time                   // when something was told last
 	seen    map[tenant.ID]tenant.NodeID // owners, as last looked at
+
+	// Of the goroutine of Run alone:
+	adopted func(tenant.ID) bool         // the tenant's queue is served here
+	flush   func(tenant.ID) (int, error) // makes its deferred mail due
+	renewed map[tenant.Renewal]bool      // done
 }
 
 type useKey struct {
@@ -59,7 +64,7 @@ type dotKey struct {
 
 func newUses(name string, c *cluster.Cluster, log *slog.Logger) *uses {
 	return &uses{name: name, cluster: c, log: log, failed: trouble.New[string](log, slog.LevelError, "uses not told, trying again", "node"),
-		pending: map[useKey]tenant.Counts{}, dots: map[dotKey]time.Time{}, firsts: map[tenant.ID]time.Time{}, seen: map[tenant.ID]tenant.NodeID{}}
+		pending: map[useKey]tenant.Counts{}, dots: map[dotKey]time.Time{}, firsts: map[tenant.ID]time.Time{}, seen: map[tenant.ID]tenant.NodeID{}, renewed: map[tenant.Renewal]bool{}}
 }
 
 // settled is told of every attempt once it is durable.
@@ -126,6 +131,7 @@ func (u *uses) Run(ctx context.Context) error {
 		pause.Reset(untilBeat(time.Second))
 		st := u.cluster.State()
 		u.look(st)
+		u.renew(st)
 		err := u.tell(ctx, st)
 		if err == nil {
 			err = u.pass(ctx, st)
