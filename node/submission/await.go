@@ -17,7 +17,7 @@ type waits struct {
 }
 
 var defaultWaits = waits{owner: 20 * time.Second, word: 40 * time.Second, final: keepWait + 10*time.Second,
-	lost: 20 * time.Second, poll: 50 * time.Millisecond, silent: time.Minute}
+	lost: 30 * time.Second, poll: 50 * time.Millisecond, silent: time.Minute}
 
 var errSilent = errors.New("talk to owner: no answer in time")
 

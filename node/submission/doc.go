@@ -24,7 +24,7 @@
 // message the client is told 451. Behind the end the message may have been
 // kept: whoever owns the tenant then is asked for its transaction id (ask.go),
 // and answers once it has adopted the tenant and no Put of that id can come any
-// more. It is never sent twice.
+// more. What it has it calls kept when two nodes have it. It is never sent twice.
 //
 // What changes in a message: a bare LF becomes CRLF (a bare CR or a NUL refuses
 // it), Bcc and Return-Path go, and with them every field known to carry the
