@@ -66,6 +66,7 @@ func (d *draft) decide(c *Case, src *Source) {
 		d.changeCase(id, func(c *Case) { c.Suspects, c.Culprit = found, who })
 	}
 	d.holdCulprit(id)
+	d.from(throttleVersion)
 	c = d.cases.get(id)
 	var touched []*Tenant
 	for _, t := range d.tenants.vals {

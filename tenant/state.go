@@ -247,12 +247,18 @@ func (s *State) Limit(a AccountID, k WindowKind) Amount {
 	if k == Month {
 		return Amount{Mails: acc.Plan.MailsPerMonth, Bytes: acc.Plan.BytesPerMonth}
 	}
+	var limit Amount
 	for _, l := range acc.Limits {
 		if l.Kind == k {
-			return l.Limit
+			limit = l.Limit
 		}
 	}
-	return Amount{}
+	if k == Hour {
+		if n := s.Throttled(a); n != 0 && (limit.Mails == 0 || n < limit.Mails) {
+			limit.Mails = n
+		}
+	}
+	return limit
 }
 
 // WindowsOf lists the windows an account's message spends in at t: the month,
@@ -265,6 +271,9 @@ func (s *State) WindowsOf(a AccountID, t time.Time) []Window {
 	ws := make([]Window, 0, 1+len(acc.Limits))
 	for _, k := range acc.counted() {
 		ws = append(ws, WindowAt(k, t))
+	}
+	if hour := WindowAt(Hour, t); s.Throttled(a) != 0 && !slices.Contains(ws, hour) {
+		ws = append(ws, hour)
 	}
 	return ws
 }

@@ -186,6 +186,8 @@ func limitsText(a *Account) string {
 func (x *transcript) askCluster() string {
 	s, n := x.s, NodeID(x.num("node"))
 	switch what := x.td.CmdArgs[0].Key; what {
+	case "throttled":
+		return fmt.Sprintln(s.Throttled(AccountID(x.num("account"))), s.WindowsOf(AccountID(x.num("account")), x.at))
 	case "renewed":
 		return strings.Trim(fmt.Sprintln(Renewed(s, NodeID(x.num("node")))), "[]\n") + "\n"
 	case "armed":

@@ -175,6 +175,8 @@ func (a *app) suspect(s admin.CaseSuspect, culprit bool) {
 		text += ", HELD"
 	case culprit:
 		text += ", would be held"
+	case s.Throttled > 0:
+		text += fmt.Sprintf(", may send %d an hour now", s.Throttled)
 	}
 	var blind []string
 	for _, t := range s.Terms {

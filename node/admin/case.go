@@ -216,7 +216,7 @@ func viewCase(st *tenant.State, c *tenant.Case) Case {
 }
 
 func viewSuspect(st *tenant.State, s *tenant.Suspect) CaseSuspect {
-	x := CaseSuspect{Account: "removed", Tenant: "removed", Score: s.Score, Sum: s.Sum(), Held: s.Held, Terms: []CaseSuspectTerm{}}
+	x := CaseSuspect{Account: "removed", Tenant: "removed", Score: s.Score, Sum: s.Sum(), Held: s.Held, Throttled: st.Throttled(s.Account), Terms: []CaseSuspectTerm{}}
 	if a := st.Account(s.Account); a != nil {
 		x.Account = a.Username
 	}

@@ -32,12 +32,14 @@ type CaseInput struct {
 
 // CaseSuspect is an account with what speaks against it.
 type CaseSuspect struct {
-	Account string            `json:"account"`
-	Tenant  string            `json:"tenant"`
-	Score   int               `json:"score" doc:"60, and twice the next one's, makes the culprit"`
-	Sum     string            `json:"sum"`
-	Held    bool              `json:"held"`
-	Terms   []CaseSuspectTerm `json:"terms" nullable:"false"`
+	Account string `json:"account"`
+	Tenant  string `json:"tenant"`
+	Score   int    `json:"score" doc:"60, and twice the next one's, makes the culprit"`
+	Sum     string `json:"sum"`
+	Held    bool   `json:"held"`
+	// Throttled is 0 for who is not.
+	Throttled uint64            `json:"throttled,omitempty" doc:"Recipients it may send to in an hour now: a strong suspect sends a tenth until the case has ended"`
+	Terms     []CaseSuspectTerm `json:"terms" nullable:"false"`
 }
 
 // CaseSuspectTerm is one thing that may speak against an account.
