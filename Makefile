@@ -14,7 +14,7 @@ LICENSES    = github.com/google/go-licenses@v1.6.0
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench check fuzz packages bench-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -32,6 +32,10 @@ race:
 # The long proofs: hundreds of kills and power cuts, a million messages.
 soak: packages
 	POSTERN_SOAK=1 go test -timeout 120m ./...
+
+# A thousand towns with one spammer: is he found, is nobody else held?
+culprit:
+	POSTERN_SOAK=1 go test -run TestCulpritInTown -v ./tenant
 
 bench: build bench-packages
 	go run ./node/lab/bench $(BENCH)
