@@ -56,6 +56,7 @@ type Node struct {
 	returns    *returns
 	controller *controller
 	watcher    *watcher
+	notifier   *notifier
 	uses       *uses
 	denials    *denials
 	heard      *heard
@@ -162,6 +163,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.forwards = newForwards(n.owned)
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
+	n.notifier = newNotifier(n.cfg.Name, n.cfg.Hostname, n.cluster, n.seal, opt.Log)
 	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)
 	n.uses.adopted = func(t tenant.ID) bool { return n.owned.epoch(t) != 0 }
 	n.uses.flush = func(t tenant.ID) (int, error) { return n.queue.Flush(queue.Filter{Tenant: t}) }

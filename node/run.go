@@ -28,6 +28,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"returns", n.returns.Run},
 		{"controller", n.controller.Run},
 		{"watcher", n.watcher.Run},
+		{"notices", n.notifier.Run},
 		{"uses", n.uses.Run},
 		{"denials", n.denials.Run},
 		{"heard", n.heard.Run},

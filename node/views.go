@@ -41,7 +41,7 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 	cfg := admin.Config{
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
-		ReadZones: readZones, Incident: report.Incident, Delist: howToDelist, Mark: n.seal.marks.Mark,
+		ReadZones: readZones, Incident: report.Incident, SealText: n.seal.sealBytes, Delist: howToDelist, Mark: n.seal.marks.Mark,
 		Messages: v, Mail: v, Doctor: n.doctor, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
 	}

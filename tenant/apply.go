@@ -14,6 +14,7 @@ type draft struct {
 	names   bool        // an index by name must be made anew
 	books   []AccountID // whose books were touched
 	actor   string      // who asked for the operation
+	told    uint64      // notices it made
 }
 
 func (s *State) draft() *draft { return &draft{State: *s} }
@@ -56,6 +57,8 @@ func (d *draft) publish() *State {
 	s.conducts.publish()
 	s.pooled.publish()
 	s.denials.publish()
+	s.notices.publish()
+	s.outbox.publish()
 	s.closures.publish()
 	s.bans.publish()
 	s.customers.publish()
@@ -121,7 +124,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Denied, Heard:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard:
 		return false
 	}
 	return true
@@ -274,6 +277,12 @@ func (d *draft) runBans(op Op) error {
 		return d.vet(op)
 	case AskedDelisting:
 		return d.askedDelisting(op, d.actor)
+	case SetNotices:
+		return d.setNotices(op)
+	case TestNotices:
+		return d.testNotices(op)
+	case Notified:
+		return d.notified(op)
 	}
 	return refuse("operation is not known")
 }

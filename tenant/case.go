@@ -268,7 +268,7 @@ func (d *draft) letGo(id uint64, t ID, a AccountID) {
 	}
 	e := Entry{Act: "release", Subject: d.tenantText(t), Tenant: t, Case: id, Why: "the listing was none"}
 	if a != 0 {
-		e.Subject, e.Tenant = d.accountText(a), d.tenantOf(a)
+		e.Subject, e.Tenant, e.account = d.accountText(a), d.tenantOf(a), a
 	}
 	d.decided(e)
 	_ = d.hold(Hold{Tenant: t, Account: a}) // both exist

@@ -113,7 +113,7 @@ func (d *draft) holdCulprit(id uint64) {
 		return
 	}
 	if a.Held == "" {
-		d.decided(Entry{Act: "hold", Subject: d.accountText(a.ID), Tenant: a.Tenant, Source: c.Source, Case: id, Why: culpritText(c)})
+		d.decided(Entry{Act: "hold", Subject: d.accountText(a.ID), Tenant: a.Tenant, account: a.ID, Source: c.Source, Case: id, Why: culpritText(c)})
 		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
 	}
 	d.changeCase(id, func(c *Case) { c.Suspects[i].Held = true })

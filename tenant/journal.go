@@ -39,6 +39,7 @@ type Entry struct {
 	Case    uint64 // the listing it belongs to, which has the evidence; 0: none
 	Tenant  ID     // 0: none
 	Source  SourceID
+	account AccountID // whom a notice is for, while the entry is made; not kept
 	// Hash is over the hash of the entry before and all that is above.
 	Hash [32]byte
 }
@@ -213,6 +214,7 @@ func (d *draft) note(e Entry) {
 		h.anchor, h.first = d.entries.drop().Hash, h.first+1
 	}
 	put(d, &d.heads, 0, &h)
+	d.notify(&e)
 }
 
 // plain makes a bounded text without control characters.

@@ -87,7 +87,7 @@ func (d *draft) tenantEntry(op Op) (Entry, bool) {
 		return Entry{Act: act, Subject: d.tenantText(t), Tenant: t, Why: why}, true
 	}
 	account := func(a AccountID, act, why string) (Entry, bool) {
-		return Entry{Act: act, Subject: d.accountText(a), Tenant: d.tenantOf(a), Why: why}, true
+		return Entry{Act: act, Subject: d.accountText(a), Tenant: d.tenantOf(a), account: a, Why: why}, true
 	}
 	switch op := op.(type) {
 	case AddTenant:
@@ -244,7 +244,7 @@ func (d *draft) listingEntry(op Op) (Entry, bool) {
 func (d *draft) banEntry(op Op) (Entry, bool) {
 	about := func(t ID, a AccountID) Entry {
 		if a != 0 {
-			return Entry{Subject: d.accountText(a), Tenant: d.tenantOf(a)}
+			return Entry{Subject: d.accountText(a), Tenant: d.tenantOf(a), account: a}
 		}
 		return Entry{Subject: d.tenantText(t), Tenant: t}
 	}
@@ -279,10 +279,29 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 		e.Act, e.Why = "set", "the customer's number"
 	case AskedDelisting:
 		e = Entry{Act: "ask delisting", Subject: d.sourceText(op.Source), Source: op.Source, Why: "of " + op.Zone}
+	case SetNotices:
+		e = Entry{Act: "set", Subject: "notices", Why: noticesText(&op.Notices)}
+	case TestNotices:
+		e = Entry{Act: "test notices", Subject: "notices"}
 	default:
 		return e, false
 	}
 	return e, true
+}
+
+// noticesText says which ways notices have.
+func noticesText(n *Notices) string {
+	var ways []string
+	if n.Smarthost != "" {
+		ways = append(ways, fmt.Sprintf("mail to %d operators by %s", len(n.Operators), n.Smarthost))
+	}
+	if n.Tenants {
+		ways = append(ways, "mail to tenants")
+	}
+	if n.Webhook != "" {
+		ways = append(ways, "a webhook")
+	}
+	return cmp.Or(strings.Join(ways, ", "), "none")
 }
 
 func either(yes bool, a, b string) string {

@@ -222,7 +222,17 @@ func randomBanOp(c *choices, t ID, a AccountID, name string, at time.Time) Op {
 		}
 		return ms
 	}
-	switch c.n(8) {
+	switch c.n(11) {
+	case 8:
+		n := Notices{Smarthost: pick(c, "", "mx.test:25", "x"), From: pick(c, "", "p@relay.test"), Tenants: c.one(2), Webhook: pick(c, "", "https://h.test/"), SealedSecret: pick(c, nil, []byte("s"))}
+		if c.one(2) {
+			n.Operators = []string{"ops@a.test"}
+		}
+		return SetNotices{n}
+	case 9:
+		return TestNotices{}
+	case 10:
+		return Notified{[]NoticeResult{{ID: uint64(c.n(100))<<10 | 1, Error: pick(c, "", "", "refused", "tab\t")}}}
 	case 0:
 		return Close{Tenant: pick(c, 0, t), Account: pick(c, 0, a), Reason: randomText(c)}
 	case 1:
@@ -434,6 +444,7 @@ func setup() []Command {
 	add(SetNode{Node: 1, Version: &version})
 	add(SetNode{Node: 2, Version: &version})
 	add(OpenJournal{})
+	add(SetNotices{Notices{Operators: []string{"ops@a.test"}, From: "p@relay.test", Smarthost: "mx.test:25", Tenants: true, Webhook: "https://h.test/", SealedSecret: []byte("s")}})
 	for i := range 4 {
 		add(AddSource{Node: NodeID(1 + i/2), Addr: netip.AddrFrom4([4]byte{127, 77, 9, byte(i + 1)}), EHLO: "out.test", Shared: i%2 == 0})
 	}

@@ -40,7 +40,10 @@ func (s *State) form() byte {
 	if s.level < heardVersion {
 		return conductSnapshot
 	}
-	return heardSnapshot
+	if s.level < noticeVersion {
+		return heardSnapshot
+	}
+	return noticeSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -122,6 +125,10 @@ func (s *State) codeAll(c *coder, version byte) {
 	}
 	if version >= heardSnapshot {
 		codeTable(c, &s.echoes, func(x *echoBook) AccountID { return x.account })
+	}
+	if version >= noticeSnapshot {
+		codeTable(c, &s.notices, func(*Notices) byte { return 0 })
+		codeTable(c, &s.outbox, func(x *Notice) uint64 { return x.ID })
 	}
 	s.codeRequests(c)
 }

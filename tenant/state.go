@@ -44,6 +44,8 @@ type State struct {
 	customers table[ID, *customer]
 	askings   table[string, *Delisting] // by delistingKey
 	echoes    table[AccountID, *echoBook]
+	notices   table[byte, *Notices] // one, under key 0, or none
+	outbox    table[uint64, *Notice]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

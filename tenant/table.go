@@ -50,6 +50,8 @@ const (
 	kindConduct
 	kindPoolMember
 	kindEcho
+	kindNotices
+	kindNotice
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

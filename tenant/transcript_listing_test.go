@@ -60,6 +60,25 @@ func (x *transcript) listingOp(name string) Op {
 		return Review{}
 	case "open-journal":
 		return OpenJournal{}
+	case "set-notices":
+		n := Notices{Smarthost: x.str("smarthost"), From: x.str("from"), User: x.str("user"), Webhook: x.str("webhook"), Tenants: x.has("tenants"), Plain: x.has("plain"), Operators: x.args["ops"]}
+		if x.has("password") {
+			n.SealedPassword = []byte(x.str("password"))
+		}
+		if x.has("secret") {
+			n.SealedSecret = []byte(x.str("secret"))
+		}
+		return SetNotices{n}
+	case "test-notices":
+		return TestNotices{}
+	case "notified":
+		op := Notified{}
+		for n := range x.s.Outbox() {
+			if n.To == x.str("to") {
+				op.Results = append(op.Results, NoticeResult{ID: n.ID, Error: x.str("error")})
+			}
+		}
+		return op
 	case "close":
 		return Close{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Reason: x.text("reason")}
 	case "purged":
@@ -139,6 +158,26 @@ func (x *transcript) marks() (ms []Mark) {
 		}
 	}
 	return ms
+}
+
+// outboxText shows the notices that wait.
+func (x *transcript) outboxText() string {
+	var b strings.Builder
+	for n := range x.s.Outbox() {
+		to := n.To
+		if to == "" {
+			to = "webhook"
+		}
+		fmt.Fprintf(&b, "%s: %s %s", to, n.Act, n.Subject)
+		if n.Tenant != 0 {
+			fmt.Fprintf(&b, " (to tenant %d)", n.Tenant)
+		}
+		if n.Tries > 0 {
+			fmt.Fprintf(&b, " after %d tries: %s; next in %s", n.Tries, n.Error, n.Due().Sub(x.s.Now()))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
 // journalText shows the entries from one on.

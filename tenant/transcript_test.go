@@ -62,6 +62,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.ask()
 	case "cases":
 		return x.caseText()
+	case "outbox":
+		return x.outboxText()
 	case "journal":
 		return x.journalText()
 	case "listings":

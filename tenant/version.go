@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 12
+const NewestVersion = 13
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -45,6 +45,9 @@ const heardVersion = 11
 // throttleVersion is the one since which a strong suspect that is not held sends
 // a tenth.
 const throttleVersion = 12
+
+// noticeVersion is the one that notices came with.
+const noticeVersion = 13
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -9,16 +9,17 @@ import (
 const (
 	firstVersion    = 1 // before there were clusters; still read
 	commandVersion  = 2
-	clusterSnapshot = 2 // as long as no command of version 2 was carried out
-	listingSnapshot = 3 // and of version 3
-	containSnapshot = 4 // and of version 5
-	journalSnapshot = 5 // and of version 6
-	readySnapshot   = 6 // and of version 7
-	denialSnapshot  = 7 // and of version 8
-	banSnapshot     = 8 // and of version 9
-	conductSnapshot = 9 // and of version 10
-	heardSnapshot   = 10
-	snapshotVersion = heardSnapshot
+	clusterSnapshot = 2  // as long as no command of version 2 was carried out
+	listingSnapshot = 3  // and of version 3
+	containSnapshot = 4  // and of version 5
+	journalSnapshot = 5  // and of version 6
+	readySnapshot   = 6  // and of version 7
+	denialSnapshot  = 7  // and of version 8
+	banSnapshot     = 8  // and of version 9
+	conductSnapshot = 9  // and of version 10
+	heardSnapshot   = 10 // and of version 12
+	noticeSnapshot  = 11
+	snapshotVersion = noticeSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -78,6 +79,9 @@ const (
 	opSetConduct
 	opSetPool
 	opHeard
+	opSetNotices
+	opTestNotices
+	opNotified
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -290,6 +294,12 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).vetted)
 	case opAskedDelisting:
 		codeOp(c, cmd, (*coder).askedDelisting)
+	case opSetNotices:
+		codeOp(c, cmd, func(c *coder, o *SetNotices) { o.Notices.code(c) })
+	case opTestNotices:
+		codeOp(c, cmd, func(*coder, *TestNotices) {})
+	case opNotified:
+		codeOp(c, cmd, (*coder).notified)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -421,6 +431,12 @@ func clusterOpCodeOf(op Op) opCode {
 		return opAskedDelisting
 	case Heard:
 		return opHeard
+	case SetNotices:
+		return opSetNotices
+	case TestNotices:
+		return opTestNotices
+	case Notified:
+		return opNotified
 	}
 	return 0
 }

@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			d := &desk{st: tenant.New(), mail: map[string]*admin.Trace{}}
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d,
-				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark, Delist: delist,
+				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark, SealText: func(_ string, plain []byte) ([]byte, error) { return plain, nil }, Delist: delist,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")

@@ -60,6 +60,9 @@ type Config struct {
 	// each fault on a line; nil refuses zones files.
 	ReadZones func(text string) (tenant.SetLists, []string)
 
+	// SealText encrypts a secret for the replicated state, bound to a name; nil
+	// refuses secrets.
+	SealText func(name string, plain []byte) ([]byte, error)
 	// Delist says how a zone takes an address off that it answers these codes for,
 	// how long after a request it takes the next, and whether there is somebody to
 	// ask; nil: nothing but the link.

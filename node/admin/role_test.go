@@ -58,6 +58,7 @@ var bodies = map[string]string{
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
 	"set-lists":     `{"zones":"x"}`,
 	"ask-delisting": `{"zone":"zen.test"}`,
+	"set-notices":   `{"webhook":"https://h.test/","secret":"s"}`,
 	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
@@ -108,7 +109,7 @@ func TestRoles(t *testing.T) {
 					}
 					s := newServer(t, w)
 					lists, _ := readZones("x")
-					for _, op := range []tenant.Op{lists, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}} {
+					for _, op := range []tenant.Op{lists, tenant.SetNotices{Notices: tenant.Notices{Webhook: "https://h.test/", SealedSecret: []byte("s")}}, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}} {
 						if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, op); err != nil {
 							t.Fatal(err)
 						}

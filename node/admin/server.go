@@ -60,6 +60,7 @@ func New(cfg Config) (*Server, error) {
 	s.caseRoutes()
 	s.journalRoutes()
 	s.delistRoutes()
+	s.noticeRoutes()
 	s.banRoutes()
 	s.closeRoutes()
 	s.customerRoutes()
