@@ -39,6 +39,7 @@ type Config struct {
 	Intake struct {
 		Listen  []string `yaml:"listen"`  // host:port
 		Domains []string `yaml:"domains"` // of ours besides hostname, for return paths, abuse@ and fbl@
+		Traps   []string `yaml:"traps"`   // spam traps: mail of a tenant that comes there speaks against its account
 	} `yaml:"intake"`
 	Admin    string `yaml:"admin"`     // host:port of the API [127.0.0.1:8470]
 	AdminTLS bool   `yaml:"admin_tls"` // serve the API over TLS, with the certificate below

@@ -34,6 +34,11 @@ func (c *Config) judge(at lines) []Finding {
 			j.bad(fmt.Sprintf("intake.domains[%d]", i), "write a lower-case name such as bounces.example.net", "%q is no domain", d)
 		}
 	}
+	for i, a := range c.Intake.Traps {
+		if !tenant.ValidAddress(a) {
+			j.bad(fmt.Sprintf("intake.traps[%d]", i), "write a lower-case address such as jane@old.example.net", "%q is no address", a)
+		}
+	}
 	c.judgePeer(j)
 	c.judgeTLS(j)
 	for i, r := range c.Resolvers {

@@ -85,7 +85,7 @@ func TestSampleIntakeParses(t *testing.T) {
 	shown, _, _ := strings.Cut(string(text[from:]), "\n\n")
 	c, at, found := parseConfig([]byte("hostname: a.b\nsubmission_tls: []\n" + strings.ReplaceAll(shown, "# ", "")))
 	found = faults(append(found, c.judge(at)...))
-	if len(found) > 0 || !slices.Equal(c.Intake.Listen, []string{":25"}) || len(c.Intake.Domains) != 1 {
+	if len(found) > 0 || !slices.Equal(c.Intake.Listen, []string{":25"}) || len(c.Intake.Domains) != 1 || len(c.Intake.Traps) != 1 {
 		t.Errorf("%v %+v", found, c.Intake)
 	}
 }

@@ -112,7 +112,7 @@ func TestComplaintsCountOnce(t *testing.T) {
 	ports := []string{unused(t), unused(t)}
 	c := newSeveral(t, 3, func(i int, cfg *Config) {
 		if i < len(ports) {
-			cfg.Intake.Listen, cfg.Intake.Domains = []string{ports[i]}, []string{"bounces.relay.test"}
+			cfg.Intake.Listen, cfg.Intake.Domains, cfg.Intake.Traps = []string{ports[i]}, []string{"bounces.relay.test"}, []string{"jane@old.test"}
 		}
 	})
 	shoes, _ := c.prepare(0, 1)
@@ -132,6 +132,11 @@ func TestComplaintsCountOnce(t *testing.T) {
 			bring(t, ports[i], "bounces@bounces.relay.test", lateBounce(ref))
 		}
 		bring(t, ports[i], "fbl@bounces.relay.test", strings.ReplaceAll(strings.ReplaceAll(complaint, "REF", "v1.forged.token"), "\n", "\r\n"))
+		ref := func(b byte) string {
+			return c.nodes[0].seal.references.Header(bounce.Reference{Tenant: shoes, Account: account, Transaction: [16]byte{b}})
+		}
+		bring(t, ports[i], "Jane@old.test", "X-Relay-Ref: "+ref(9)+"\r\nFrom: news@shoes.test\r\nSubject: shoes\r\n\r\nBuy.\r\n")
+		bring(t, ports[i], "jane@old.test", "From: news@shoes.test\r\nSubject: shoes\r\n\r\n> X-Relay-Ref: "+ref(8)+"\r\n")
 	}
 	terms := func() map[string]tenant.SuspectTerm {
 		m := map[string]tenant.SuspectTerm{}
@@ -157,6 +162,9 @@ func TestComplaintsCountOnce(t *testing.T) {
 	})
 	if got := terms()["complaints"]; got.Points != 30 || got.Text != "4 of 400 at providers that tell of them" {
 		t.Errorf("complaints: %+v", got)
+	}
+	if got := terms()["evidence"]; got.Points != 50 || got.Text != "mail of it came to spam traps: 1" {
+		t.Errorf("evidence: %+v", got)
 	}
 	if got := terms()["unknown users"]; got.Text != "4 of 400, 4 of them told later" {
 		t.Errorf("unknown users: %+v", got)

@@ -36,7 +36,7 @@ func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Regist
 		return err
 	}
 	n.intake, err = submission.NewIntake(submission.IntakeConfig{
-		Hostname: n.cfg.Hostname, Domains: n.cfg.Intake.Domains, State: n.cluster.State, Signer: n.seal.references,
+		Hostname: n.cfg.Hostname, Domains: n.cfg.Intake.Domains, Traps: n.cfg.Intake.Traps, State: n.cluster.State, Signer: n.seal.references,
 		Reports: n.reports, Ready: n.mayGreet, TLS: tlsConfig, Log: n.log, Registerer: reg,
 	})
 	if err != nil {
@@ -128,8 +128,8 @@ func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
 	sure := x.Sure() && name != ""
 	switch {
 	case !sure:
-		if x.Kind == bounce.KindReply {
-			break // a vacation notice to nobody
+		if x.Kind == bounce.KindReply || x.Kind == bounce.KindTrap {
+			break // a vacation notice to nobody; spam that is not ours
 		}
 		if err := r.kept.keep(x.Raw, x.At); err != nil {
 			return fmt.Errorf("keep report: %w", err)
@@ -149,6 +149,10 @@ func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
 		if hard > 0 && account != "" {
 			r.heard.report(x.Account, tenant.EchoBounce, x)
 		}
+	case x.Kind == bounce.KindTrap:
+		if account != "" {
+			r.heard.report(x.Account, tenant.EchoTrap, x)
+		}
 	case x.Kind == bounce.KindComplaint && x.Type != "not-spam" && x.Type != "auth-failure":
 		addr := ""
 		if len(x.Rcpts) > 0 {
@@ -162,7 +166,7 @@ func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
 		}
 	}
 	level := slog.LevelInfo
-	if x.Kind == bounce.KindList || x.Kind == bounce.KindNotice {
+	if x.Kind == bounce.KindList || x.Kind == bounce.KindNotice || x.Kind == bounce.KindTrap && sure {
 		level = slog.LevelWarn // somebody wants a person to read it
 	}
 	r.log.Log(context.Background(), level, "report taken", "kind", string(x.Kind), "type", x.Type, "by", string(x.By), "tenant", name,

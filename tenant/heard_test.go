@@ -79,7 +79,7 @@ func TestHeardTerms(t *testing.T) {
 			w.uses(t, 1, 2, Counts{Tried: 900, Unknown: 49})
 			w.hear(t, EchoBounce, 1, many[:51]...)
 		}, 20, false, "100 of 1000, 51 of them told later"},
-		{"a trap", "evidence", func(t *testing.T, w *town) { w.hear(t, EchoTrap, 1, 7, 8, 7) }, 50, false, "spam traps got 2 messages of it"},
+		{"a trap", "evidence", func(t *testing.T, w *town) { w.hear(t, EchoTrap, 1, 7, 8, 7) }, 50, false, "mail of it came to spam traps: 2"},
 		{"a trap besides the operator's word", "evidence", func(t *testing.T, w *town) {
 			w.hear(t, EchoTrap, 1, 7)
 			w.must(t, AddEvidence{Account: 1, Note: "a letter"})

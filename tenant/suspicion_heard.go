@@ -37,7 +37,7 @@ func (s *State) loops(at time.Time, r ContainRule) bool {
 // trapped is evidence that came by itself: mail of the account in a spam trap.
 func (s *State) trapped(t SuspectTerm, a AccountID, at time.Time, r ContainRule) SuspectTerm {
 	if n := s.echoes.get(a).told(EchoTrap, at, r); t.Points == 0 && n > 0 {
-		t.Points, t.Text = 50, fmt.Sprintf("spam traps got %d messages of it", n)
+		t.Points, t.Text = 50, fmt.Sprintf("mail of it came to spam traps: %d", n)
 	}
 	return t
 }

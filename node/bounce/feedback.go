@@ -32,6 +32,7 @@ const (
 	KindList      Kind = "list"      // from somebody who says to be a list's operator
 	KindNotice    Kind = "notice"    // somebody wrote to abuse@
 	KindReply     Kind = "reply"     // a vacation notice and its like: nothing failed
+	KindTrap      Kind = "trap"      // no report at all: mail that came to a spam trap of ours
 	KindUnread    Kind = "unread"    // none of these
 )
 
@@ -43,6 +44,7 @@ const (
 	RoleBounce   Role = iota + 1 // return paths
 	RoleAbuse                    // abuse@ and postmaster@
 	RoleFeedback                 // where feedback loops send
+	RoleTrap                     // nobody who was asked ever writes there
 )
 
 // Feedback is one report as it was read. Everything in it comes from outside:

@@ -38,6 +38,12 @@ func (r *reader) operatorZone() string {
 // conclude says what the report is.
 func (r *reader) conclude(to Role) Feedback {
 	f := Feedback{Kind: KindUnread, Subject: cutText(r.field("subject"), maxSubject)}
+	if to == RoleTrap {
+		// The mail itself: what it quotes or carries is not what came.
+		f.Kind = KindTrap
+		f.Clues.header(r.head)
+		return f
+	}
 	rcpts := r.statusRcpts()
 	var words []FeedbackRcpt
 	if len(rcpts) == 0 && len(r.feedback) == 0 && r.saysBounce() {

@@ -15,7 +15,7 @@ import (
 
 const feedbackDir = "testdata/feedback"
 
-var roles = map[string]Role{"bounce": RoleBounce, "abuse": RoleAbuse, "feedback": RoleFeedback}
+var roles = map[string]Role{"bounce": RoleBounce, "abuse": RoleAbuse, "feedback": RoleFeedback, "trap": RoleTrap}
 
 type expected struct {
 	name, kind, detail, rcpts, clue string
@@ -196,6 +196,14 @@ func TestFeedbackTakesNoTime(t *testing.T) {
 		if took := time.Since(at); took > 5*time.Second {
 			t.Errorf("%s: %d octets took %v", name, len(in), took)
 		}
+	}
+}
+
+// Of mail in a spam trap its own header counts, and nothing it carries.
+func TestTrap(t *testing.T) {
+	f := ReadFeedback([]byte("X-Relay-Ref: v1.a.b\r\nFrom: news@shoes.test\r\nSubject: hi\r\n\r\n> X-Relay-Ref: v1.c.d\r\n\r\nabuse from 192.0.2.1\r\n"), RoleTrap)
+	if f.Kind != KindTrap || len(f.Clues.Refs) != 1 || f.Clues.Refs[0] != "v1.a.b" || len(f.Rcpts) != 0 || len(f.Clues.Sources) != 0 {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -29,6 +29,9 @@ type IntakeConfig struct {
 	Domains []string
 	State   func() *tenant.State
 	Signer  *bounce.Signer // checks references and return paths
+	// Traps are addresses that take whatever comes: only who sends without asking
+	// writes to them. Reports is told of it as of a report.
+	Traps []string
 	// Reports is told of each report, once it was read.
 	Reports Reports
 	Ready   func() error       // whether to greet at all; its error becomes 421 4.3.2
@@ -65,6 +68,7 @@ type Reports interface {
 type Intake struct {
 	cfg     IntakeConfig
 	domains map[string]bool
+	traps   map[string]bool // in lower case
 	doors   *doors
 	bodies  chan struct{} // one place for each message coming in
 	reading chan struct{} // one place for each report being read
@@ -106,13 +110,16 @@ func NewIntake(cfg IntakeConfig) (*Intake, error) {
 		return nil, err
 	}
 	in := &Intake{
-		cfg: cfg, domains: map[string]bool{strings.ToLower(cfg.Hostname): true}, metrics: m,
+		cfg: cfg, domains: map[string]bool{strings.ToLower(cfg.Hostname): true}, traps: map[string]bool{}, metrics: m,
 		doors:  newDoors(Limits{Conns: l.Conns, ConnsPerIP: l.ConnsPerIP}),
 		bodies: make(chan struct{}, l.Bodies), reading: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		conns: map[net.Conn]struct{}{},
 	}
 	for _, d := range cfg.Domains {
 		in.domains[strings.ToLower(d)] = true
+	}
+	for _, a := range cfg.Traps {
+		in.traps[strings.ToLower(a)] = true
 	}
 	return in, nil
 }
