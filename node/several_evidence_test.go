@@ -43,7 +43,7 @@ func TestRefusalsAreEvidence(t *testing.T) {
 		t.Fatal(faults)
 	}
 	await(t, "every node to know the commands", func() bool { return c.nodes[0].cluster.State().Version() >= tenant.NewestVersion })
-	op.Rule.Apart, op.Rule.Fresh = time.Second, 6*time.Second
+	op.Rule.Apart, op.Rule.Fresh = time.Second, 9*time.Second
 	c.propose(0, op)
 	c.propose(0, tenant.SetContain{Contain: tenant.Usual(time.Second)})
 	shoes, who := c.prepare(0, 1)
@@ -57,9 +57,6 @@ func TestRefusalsAreEvidence(t *testing.T) {
 	x := st().OpenCase(src)
 	if last := x.Inputs[len(x.Inputs)-1]; x.Score != 110 || last.Zone != tenant.InputRefusals || last.Listed != 3 || last.Counts != 50 {
 		t.Errorf("the verdict was %d by %+v", x.Score, x.Inputs)
-	}
-	if d := st().Denial(src); d == nil || !d.Reaches() || d.Messages > 30 || len(d.Named) != 1 {
-		t.Errorf("what was refused is %+v", d)
 	}
 	for _, name := range knownSites {
 		if err := c.world.SetMood(name, lab.Mood{Kind: lab.Fine}); err != nil {
