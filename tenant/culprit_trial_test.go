@@ -303,6 +303,9 @@ func (x *trial) sendHour() {
 			x.backlogs[m.n] = s
 			continue
 		}
+		if least := x.s.Throttled(AccountID(m.n)); least > 0 && s.counts.Tried > least {
+			s = s.part(x.dice(x.seed, 8, uint64(m.n), uint64(x.now.Unix())), float64(least)/float64(s.counts.Tried))
+		}
 		if s.counts.Tried > 0 {
 			uses = append(uses, Use{AccountID(m.n), src, x.now, s.counts})
 		}

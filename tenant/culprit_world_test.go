@@ -61,6 +61,24 @@ func (s *sent) add(o sent) {
 	s.complaints = append(s.complaints, o.complaints...)
 }
 
+// part is what is left of it when most is refused.
+func (s sent) part(d dice, share float64) (out sent) {
+	of := func(n uint64) uint64 { return uint64(math.Round(float64(n) * share)) }
+	out.counts = Counts{of(s.counts.Tried), of(s.counts.Delivered), of(s.counts.Unknown), of(s.counts.Content)}
+	out.fed = int(of(uint64(s.fed)))
+	for range s.traps {
+		if d.chance(share) {
+			out.traps++
+		}
+	}
+	for _, c := range s.complaints {
+		if d.chance(share) {
+			out.complaints = append(out.complaints, c)
+		}
+	}
+	return out
+}
+
 const townTenants = 20
 
 func newTown20(r ranges, seed uint64) *town20 {
