@@ -15,8 +15,11 @@ import (
 // lostAnswer finds out what became of a message whose end was sent and whose
 // answer did not come, or that this node put and cannot answer for any more. It
 // asks whoever owns the tenant, and never sends the message again.
+//
+// A process that was frozen meanwhile has not asked as long as it should, and
+// begins anew, once.
 func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, put *queue.LostPut) (answer, error) {
-	until := time.Now().Add(s.waits.lost)
+	until, anew := time.Now().Add(s.waits.lost), false
 	found := "unknown"
 	var ans answer
 	err := error(errNotHere)
@@ -36,9 +39,13 @@ func (s *Server) lostAnswer(t *tenant.Tenant, id [16]byte, put *queue.LostPut) (
 			}
 			break
 		}
-		if !s.pause(until) {
+		if s.pause(until) {
+			continue
+		}
+		if anew || time.Since(until) < s.waits.frozen {
 			break
 		}
+		until, anew = time.Now().Add(s.waits.lost), true
 	}
 	s.metrics.lost.WithLabelValues(found).Inc()
 	s.log.answerLost(t, hex.EncodeToString(id[:]), found, err)

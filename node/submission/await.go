@@ -12,12 +12,13 @@ type waits struct {
 	word   time.Duration // for the answer to a recipient
 	final  time.Duration // for the answer to a message, while its owner stays
 	lost   time.Duration // for word of a message whose answer was lost
+	frozen time.Duration // who is so much behind its time stood still
 	poll   time.Duration // between two looks at the state
 	silent time.Duration // beyond Idle, for the next frame of a message
 }
 
 var defaultWaits = waits{owner: 20 * time.Second, word: 40 * time.Second, final: keepWait + 10*time.Second,
-	lost: 30 * time.Second, poll: 50 * time.Millisecond, silent: time.Minute}
+	lost: 30 * time.Second, frozen: 3 * time.Second, poll: 50 * time.Millisecond, silent: time.Minute}
 
 var errSilent = errors.New("talk to owner: no answer in time")
 

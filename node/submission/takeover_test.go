@@ -544,3 +544,33 @@ func TestTakenIn(t *testing.T) {
 		t.Error("an answer about another node's log")
 	}
 }
+
+// slow is a queue that knows a message only after a while, in which its process
+// may have been frozen.
+type slow struct {
+	nowhere
+	took time.Duration
+	asks int
+}
+
+func (s *slow) Find(tenant.ID, [16]byte, queue.ID) (queue.ID, error) {
+	if s.asks++; s.asks == 1 {
+		time.Sleep(s.took)
+		return queue.ID{}, queue.ErrStale
+	}
+	return queue.ID{Tenant: 1, Epoch: 1, Seq: 1}, nil
+}
+
+// TestFrozenAsker: who stood still while it should have asked asks once more.
+func TestFrozenAsker(t *testing.T) {
+	t.Parallel()
+	_, rigs := newCluster(t, 2)
+	srv, shop := rigs[0].srv, rigs[0].shop()
+	srv.waits.lost = time.Millisecond
+	for frozen, want := range map[time.Duration]outcome{time.Hour: 0, time.Millisecond: saysKept} {
+		srv.waits.frozen, srv.store = frozen, &slow{took: 20 * time.Millisecond}
+		if ans, _ := srv.lostAnswer(shop, [16]byte{1}, nil); ans.outcome != want {
+			t.Errorf("20 ms late, frozen is %v: %+v", frozen, ans)
+		}
+	}
+}
