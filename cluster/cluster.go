@@ -373,6 +373,9 @@ func (c *Cluster) stop(waiter <-chan struct{}) error {
 	if err != nil {
 		err = fmt.Errorf("stop raft: %w", err)
 	}
+	if t, ok := c.transport.(*transport); ok {
+		t.beats.end()
+	}
 	if !quiet {
 		return errors.Join(err, errors.New("stop raft: proposals were still on their way"))
 	}

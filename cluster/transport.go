@@ -35,6 +35,48 @@ type transport struct {
 
 	mu   sync.Mutex               // guards sent
 	sent map[raft.ServerID]uint64 // index of the last snapshot sent
+
+	beats beats
+}
+
+// beats are the heartbeats being taken. raft takes them in their connections'
+// goroutines, for which its Shutdown does not wait, and writes a newer term they
+// bring to the store: it would panic if that was closed meanwhile.
+type beats struct {
+	all  sync.WaitGroup
+	mu   sync.Mutex // guards over, and all against being waited for too early
+	over bool
+}
+
+func (b *beats) through(take func(raft.RPC)) func(raft.RPC) {
+	return func(rpc raft.RPC) {
+		if b.enter() {
+			defer b.all.Done()
+			take(rpc)
+		}
+	}
+}
+
+func (b *beats) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.all.Add(1)
+	}
+	return !b.over
+}
+
+// end lets no more through, and waits for those being taken.
+func (b *beats) end() {
+	b.mu.Lock()
+	b.over = true
+	b.mu.Unlock()
+	b.all.Wait()
+}
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *transport) SetHeartbeatHandler(take func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(t.beats.through(take))
 }
 
 // resendPause is before a snapshot is sent a second time.
