@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"log"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -45,6 +46,18 @@ func (w wall) DialAddressTimeout(a memberlist.Address, d time.Duration) (net.Con
 	return w.DialTimeout(a.Addr, d)
 }
 
+// freeTransport takes a port that is free for TCP and UDP. memberlist chooses it
+// by TCP alone; that of UDP may be another's.
+func freeTransport(to *log.Logger) (t *memberlist.NetTransport, err error) {
+	for range 20 {
+		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}, Logger: to})
+		if err == nil {
+			return t, nil
+		}
+	}
+	return nil, err
+}
+
 // gossips makes a node gossip quickly behind a wall.
 func gossips(t *testing.T, up *atomic.Bool, edit func(*memberlist.Config)) func(*port) {
 	return func(p *port) {
@@ -54,9 +67,7 @@ func gossips(t *testing.T, up *atomic.Bool, edit func(*memberlist.Config)) func(
 			first: 10 * time.Millisecond, rejoin: 100 * time.Millisecond,
 			adjust: func(c *memberlist.Config) {
 				c.SuspicionMult, c.GossipInterval = 2, 10*time.Millisecond
-				net, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-					BindAddrs: []string{"127.0.0.1"}, BindPort: 0, Logger: c.Logger,
-				})
+				net, err := freeTransport(c.Logger)
 				if err != nil {
 					t.Error(err)
 					return
