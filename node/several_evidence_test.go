@@ -29,6 +29,7 @@ func (c *several) sendTo(i int, count int64, who lab.Sender, domains ...string) 
 // once, by all nodes; with what was refused the sum is enough, the tenant moves,
 // and the mail that was refused leaves by its backup.
 func TestRefusalsAreEvidence(t *testing.T) {
+	t.Parallel()
 	l := newLists(t, 3)
 	c := &several{t: t, grace: time.Second, quiesce: quiesceWait, replies: func(*lab.Mail) {}, around: func(w *lab.World) {
 		for i, name := range knownSites {

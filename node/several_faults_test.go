@@ -59,6 +59,9 @@ func (s *street) dismissed() {
 // has a majority: whoever has a clean place goes there, what has none waits,
 // nothing is lost, bounced or doubled, and nothing leaves the listed source.
 func TestListingDuringFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("its code is run by TestListingMovesTheOthers, too; it is long by waiting")
+	}
 	t.Parallel()
 	s := newStreet(t)
 	defer func() {

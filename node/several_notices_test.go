@@ -57,6 +57,7 @@ func (b *letterbox) set(down bool) {
 // are out of order and the leader goes away meanwhile, the next one goes on; none
 // is lost, and whatever comes twice has the same names.
 func TestNoticesOutliveTheLeader(t *testing.T) {
+	t.Parallel()
 	box := &letterbox{mails: map[string]string{}, calls: map[string]int{}}
 	hook := httptest.NewServer(box)
 	defer hook.Close()
