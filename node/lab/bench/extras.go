@@ -26,6 +26,7 @@ func extras() []figure {
 			{key: "dot", title: "20 tenants with 100,000 queued, one IP listed: verdict to the last dot from it", unit: "s", less: true, max: 1},
 			{key: "first50", title: "verdict to a tenant's first delivery from its backup, p50", unit: "s", less: true, max: 2},
 			{key: "first", title: "the same, the slowest of the 20", unit: "s", less: true, max: 2},
+			{key: "moved", title: "verdict to the last of the 20 tenants at its backup with its whole queue", unit: "s", less: true, max: 10},
 			{key: "all", title: "verdict to all 100,000 delivered", unit: "s", less: true},
 			{key: "lost", title: "lost", unit: "", less: true, none: true},
 			{key: "twice", title: "delivered twice", unit: "", less: true, none: true},

@@ -217,7 +217,31 @@ func (s *listedStreet) list(ctx context.Context) (map[string]float64, error) {
 		firsts = append(firsts, fresh.Sub(x.Raised))
 	}
 	m["first"], m["first50"] = slices.Max(firsts).Seconds(), quantile(firsts, 0.5).Seconds()
-	return m, nil
+	m["moved"], err = s.moved(ctx, x.ID)
+	return m, err
+}
+
+// moved is how long after the verdict the last tenant was taken over: its new
+// node had its whole log by then, for a copy is complete before a handover ends.
+func (s *listedStreet) moved(ctx context.Context, id uint64) (float64, error) {
+	all, err := s.nodes[0].api.Cases(ctx, admin.List{})
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(all.Items, func(c admin.Case) bool { return c.ID == id })
+	if i < 0 {
+		return 0, fmt.Errorf("the nodes do not know case %d", id)
+	}
+	last, n := time.Duration(0), 0
+	for _, t := range all.Items[i].Tenants {
+		if t.Owned != nil {
+			last, n = max(last, t.Owned.Sub(all.Items[i].Raised)), n+1
+		}
+	}
+	if n != len(s.doors) {
+		return 0, fmt.Errorf("%d of %d tenants were taken over", n, len(s.doors))
+	}
+	return last.Seconds(), nil
 }
 
 // until waits for something to be so.
