@@ -29,21 +29,8 @@ func newDenials(name string, c *cluster.Cluster, evidence func(time.Duration) []
 
 // Run tells until ctx ends, once a second at most.
 func (d *denials) Run(ctx context.Context) error {
-	pause := time.NewTimer(untilBeat(time.Second))
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-pause.C:
-		}
-		pause.Reset(untilBeat(time.Second))
-		if err := d.tell(ctx, d.cluster.State()); err == nil {
-			d.failed.Well(d.name)
-		} else if ctx.Err() == nil {
-			d.failed.Bad(d.name, "err", err)
-		}
-	}
+	onBeat(ctx, time.Second, d.failed, d.name, func(ctx context.Context) error { return d.tell(ctx, d.cluster.State()) })
+	return nil
 }
 
 func (d *denials) tell(ctx context.Context, st *tenant.State) error {

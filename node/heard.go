@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -31,13 +30,11 @@ type heard struct {
 	log     *slog.Logger
 	failed  *trouble.Log[string] // by node: this one
 
-	mu      sync.Mutex // guards what follows
-	echoes  map[echoKey]time.Time
-	fed     map[tenant.AccountID]uint64
-	lost    int              // echoes that were not kept: too many at once
-	untold  *tenant.Heard    // proposed, and perhaps not applied
-	request tenant.RequestID // under which it was
-	told    time.Time        // when something was told last
+	mu     sync.Mutex // guards what follows
+	echoes map[echoKey]time.Time
+	fed    map[tenant.AccountID]uint64
+	lost   int // echoes that were not kept: too many at once
+	told   retold[tenant.Heard]
 }
 
 type echoKey struct {
@@ -114,25 +111,11 @@ func (h *heard) settled(e delivery.Event) {
 
 // Run tells until ctx ends.
 func (h *heard) Run(ctx context.Context) error {
-	pause := time.NewTimer(untilBeat(time.Second))
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-pause.C:
-		}
-		pause.Reset(untilBeat(time.Second))
-		if err := h.tell(ctx, h.cluster.State()); err == nil {
-			h.failed.Well(h.name)
-		} else if ctx.Err() == nil {
-			h.failed.Bad(h.name, "err", err)
-		}
-	}
+	onBeat(ctx, time.Second, h.failed, h.name, func(ctx context.Context) error { return h.tell(ctx, h.cluster.State()) })
+	return nil
 }
 
-// tell proposes what was heard. A proposal whose outcome is not known is made
-// again under the same id, so that nothing counts twice.
+// tell proposes what was heard.
 func (h *heard) tell(ctx context.Context, st *tenant.State) error {
 	op, id := h.batch(st, time.Now())
 	if op == nil {
@@ -145,7 +128,7 @@ func (h *heard) tell(ctx context.Context, st *tenant.State) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.untold = nil
+	h.told.done()
 	return nil
 }
 
@@ -158,13 +141,13 @@ func (h *heard) batch(st *tenant.State, now time.Time) (*tenant.Heard, tenant.Re
 	if me == nil || st.Contain() == nil || !st.Knows(tenant.Heard{}) {
 		clear(h.echoes) // nobody asks
 		clear(h.fed)
-		return nil, h.request
+		return nil, h.told.id
 	}
-	if h.untold != nil {
-		return h.untold, h.request
+	if h.told.op != nil {
+		return h.told.op, h.told.id
 	}
-	if len(h.echoes)+len(h.fed) == 0 || now.Sub(h.told) < usesEvery {
-		return nil, h.request
+	if len(h.echoes)+len(h.fed) == 0 || now.Sub(h.told.last) < usesEvery {
+		return nil, h.told.id
 	}
 	if h.lost > 0 {
 		h.log.Warn("reports about accounts were not counted: too many at once", "count", h.lost)
@@ -188,9 +171,8 @@ func (h *heard) batch(st *tenant.State, now time.Time) (*tenant.Heard, tenant.Re
 		delete(h.fed, a)
 	}
 	if len(op.Echoes)+len(op.Fed) == 0 {
-		return nil, h.request
+		return nil, h.told.id
 	}
-	h.untold, h.told = op, now
-	_, _ = rand.Read(h.request[:]) // it cannot fail
-	return op, h.request
+	h.told.begin(op, now)
+	return op, h.told.id
 }

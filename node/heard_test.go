@@ -59,7 +59,7 @@ func TestHeardIsToldOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.untold = nil
+	h.told.done()
 	h.loggedIn(1, netip.MustParseAddr("192.0.2.99"))
 	if op, _ := h.batch(next, now.Add(time.Hour)); op != nil {
 		t.Errorf("a known network is told: %+v", op)
@@ -72,14 +72,14 @@ func TestHeardIsToldOnce(t *testing.T) {
 		t.Errorf("another account's: %+v", op)
 	}
 	// Many at once are bounded.
-	h.untold = nil
+	h.told.done()
 	for i := range 2 * maxEchoesPending {
 		h.note(1, tenant.EchoTrap, now, fmt.Append(nil, i))
 	}
 	if op, _ := h.batch(next, now.Add(time.Hour)); len(op.Echoes) != tenant.MaxHeard || len(h.echoes) != maxEchoesPending-tenant.MaxHeard {
 		t.Errorf("%d told, %d kept", len(op.Echoes), len(h.echoes))
 	}
-	h.untold = nil
+	h.told.done()
 	if op, _ := h.batch(tenant.New(), now.Add(2*time.Hour)); op != nil || len(h.echoes) != 0 {
 		t.Errorf("nobody asks: %+v", op)
 	}
@@ -152,7 +152,7 @@ func TestComplaintsCountOnce(t *testing.T) {
 	await(t, "all to be told", func() bool {
 		for _, n := range c.nodes {
 			n.heard.mu.Lock()
-			left := len(n.heard.echoes) > 0 || n.heard.untold != nil
+			left := len(n.heard.echoes) > 0 || n.heard.told.op != nil
 			n.heard.mu.Unlock()
 			if left {
 				return false

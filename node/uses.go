@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -38,12 +37,10 @@ type uses struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[useKey]tenant.Counts
-	lost    int                         // uses that were not counted: too many at once
-	dots    map[dotKey]time.Time        // the last one by a source
-	firsts  map[tenant.ID]time.Time     // the first delivery since the tenant is owned here
-	untold  *tenant.Used                // proposed, and perhaps not applied
-	request tenant.RequestID            // under which it was
-	told    time.Time                   // when something was told last
+	lost    int                     // uses that were not counted: too many at once
+	dots    map[dotKey]time.Time    // the last one by a source
+	firsts  map[tenant.ID]time.Time // the first delivery since the tenant is owned here
+	told    retold[tenant.Used]
 	seen    map[tenant.ID]tenant.NodeID // owners, as last looked at
 
 	// Of the goroutine of Run alone:
@@ -120,28 +117,16 @@ func countOutcomes(e delivery.Event, source netip.Addr) (c tenant.Counts) {
 
 // Run tells until ctx ends.
 func (u *uses) Run(ctx context.Context) error {
-	pause := time.NewTimer(untilBeat(time.Second))
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-pause.C:
-		}
-		pause.Reset(untilBeat(time.Second))
+	onBeat(ctx, time.Second, u.failed, u.name, func(ctx context.Context) error {
 		st := u.cluster.State()
 		u.look(st)
 		u.renew(st)
-		err := u.tell(ctx, st)
-		if err == nil {
-			err = u.pass(ctx, st)
+		if err := u.tell(ctx, st); err != nil {
+			return err
 		}
-		if err == nil {
-			u.failed.Well(u.name)
-		} else if ctx.Err() == nil {
-			u.failed.Bad(u.name, "err", err)
-		}
-	}
+		return u.pass(ctx, st)
+	})
+	return nil
 }
 
 // look forgets what was measured of tenants that came or went.
@@ -159,8 +144,7 @@ func (u *uses) look(st *tenant.State) {
 	maps.DeleteFunc(u.dots, func(k dotKey, at time.Time) bool { return st.Tenant(k.tenant) == nil || st.Source(k.source) == nil })
 }
 
-// tell proposes what was counted. A proposal whose outcome is not known is made
-// again under the same id, so that nothing counts twice.
+// tell proposes what was counted.
 func (u *uses) tell(ctx context.Context, st *tenant.State) error {
 	me := st.NodeByName(u.name)
 	if me == nil || st.Contain() == nil {
@@ -180,7 +164,7 @@ func (u *uses) tell(ctx context.Context, st *tenant.State) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.untold = nil
+	u.told.done()
 	return nil
 }
 
@@ -188,11 +172,11 @@ func (u *uses) tell(ctx context.Context, st *tenant.State) error {
 func (u *uses) batch(me tenant.NodeID, now time.Time) (*tenant.Used, tenant.RequestID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.untold != nil {
-		return u.untold, u.request
+	if u.told.op != nil {
+		return u.told.op, u.told.id
 	}
-	if len(u.pending) == 0 || now.Sub(u.told) < usesEvery {
-		return nil, u.request
+	if len(u.pending) == 0 || now.Sub(u.told.last) < usesEvery {
+		return nil, u.told.id
 	}
 	if u.lost > 0 {
 		u.log.Warn("uses were not counted: too many accounts at once", "count", u.lost)
@@ -206,9 +190,8 @@ func (u *uses) batch(me tenant.NodeID, now time.Time) (*tenant.Used, tenant.Requ
 		op.Uses = append(op.Uses, tenant.Use{Account: k.account, Source: k.source, At: now, Counts: c})
 		delete(u.pending, k)
 	}
-	u.untold, u.told = op, now
-	_, _ = rand.Read(u.request[:]) // it cannot fail
-	return op, u.request
+	u.told.begin(op, now)
+	return op, u.told.id
 }
 
 // pass tells the times of tenants that a case touches.

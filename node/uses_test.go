@@ -48,7 +48,7 @@ func TestUsesAreToldOnce(t *testing.T) {
 	if again, same := u.batch(1, now.Add(time.Hour)); again != first || same != id {
 		t.Errorf("again it is %+v under %x", again, same)
 	}
-	u.untold = nil // it was applied
+	u.told.done() // it was applied
 	if early, _ := u.batch(1, now.Add(time.Second)); early != nil {
 		t.Errorf("too early: %+v", early)
 	}
