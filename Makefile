@@ -10,11 +10,13 @@ export GOTOOLCHAIN = local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LICENSES    = github.com/google/go-licenses@v1.6.0
+# The last one whose modules every proxy has; what came later is for Windows and RPM.
+NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -57,6 +59,11 @@ fuzz:
 			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$pkg || exit 1; \
 		done; \
 	done
+
+# dist/postern_VERSION_ARCH.deb and SHA256SUMS; the same commit gives the same bytes.
+ARCHS ?= amd64 arm64
+package:
+	deploy/package/build $(NFPM) $(ARCHS)
 
 # Debian packages the tests talk to: real clients and servers.
 packages:

@@ -72,7 +72,8 @@ stopped. The old state is set aside, not deleted; the queue here stays.
 Before the restore, put the secret.key that belongs to the backup into its
 place. With a peer port, this machine must be one of the backup's nodes: the
 same name in its configuration, and the DIR/pki of that node, from its disk or
-a copy; the backup has no certificates.
+a copy; the backup has no certificates. The user who owns dir must be able to
+read FILE.
 
 After it: postern serve here, then postern join --again on the others. Each
 tenant waits until the holders of its queue have said what they have.`,
@@ -104,7 +105,7 @@ Each tenant waits until the holders of its queue have said what they have.`,
 		if !look {
 			return do(cmd, args)
 		}
-		cfg, err := node.ReadConfig(a.configFile())
+		cfg, err := a.readOwn()
 		if err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func (a *app) refound(c *cobra.Command, do func(node.Config, []string) (node.Ref
 		if !yes {
 			return usagef("this founds the cluster anew; read --help, stop all nodes, then give --yes")
 		}
-		cfg, err := node.ReadConfig(a.configFile())
+		cfg, err := a.readOwn()
 		if err != nil {
 			return err
 		}

@@ -22,14 +22,15 @@ func (a *app) initCommand() *cobra.Command {
 certificate authority and this node's certificate, all below the configured
 dir. The configuration must have a peer section. Then start postern serve: it
 forms the cluster. The token that is printed lets other nodes join until it
-expires; postern node token makes another.`,
+expires; postern node token makes another. Typed by root, this and join,
+restore and recover work as the user who owns dir.`,
 		Example: "  postern init --config /etc/postern/postern.yaml\n  postern init --token-hours 2 --json",
 		Args:    named("init"),
 		RunE: func(*cobra.Command, []string) error {
 			if hours < 1 || hours > 720 {
 				return usagef("--token-hours is 1 to 720")
 			}
-			cfg, err := node.ReadConfig(a.configFile())
+			cfg, err := a.readOwn()
 			if err != nil {
 				return err
 			}
@@ -74,7 +75,7 @@ joins with --again: its mail stays, what it knew of the cluster is set aside.`,
 		Example: "  postern join --token TOKEN\n  postern join --token TOKEN --address 192.0.2.1:8472",
 		Args:    named("join"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := node.ReadConfig(a.configFile())
+			cfg, err := a.readOwn()
 			if err != nil {
 				return err
 			}
