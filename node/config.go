@@ -34,6 +34,9 @@ type Config struct {
 
 	Submission    []string `yaml:"submission"`     // host:port with STARTTLS [:587, :2525]
 	SubmissionTLS []string `yaml:"submission_tls"` // host:port with TLS from the start [:465]
+	// ProxyFrom are the addresses and networks of balancers, whose connections to
+	// the submission ports begin with a PROXY header, version 1 or 2.
+	ProxyFrom []string `yaml:"proxy_from"`
 	// Intake takes reports about mail long sent, on port 25: late bounces,
 	// complaints, abuse@. Without Listen none are taken.
 	Intake struct {
@@ -156,6 +159,38 @@ func (c *Config) locate(beside string) {
 		whole(&c.OperatorTokenFile, filepath.Join(c.Dir, "operator.token"))
 		whole(&c.SecretKeyFile, filepath.Join(c.Dir, "secret.key"))
 	}
+}
+
+// proxies gives the networks of the balancers.
+func (c *Config) proxies() ([]netip.Prefix, error) {
+	all := make([]netip.Prefix, 0, len(c.ProxyFrom))
+	for _, text := range c.ProxyFrom {
+		p, err := proxyNetwork(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+var errNoProxy = errors.New("write an IP address or a network such as 192.0.2.0/28, no wider than /16 (IPv6: /32)")
+
+// proxyNetwork reads one of proxy_from. Whoever is in it can say that he
+// connects for anybody, so it cannot be half of the Internet.
+func proxyNetwork(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		a, err := netip.ParseAddr(text)
+		if err != nil || a.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("read balancer %q: %w", text, errNoProxy)
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if least := 32; p.Addr().Is4In6() || p.Addr().Is6() && p.Bits() < least || p.Addr().Is4() && p.Bits() < least/2 {
+		return netip.Prefix{}, fmt.Errorf("read balancer %q: %w", text, errNoProxy)
+	}
+	return p.Masked(), nil
 }
 
 // resolvers gives the configured resolvers as addresses.

@@ -29,6 +29,11 @@ func (c *Config) judge(at lines) []Finding {
 		j.bad("hostname", "write a lower-case name such as smtp.example.net", "%q is no host name", c.Hostname)
 	}
 	c.judgePorts(j)
+	for i, text := range c.ProxyFrom {
+		if _, err := proxyNetwork(text); err != nil {
+			j.bad(fmt.Sprintf("proxy_from[%d]", i), errNoProxy.Error(), "%q names no balancer", text)
+		}
+	}
 	for i, d := range c.Intake.Domains {
 		if !tenant.ValidHost(d) {
 			j.bad(fmt.Sprintf("intake.domains[%d]", i), "write a lower-case name such as bounces.example.net", "%q is no domain", d)

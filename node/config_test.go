@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,24 @@ func TestSampleIntakeParses(t *testing.T) {
 	}
 }
 
+func TestSampleBalancersParse(t *testing.T) {
+	text, err := os.ReadFile("../deploy/postern.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, ok := strings.Cut(string(text), "# proxy_from: ")
+	if !ok {
+		t.Fatal("the sample shows no proxy_from")
+	}
+	shown, _, _ = strings.Cut(shown, "\n")
+	c, at, found := parseConfig([]byte("hostname: a.b\nsubmission_tls: []\nproxy_from: " + shown + "\n"))
+	found = faults(append(found, c.judge(at)...))
+	all, err := c.proxies()
+	if len(found) > 0 || err != nil || len(all) != 2 || all[0] != netip.MustParsePrefix("192.0.2.5/32") {
+		t.Errorf("%v %v %v", found, all, err)
+	}
+}
+
 func TestFileFaults(t *testing.T) {
 	for _, x := range []struct {
 		name, text string
@@ -125,6 +144,8 @@ func TestFileFaults(t *testing.T) {
 		{"grace", "hostname: a.b\nqueue: {grace: 1ms}\n", []string{"2 queue.grace: "}},
 		{"intake", "hostname: a.b\nintake:\n  listen: ['25', ':25']\n  domains: [a.b, 'no domain']\n", []string{"3 intake.listen[0]: ", "4 intake.domains[1]: "}},
 		{"intake twice", "hostname: a.b\nsubmission: [':25']\nintake: {listen: [':25']}\n", []string{"3 intake.listen[0]: "}},
+		{"balancers", "hostname: a.b\nproxy_from:\n  - 192.0.2.5\n  - 2001:db8::/64\n  - 0.0.0.0/0\n  - lb.example\n  - ::ffff:192.0.2.5\n", []string{
+			"5 proxy_from[2]: ", "6 proxy_from[3]: ", "7 proxy_from[4]: "}},
 		{"no resolver", "hostname: a.b\nresolvers: []\n", []string{"2 resolvers: "}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -191,6 +191,9 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 		Peers: n.submissionPeers(), Reference: n.seal.references, LoggedIn: n.heard.loggedIn,
 		Log: opt.Log, Registerer: reg,
 	}
+	if sub.ProxyFrom, err = n.cfg.proxies(); err != nil {
+		return err
+	}
 	if n.cfg.TLS.Cert != "" {
 		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
 		if err != nil {

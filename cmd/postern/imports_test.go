@@ -45,6 +45,7 @@ var pure = []string{
 // A library has one home.
 var homes = map[string][]string{
 	"github.com/hashicorp/raft":       {"cluster"},
+	"github.com/pires/go-proxyproto":  {"node/submission"},
 	"github.com/hashicorp/memberlist": {"cluster"},
 	"github.com/emersion/go-smtp":     {"node/submission", "node/lab"},
 	"github.com/cockroachdb/pebble":   {"node/queue", "cluster"},

@@ -15,6 +15,7 @@ import (
 // TestChats runs the dialogues in testdata against a real server:
 //
 //	open clear|tls|net   connect; net is the address that needs no login
+//	connect IP           from there, without waiting for the banner; 127.0.0.5 is a balancer
 //	c -> TEXT            send TEXT and CRLF; {plain USER} is USER's AUTH PLAIN response
 //	raw "TEXT"           send a Go string as it is
 //	s <~ REGEXP          the next reply (its lines joined by "|") matches
@@ -78,6 +79,9 @@ func (h *chat) step(line string) {
 	switch verb {
 	case "open":
 		h.open(arg)
+	case "connect":
+		h.c = h.r.from(arg, h.r.addr)
+		h.all = append(h.all, h.c)
 	case "c":
 		h.c.send(h.expand(strings.TrimPrefix(strings.TrimPrefix(arg, "->"), " ")) + "\r\n")
 	case "raw":

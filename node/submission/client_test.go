@@ -120,15 +120,21 @@ func (r *rig) login(user string) *client {
 	return c
 }
 
-// byNet is a session in clear, allowed by its network.
-func (r *rig) byNet() *client {
+// from connects from an address of this machine.
+func (r *rig) from(local, to string) *client {
 	r.t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
-	conn, err := d.Dial("tcp", r.addr)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+	conn, err := d.Dial("tcp", to)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c := newClient(r.t, conn)
+	return newClient(r.t, conn)
+}
+
+// byNet is a session in clear, allowed by its network.
+func (r *rig) byNet() *client {
+	r.t.Helper()
+	c := r.from("127.0.0.9", r.addr)
 	c.expect("220", "banner")
 	c.cmd("EHLO client.test", "250")
 	return c

@@ -34,8 +34,11 @@ type Config struct {
 	// ours; nil: messages carry none.
 	Reference *bounce.Signer
 	// LoggedIn, if set, is told of every login. It must not block.
-	LoggedIn   func(a tenant.AccountID, client netip.Addr)
-	Peers      *Peers                         // nil: a cluster of one
+	LoggedIn func(a tenant.AccountID, client netip.Addr)
+	Peers    *Peers // nil: a cluster of one
+	// ProxyFrom are balancers: every connection from there begins with a PROXY
+	// header, and its client's address counts. From elsewhere none is taken.
+	ProxyFrom  []netip.Prefix
 	TLS        func() *tls.Config             // current certificate; nil: no TLS offered
 	Idle       time.Duration                  // rolling wait for the next command or bytes [5 min]
 	Grace      time.Duration                  // what a message in its body gets at shutdown [30 s]

@@ -35,6 +35,10 @@
 // reference by which a report about the message is known, and the DKIM
 // signature. From then on its octets never change.
 //
+// Where balancers are named (Config.ProxyFrom), their connections begin with a
+// PROXY header (balancer.go): limits, networks and the log are by the client it
+// names. Nobody else's is read.
+//
 // The intake (intake.go) is a server of its own for port 25: it takes reports
 // about mail long sent for our own addresses, reads them, finds out whom they
 // mean and hands them to the node. It passes nothing on.

@@ -9,6 +9,12 @@ import (
 // talksEarly says whether a client has sent something before our greeting, as
 // programs do that do not listen to replies. It looks once and does not wait.
 func talksEarly(c net.Conn) bool {
+	if b, ok := c.(*introduced); ok {
+		if b.head != nil && b.head.Buffered() > 0 {
+			return true
+		}
+		c = b.Conn
+	}
 	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return false

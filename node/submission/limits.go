@@ -39,6 +39,21 @@ func (d *doors) enter(network netip.Addr) bool {
 	return true
 }
 
+// join counts a connection, entered without one, for its network, or says that
+// it is one too many there.
+func (d *doors) join(network netip.Addr) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !network.IsValid() {
+		return true
+	}
+	if d.byNetwork[network] >= d.max.ConnsPerIP {
+		return false
+	}
+	d.byNetwork[network]++
+	return true
+}
+
 func (d *doors) leave(network netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -19,11 +19,14 @@ type mailLog struct {
 	l       *slog.Logger
 	dialled *trouble.Log[string] // by node: connections to it
 	served  *trouble.Log[string] // by node: connections of it
+	// balancers, by address: connections without a PROXY header
+	balancers *trouble.Log[netip.Addr]
 }
 
 func newMailLog(l *slog.Logger) mailLog {
 	return mailLog{l, trouble.New[string](l, slog.LevelWarn, "connection to a node failed", "node"),
-		trouble.New[string](l, slog.LevelWarn, "connection of a node failed", "node")}
+		trouble.New[string](l, slog.LevelWarn, "connection of a node failed", "node"),
+		trouble.New[netip.Addr](l, slog.LevelWarn, "connection of a balancer without a PROXY header it should have", "client")}
 }
 
 func (m mailLog) accepted(t *tenant.Tenant, a *tenant.Account, id string, e *queue.Envelope, o *opening, took time.Duration) {
@@ -67,6 +70,11 @@ func (m mailLog) loginFailed(username string, client netip.Addr, r *reply) {
 
 func (m mailLog) handshakeFailed(client netip.Addr, err error) {
 	m.l.Info("TLS handshake failed", "client", client, "err", err)
+}
+
+// notIntroduced is said of a balancer, by each connection.
+func (m mailLog) notIntroduced(balancer netip.Addr, err error) {
+	m.balancers.Bad(balancer, "err", err)
 }
 
 func (m mailLog) acceptFailed(addr string, err error) {

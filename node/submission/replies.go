@@ -34,7 +34,8 @@ const (
 	reasonFull      reason = "full"
 	reasonBusy      reason = "busy"
 	reasonInternal  reason = "internal"
-	reasonGone      reason = "gone" // the client left; nothing was said
+	reasonProxy     reason = "proxy" // a balancer that does not say who its client is
+	reasonGone      reason = "gone"  // the client left; nothing was said
 )
 
 // reply is one SMTP reply that refuses something; as an error it travels to the
@@ -79,6 +80,7 @@ var (
 	errNotReady       = refuseAndClose(421, [3]int{4, 3, 2}, reasonBusy, "Service not available, try another host")
 	errShutdown       = refuseAndClose(421, [3]int{4, 3, 2}, reasonBusy, "Service shutting down, try another host")
 	errIdle           = refuseAndClose(421, [3]int{4, 4, 2}, reasonGone, "Timeout, closing connection")
+	errNotIntroduced  = refuseAndClose(421, [3]int{4, 7, 0}, reasonProxy, "PROXY header expected")
 	errTalksEarly     = refuseAndClose(554, [3]int{5, 5, 0}, reasonOrder, "You sent before the greeting")
 	errPipelinedHello = refuseAndClose(503, [3]int{5, 5, 1}, reasonOrder, "Pipelining is not allowed before the EHLO reply")
 	errPipelinedData  = refuseAndClose(554, [3]int{5, 5, 0}, reasonOrder, "Message sent before the 354 reply")

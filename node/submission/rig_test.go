@@ -104,6 +104,7 @@ func (r *rig) start(opts ...rigOption) *rig {
 		Hostname: "in-1.relay.test", State: r.current, Node: func() tenant.NodeID { return r.node }, Queue: q, Quota: r.quota,
 		MayAnswer:  answerAlways,
 		TLS:        func() *tls.Config { return tlsConf },
+		ProxyFrom:  []netip.Prefix{netip.MustParsePrefix("127.0.0.5/32")},
 		Log:        slog.New(slog.NewTextHandler(r.logs, nil)),
 		Registerer: r.reg,
 	}

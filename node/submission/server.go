@@ -168,7 +168,11 @@ func (s *Server) accept(ctx context.Context, l Listener) error {
 
 // admit hands a connection to the engine, unless it is one too many.
 func (s *Server) admit(ctx context.Context, c net.Conn, implicit bool) {
-	network := networkOf(addrOf(c.RemoteAddr()))
+	client := addrOf(c.RemoteAddr())
+	network := networkOf(client)
+	if s.cfg.balances(client) {
+		c, network = newIntroduced(c), netip.Addr{} // the client's is not known yet
+	}
 	if !s.doors.enter(network) {
 		s.metrics.refused.WithLabelValues("", string(errTooManyConns.reason)).Inc()
 		if !implicit {

@@ -66,7 +66,7 @@ func (s *session) who() (*tenant.Tenant, *tenant.Account, *reply) {
 			s.account = 0
 			return nil, nil, errAuthNeeded
 		}
-	} else if s.w.peer.IsValid() {
+	} else if s.w.peer.IsValid() && !s.w.local {
 		a = st.AccountByNetwork(s.w.peer)
 	}
 	if a == nil {

@@ -47,6 +47,8 @@ type wire struct {
 	conn     net.Conn // raw, or TLS over it
 	tls      string   // version and cipher; "" in clear
 	implicit bool
+	balancer *introduced // raw, when a balancer opened it
+	local    bool        // for no client of its own: no network lets it send
 	peer     netip.Addr
 	netKey   netip.Addr // what the limits per network count by
 
@@ -88,12 +90,18 @@ func newWire(srv *Server, c net.Conn, implicit bool) *wire {
 	w.peer = addrOf(c.RemoteAddr())
 	w.netKey = networkOf(w.peer)
 	w.sess = &session{w: w, srv: srv}
+	if b, ok := c.(*introduced); ok {
+		w.balancer, w.netKey = b, netip.Addr{} // until it has said who it is
+	}
 	return w
 }
 
 // start runs what comes before the greeting; false means that there is none.
 func (w *wire) start() bool {
 	w.started = true
+	if w.balancer != nil && !w.introduce() {
+		return false
+	}
 	if w.implicit {
 		if !w.handshake() {
 			return false
@@ -218,7 +226,9 @@ func (w *wire) handshake() bool {
 	_ = w.raw.SetDeadline(time.Now().Add(min(w.srv.cfg.Idle, writeWait)))
 	c := tls.Server(w.raw, cfg)
 	if err := c.Handshake(); err != nil {
-		w.srv.log.handshakeFailed(w.peer, err)
+		if w.balancer == nil || w.peer != addrOf(w.raw.RemoteAddr()) { // a balancer's health check goes no further
+			w.srv.log.handshakeFailed(w.peer, err)
+		}
 		w.ended = true
 		return false
 	}
