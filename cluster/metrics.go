@@ -13,9 +13,10 @@ type metrics struct {
 	commit    prometheus.Histogram
 	write     prometheus.Histogram
 	snapshots *prometheus.CounterVec
-	// mismatches and lag are the leader's.
+	// mismatches, lag and offset are the leader's.
 	mismatches prometheus.Counter
 	lag        *prometheus.GaugeVec
+	offset     *prometheus.GaugeVec
 	all        []prometheus.Collector
 	registry   prometheus.Registerer
 }
@@ -49,6 +50,10 @@ func newMetrics(registry prometheus.Registerer, c *Cluster) (*metrics, error) {
 			Name: "postern_raft_follower_lag",
 			Help: "Entries a node with fresh contact lacks, as the leader knows.",
 		}, []string{"node"}),
+		offset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "postern_cluster_node_clock_skew_seconds",
+			Help: "How far the clock of a node with fresh contact is from the median of three nodes or more, as the leader knows; its own is postern_cluster_clock_skew_seconds.",
+		}, []string{"node"}),
 		registry: registry,
 	}
 	m.snapshots.WithLabelValues("done")
@@ -79,7 +84,7 @@ func newMetrics(registry prometheus.Registerer, c *Cluster) (*metrics, error) {
 		}
 		return 0
 	})
-	m.all = []prometheus.Collector{m.commit, m.write, m.snapshots, index, leads, m.mismatches, m.lag, skew, lease}
+	m.all = []prometheus.Collector{m.commit, m.write, m.snapshots, index, leads, m.mismatches, m.lag, m.offset, skew, lease}
 	if registry == nil {
 		return m, nil
 	}
@@ -104,7 +109,10 @@ func (m *metrics) unregister() {
 }
 
 // forget takes away what only a leader knows.
-func (m *metrics) forget() { m.lag.Reset() }
+func (m *metrics) forget() {
+	m.lag.Reset()
+	m.offset.Reset()
+}
 
 func (m *metrics) wrote(d time.Duration) { m.write.Observe(d.Seconds()) }
 

@@ -73,9 +73,13 @@ func (c *Cluster) lagging() {
 	for name, r := range l.nodes {
 		if name == c.cfg.Name || now-r.heard > leaseTime {
 			c.metrics.lag.DeleteLabelValues(name)
+			c.metrics.offset.DeleteLabelValues(name)
 			continue
 		}
 		c.metrics.lag.WithLabelValues(name).Set(float64(index - min(r.applied, index)))
+		if median := c.median.Load(); median != nil {
+			c.metrics.offset.WithLabelValues(name).Set((r.offset - *median).Seconds())
+		}
 	}
 }
 

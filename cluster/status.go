@@ -38,6 +38,17 @@ type NodeStatus struct {
 	Leased  bool          // the leader's: it was answered within a lease's time
 }
 
+// CertificateEnds is when this node's certificate for the peer port ends, and
+// the cluster's authority; zero in a cluster of one.
+func (c *Cluster) CertificateEnds() (node, authority time.Time) {
+	p, ok := c.peers.(*port)
+	if !ok {
+		return node, authority
+	}
+	id := p.id.Load()
+	return id.leaf.NotAfter, id.authority.cert.NotAfter
+}
+
 // Status tells what is known now; free to call.
 func (c *Cluster) Status() Status {
 	s := c.State()

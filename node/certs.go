@@ -54,6 +54,11 @@ func (c *certs) TLS() *tls.Config {
 	return c.config
 }
 
+// ends is when the certificate in use ends.
+func (c *certs) ends() time.Time {
+	return c.TLS().Certificates[0].Leaf.NotAfter
+}
+
 func (c *certs) stat() (stamp [2]time.Time, err error) {
 	for i, name := range []string{c.certFile, c.keyFile} {
 		fi, err := os.Stat(name)

@@ -11,7 +11,7 @@ import (
 )
 
 // applied is a state made of operations, on 2026-11-22.
-func applied(t *testing.T, ops ...tenant.Op) *tenant.State {
+func applied(t testing.TB, ops ...tenant.Op) *tenant.State {
 	t.Helper()
 	s := tenant.New()
 	for i, op := range ops {

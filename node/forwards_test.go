@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,21 @@ import (
 // counted is a counter of a node's for the tenant shoes.
 func (c *several) counted(i int, name string) float64 {
 	c.t.Helper()
+	text := c.scraped(i)
+	m := regexp.MustCompile(`(?m)^` + name + `\{tenant="shoes"\} (\S+)$`).FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return v
+}
+
+// scraped is what a node's metrics port says.
+func (c *several) scraped(i int) string {
+	c.t.Helper()
 	resp, err := http.Get(fmt.Sprintf("http://%s/metrics", c.cfgs[i].Metrics))
 	if err != nil {
 		c.t.Fatal(err)
@@ -28,15 +44,7 @@ func (c *several) counted(i int, name string) float64 {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `\{tenant="shoes"\} (\S+)$`).FindSubmatch(text)
-	if m == nil {
-		return 0
-	}
-	v, err := strconv.ParseFloat(string(m[1]), 64)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return v
+	return string(text)
 }
 
 // lateReply is a cluster whose first exchanger says 250 for the first mail only
@@ -55,6 +63,11 @@ func lateReply(t *testing.T, grace time.Duration) (c *several, shoes tenant.ID, 
 	t.Cleanup(reply) // before the lab and the nodes end
 	shoes, who := c.prepare(0, 1)
 	c.settled(shoes, 0, 1)
+	await(t, "what the leader knows of clocks, and certificates", func() bool {
+		text := c.scraped(0) + c.scraped(1) + c.scraped(2)
+		return strings.Count(text, "\npostern_cluster_node_clock_skew_seconds{") == 2 &&
+			strings.Count(text, `postern_certificate_expiry_timestamp_seconds{certificate="node"}`) == 3
+	})
 	if n := c.send(0, 1, who); n != 1 {
 		t.Fatal("not taken")
 	}

@@ -70,6 +70,8 @@ type Node struct {
 	doctor      *doctoring
 	admin       *admin.Server
 	seal        *sealer
+	certs       *certs // of submission; nil without TLS
+	ages        *ages
 }
 
 // New opens the node's stores and ports and prepares its parts; Run starts
@@ -149,7 +151,7 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	return nil
 }
 
-func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
+func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.grants = newGrants(n.cluster.State, n.id, n.propose, time.Now)
 	if err := reg.Register(n.grants.waits); err != nil {
 		return fmt.Errorf("register quota metrics: %w", err)
@@ -164,6 +166,12 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 	n.returns = newReturns(n.owned)
 	n.controller = newController(n.cfg.Name, n.cluster, opt.Log, cmp.Or(opt.HomeAfter, homeAfter))
 	n.notifier = newNotifier(n.cfg.Name, n.cfg.Hostname, n.cluster, n.seal, opt.Log)
+	if err := reg.Register(n.notifier.gaveUp); err != nil {
+		return fmt.Errorf("register notice metrics: %w", err)
+	}
+	if n.ages, err = newAges(n.cluster.State, n.queue, reg, opt.Log); err != nil {
+		return err
+	}
 	n.uses = newUses(n.cfg.Name, n.cluster, opt.Log)
 	n.uses.adopted = func(t tenant.ID) bool { return n.owned.epoch(t) != 0 }
 	n.uses.flush = func(t tenant.ID) (int, error) { return n.queue.Flush(queue.Filter{Tenant: t}) }
@@ -199,7 +207,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) error {
 		if err != nil {
 			return err
 		}
-		sub.TLS = c.TLS
+		sub.TLS, n.certs = c.TLS, c
 	}
 	if n.submission, err = submission.New(sub); err != nil {
 		return fmt.Errorf("prepare submission: %w", err)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"postern/cluster"
@@ -35,11 +36,14 @@ type notifier struct {
 	log      *slog.Logger
 	failed   *trouble.Log[string] // by way
 	hook     *http.Client
+	gaveUp   prometheus.Counter
 }
 
 func newNotifier(name, hostname string, c *cluster.Cluster, seal *sealer, log *slog.Logger) *notifier {
 	return &notifier{name: name, hostname: hostname, cluster: c, seal: seal, log: log, hook: report.NewHookClient(),
-		failed: trouble.New[string](log, slog.LevelWarn, "notice not taken, trying again", "way")}
+		failed: trouble.New[string](log, slog.LevelWarn, "notice not taken, trying again", "way"),
+		gaveUp: prometheus.NewCounter(prometheus.CounterOpts{Name: "postern_notices_given_up_total",
+			Help: "Notices that this node, while it led, tried for the last time in vain."})}
 }
 
 // Run sends until ctx ends. Mail and webhook each go their own way: one that
@@ -102,10 +106,26 @@ func (n *notifier) step(ctx context.Context, mail bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // cut off is no outcome: the next leader tries
 	}
-	if _, _, err := n.cluster.Propose(ctx, tenant.RequestID{}, tenant.Notified{Results: results}); err != nil {
+	_, after, err := n.cluster.Propose(ctx, tenant.RequestID{}, tenant.Notified{Results: results})
+	if err != nil {
 		return fmt.Errorf("tell outcome of notices: %w", err)
 	}
+	n.gaveUp.Add(float64(gone(after, results)))
 	return nil
+}
+
+// gone counts the notices that were not taken and wait no more.
+func gone(after *tenant.State, results []tenant.NoticeResult) (n int) {
+	waits := map[uint64]bool{}
+	for x := range after.Outbox() {
+		waits[x.ID] = true
+	}
+	for _, r := range results {
+		if r.Error != "" && !waits[r.ID] {
+			n++
+		}
+	}
+	return n
 }
 
 // send tries one notice.

@@ -33,6 +33,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"denials", n.denials.Run},
 		{"heard", n.heard.Run},
 		{"doctor", n.doctor.Run},
+		{"ages", n.ages.Run},
 		{"grants", n.grants.Run},
 		{"admin", n.admin.Run},
 		{"queue", n.runQueue},

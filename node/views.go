@@ -32,11 +32,8 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		return fmt.Errorf("open operator token %s: %w", n.cfg.OperatorTokenFile, err)
 	}
 	v := &views{node: n, seal: n.seal}
-	if err := reg.Register(newQueueGauges(v)); err != nil {
-		return fmt.Errorf("register queue metrics: %w", err)
-	}
-	if err := reg.Register(newListingGauges(v)); err != nil {
-		return fmt.Errorf("register listing metrics: %w", err)
+	if err := v.register(reg, opt.Version); err != nil {
+		return err
 	}
 	cfg := admin.Config{
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
@@ -106,6 +103,16 @@ func (v *views) ready() []admin.Reason {
 // missingSources finds own sources whose address is not on this machine: their
 // mail waits, because it must not leave through another.
 func (v *views) missingSources() []admin.Reason {
+	missing := v.sourcesElsewhere()
+	if len(missing) == 0 {
+		return nil
+	}
+	return []admin.Reason{{Text: "mail of " + strings.Join(missing, ", ") + " waits: not on this machine",
+		Mend: "add the address to an interface: ip address add ADDR dev DEV"}}
+}
+
+// sourcesElsewhere are the addresses of those, ascending as text.
+func (v *views) sourcesElsewhere() []string {
 	st, me := v.node.cluster.State(), v.node.id()
 	if me == 0 {
 		return nil
@@ -116,12 +123,8 @@ func (v *views) missingSources() []admin.Reason {
 			missing = append(missing, s.Addr.String())
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
 	sort.Strings(missing)
-	return []admin.Reason{{Text: "mail of " + strings.Join(missing, ", ") + " waits: not on this machine",
-		Mend: "add the address to an interface: ip address add ADDR dev DEV"}}
+	return missing
 }
 
 func (v *views) sealKey(domain, selector string, pem []byte) (admin.Sealed, error) {

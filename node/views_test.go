@@ -210,8 +210,14 @@ func checkMetrics(t *testing.T, addr string) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.Contains(string(text), `postern_queued{tenant="acme"} 0`) || strings.Contains(string(text), "dest.test") {
+	if err != nil || strings.Contains(string(text), "dest.test") {
 		t.Errorf("%v\n%s", err, text)
+	}
+	for _, want := range []string{`postern_queued{tenant="acme"} 0`, `postern_ready 1`, `postern_sources_missing 1`, `postern_build_info{version="test"} 1`,
+		`postern_queue_full 0`, `postern_backup_timestamp_seconds 0`, `postern_notices_given_up_total 0`} {
+		if !strings.Contains(string(text), "\n"+want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
 	}
 }
 

@@ -65,6 +65,15 @@ type file struct {
 	Body []byte
 }
 
+// LastBackup is when this node last gave a backup, since it started; zero:
+// never. Whether the caller could keep it, nobody here knows.
+func (s *Server) LastBackup() time.Time {
+	if at := s.backup.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
 func (s *Server) backupRoutes() {
 	register(s, in{verb: http.MethodGet, path: "/v1/backup", id: "get-backup", tag: "node",
 		does: "Give the cluster's whole state as a file; mail and the secret key are not in it"},
@@ -73,6 +82,7 @@ func (s *Server) backupRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			s.backup.Store(time.Now().UnixNano())
 			name := "postern-" + time.Now().UTC().Format("20060102T150405") + ".backup"
 			return &file{Type: "application/octet-stream", Name: `attachment; filename="` + name + `"`, Body: EncodeBackup(st)}, nil
 		})

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,6 +36,8 @@ type Server struct {
 	api huma.API
 	// peers is nil in a cluster of one.
 	peers *peers
+	// backup is when one was last given, in Unix nanoseconds; 0: never.
+	backup atomic.Int64
 }
 
 // New checks cfg and lays out the routes.

@@ -104,6 +104,9 @@ func (s *Server) reasons() []Reason {
 	return append(all, s.clusterReasons()...)
 }
 
+// Ready says whether this node may accept mail, as /readyz does.
+func (s *Server) Ready() bool { return !stops(s.reasons()) }
+
 func stops(reasons []Reason) bool {
 	for _, r := range reasons {
 		if r.Stops {

@@ -91,7 +91,7 @@ func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.R
 	wait := backoffWait(s.cfg.Backoff, t.failures)
 	alone := !j.part.lane.more && j.part.lane.held == 0
 	ended := s.backOff(t, reply, wait, now)
-	until := t.until
+	until, provider := t.until, t.budget.name
 	s.mu.Unlock()
 	for _, it := range ended {
 		s.expire(it, now)
@@ -104,6 +104,7 @@ func (s *scheduler) unreachable(t *target, j job, a queue.Attempt, reply queue.R
 	case until.Before(v.next):
 		v.next = until
 	}
+	s.m.attempted(provider, &v)
 	s.settle(j.item, a, v, subject{remote: a.Host})
 }
 
@@ -126,6 +127,7 @@ func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now t
 	if v.delivered > 0 {
 		t.budget.worked()
 	}
+	provider := t.budget.name
 	var ended []*queue.Item
 	switch {
 	case v.throttle:
@@ -139,6 +141,7 @@ func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now t
 		s.expire(it, now)
 	}
 	s.countDoubt(j.item, v)
+	s.m.attempted(provider, &v)
 	s.settle(j.item, a, v, subject{remote: a.Host, dsn: res.DSN})
 }
 

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"postern/node/queue"
 )
 
@@ -100,5 +103,28 @@ func TestStateClockRunsOnBetweenCommands(t *testing.T) {
 	c.now(st, seen)
 	if got := c.now(st, seen.Add(time.Hour)).Sub(st.Now()); got != time.Hour {
 		t.Errorf("an hour later the state's clock moved %v", got)
+	}
+}
+
+func TestAttemptedByProvider(t *testing.T) {
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.attempted("gmail", &verdict{delivered: 3, ended: 1})
+	m.attempted("gmail", &verdict{delivered: 1, deferred: 2})
+	m.attempted("other", &verdict{})
+	for outcome, want := range map[string]float64{"delivered": 4, "bounced": 1, "deferred": 2} {
+		var got dto.Metric
+		if err := m.outcomes.WithLabelValues("gmail", outcome).Write(&got); err != nil || got.GetCounter().GetValue() != want {
+			t.Errorf("%s: %v, want %v (%v)", outcome, got.GetCounter().GetValue(), want, err)
+		}
+	}
+	// Text scrapes see buckets only.
+	for _, h := range []prometheus.Histogram{m.attempt, m.latency} {
+		var got dto.Metric
+		if err := h.Write(&got); err != nil || len(got.GetHistogram().GetBucket()) < 10 {
+			t.Errorf("%d buckets (%v)", len(got.GetHistogram().GetBucket()), err)
+		}
 	}
 }

@@ -15,6 +15,7 @@ type disk struct {
 	full    atomic.Bool
 	suspect atomic.Bool // a write stalled or failed since the last check
 	free    atomic.Uint64
+	floor   atomic.Uint64
 }
 
 // defaultFloor is the free space below which mail is refused.
@@ -51,6 +52,7 @@ func (s *Store) checkDisk() error {
 		floor = min(defaultFloor, u.TotalBytes/20)
 	}
 	s.disk.free.Store(u.AvailBytes)
+	s.disk.floor.Store(floor)
 	full := u.AvailBytes < floor
 	if s.disk.full.Swap(full) != full {
 		s.cfg.Log.Warn("queue disk", "full", full, "free", u.AvailBytes, "floor", floor)

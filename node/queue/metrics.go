@@ -50,6 +50,17 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		Name: "postern_queue_free_bytes", Help: "Free octets on the queue's disk.",
 	}, func() float64 { return float64(s.disk.free.Load()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_queue_floor_bytes", Help: "Free octets below which no mail is taken.",
+	}, func() float64 { return float64(s.disk.floor.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_queue_full", Help: "1 while no mail is taken, because the disk has too little free space or failed.",
+	}, func() float64 {
+		if s.disk.full.Load() || s.broken() != nil {
+			return 1
+		}
+		return 0
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postern_queue_in_doubt", Help: "Items started before a crash and never settled, still queued.",
 	}, func() float64 { return float64(s.sumCounts().InDoubt) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
