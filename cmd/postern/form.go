@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -64,6 +67,23 @@ func (a *app) joinHow(token string, until time.Time) {
 	a.say("The token is good until %s. Who has it can join: keep it secret.", at(until))
 }
 
+// maxWord bounds a secret read from standard input, in bytes.
+const maxWord = 4096
+
+// readWord reads a secret that shall not stand on a command line, where every
+// user of the machine can see it.
+func readWord(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxWord+1))
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	word := strings.TrimSpace(string(b))
+	if word == "" || len(b) > maxWord || strings.ContainsAny(word, " \t\r\n") {
+		return "", usagef("--token -: standard input must be one token, and nothing else")
+	}
+	return word, nil
+}
+
 func (a *app) joinCommand() *cobra.Command {
 	var from node.JoinFrom
 	c := &cobra.Command{
@@ -72,12 +92,17 @@ func (a *app) joinCommand() *cobra.Command {
 Then start postern serve: the others take it in. A machine that has a cluster's
 state already, because its certificate was refused or the cluster was restored,
 joins with --again: its mail stays, what it knew of the cluster is set aside.`,
-		Example: "  postern join --token TOKEN\n  postern join --token TOKEN --address 192.0.2.1:8472",
+		Example: "  postern join --token TOKEN\n  postern join --token TOKEN --address 192.0.2.1:8472\n  postern join --token - <token.txt",
 		Args:    named("join"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.readOwn()
 			if err != nil {
 				return err
+			}
+			if from.Token == "-" {
+				if from.Token, err = readWord(a.in); err != nil {
+					return err
+				}
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
@@ -93,7 +118,7 @@ joins with --again: its mail stays, what it knew of the cluster is set aside.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&from.Token, "token", "", "from postern init or postern node token (required)")
+	f.StringVar(&from.Token, "token", "", "from postern init or postern node token (required); - reads it from standard input")
 	f.StringArrayVar(&from.Addrs, "address", nil, "HOST:PORT of a node's peer port, instead of those in the token (repeatable)")
 	f.BoolVar(&from.Again, "again", false, "although it has a cluster's state already")
 	_ = c.MarkFlagRequired("token") // the flag exists
