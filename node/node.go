@@ -59,6 +59,7 @@ type Node struct {
 	notifier   *notifier
 	uses       *uses
 	denials    *denials
+	archive    *archive
 	heard      *heard
 
 	submission  *submission.Server
@@ -189,6 +190,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)
 	}
+	n.archive = newArchive(n.cfg.Name, filepath.Join(n.cfg.Dir, "journal"), n.cluster.State, opt.Log)
 	n.denials = newDenials(n.cfg.Name, n.cluster, n.sender.Evidence, opt.Log)
 	if n.watcher, err = n.newWatcher(reg, opt.Log); err != nil {
 		return err

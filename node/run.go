@@ -31,6 +31,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"notices", n.notifier.Run},
 		{"uses", n.uses.Run},
 		{"denials", n.denials.Run},
+		{"archive", n.archive.Run},
 		{"heard", n.heard.Run},
 		{"doctor", n.doctor.Run},
 		{"ages", n.ages.Run},

@@ -141,6 +141,18 @@ func (s *State) JournalOf() (count, first uint64, last [32]byte) {
 	return 0, 0, last
 }
 
+// JournalAnchor is the newest entry that left the state, 0 when none did, and
+// its hash: what was written down elsewhere must end in it.
+func (s *State) JournalAnchor() (seq uint64, hash [32]byte) {
+	if h := s.heads.get(0); h != nil {
+		return h.first - 1, h.anchor
+	}
+	return 0, hash
+}
+
+// HashAfter is the hash that the entry has behind one with the hash prev.
+func (e *Entry) HashAfter(prev [32]byte) [32]byte { return e.chain(&coder{}, prev) }
+
 // JournalEntry returns an entry by its sequence, or nil.
 func (s *State) JournalEntry(seq uint64) *Entry {
 	h := s.heads.get(0)

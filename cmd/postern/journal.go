@@ -114,10 +114,11 @@ func (a *app) journalVerify() *cobra.Command {
 			return nil
 		})
 	c.Long = `Compute the journal's chain anew on the node that answers: each entry's hash
-is over that of the entry before. The newest 10,000 entries are kept, and the
-hash of the last one that left. Exit status 1: the first entry that is not what
-was noted is named. Who can write the whole state can write a whole chain; a
-head that was noted elsewhere (--head SEQ:HASH) shows that, too.`
+is over that of the entry before. The state keeps the newest 10,000 and the
+hash of the last one that left; the node's files below DIR/journal, which are
+checked too, have all since it came. Exit status 1: the first entry that is not
+what was noted is named. Who can write the whole state can write a whole chain;
+a head that was noted elsewhere (--head SEQ:HASH) shows that, too.`
 	c.Flags().StringVar(&head, "head", "", "SEQ:HASH noted earlier; entry SEQ must still have it")
 	return c
 }
@@ -143,8 +144,18 @@ func (a *app) journalCheckText(v admin.JournalCheck) {
 		a.fields("noted", v.Broken.Have, "by the chain", v.Broken.Want)
 	case v.Last == 0:
 		a.say("The journal is not open yet: not every node's program knows it.")
+	case v.Files != nil && v.Files.Broken != nil:
+		a.paragraph("", fmt.Sprintf("BROKEN in the files of %s at entry %d: it was changed, taken out or put in after it was written. The state's entries hold.", v.Node, v.Files.Broken.Seq))
+		a.fields("noted", v.Files.Broken.Have, "by the chain", v.Files.Broken.Want)
 	default:
 		a.say("The chain holds on %s: entries %d to %d.", v.Node, v.First, v.Last)
+		if f := v.Files; f != nil && f.Entries > 0 {
+			missing := ""
+			if f.Missing > 0 {
+				missing = fmt.Sprintf("; %d were made while it was away, others have them", f.Missing)
+			}
+			a.paragraph("", fmt.Sprintf("Its files have %d, %d to %d%s.", f.Entries, f.First, f.Last, missing))
+		}
 		a.paragraph("", fmt.Sprintf("head %d:%s", v.Last, v.Head))
 	}
 }

@@ -75,6 +75,8 @@ type Config struct {
 
 	Messages Messages
 	Mail     Mail
+	// Archive has the journal's entries that the state keeps no more; nil: nobody.
+	Archive Archive
 	// Doctor tells and checks what is in the DNS; nil: this node cannot.
 	Doctor Doctor
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -68,26 +70,31 @@ func (s *Server) journalRoutes() {
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/journal", id: "list-journal", tag: "journal", does: "List decisions, the newest first"},
 		func(_ context.Context, _ caller, i *list) (*out[Page[JournalEntry]], error) {
-			return reply(s.journalPage(i.After, i.Limit, func(st *tenant.State) func(*tenant.Entry) bool {
+			p, err := s.journalPage(i.After, i.Limit, func(st *tenant.State) func(*tenant.Entry) bool {
 				return func(e *tenant.Entry) bool {
 					return (i.Case == 0 || e.Case == i.Case) && (i.Tenant == "" || about(st, e, i.Tenant))
 				}
-			})), nil
+			})
+			return reply(p), err
 		})
 	type one struct {
 		Seq uint64 `path:"seq"`
 	}
 	register(s, in{verb: http.MethodGet, path: "/v1/journal/{seq}", id: "get-journal-entry", tag: "journal", does: "Show one decision"},
 		func(_ context.Context, _ caller, i *one) (*out[JournalEntry], error) {
-			e := s.cfg.State().JournalEntry(i.Seq)
-			if e == nil {
-				return nil, absent("journal entry", strconv.FormatUint(i.Seq, 10))
+			e, err := s.journalEntry(i.Seq)
+			if err == nil && e == nil {
+				err = absent("journal entry", strconv.FormatUint(i.Seq, 10))
+			}
+			if err != nil {
+				return nil, err
 			}
 			return reply(viewEntry(e)), nil
 		})
 	register(s, in{verb: http.MethodGet, path: "/v1/journal/check", id: "check-journal", tag: "journal", does: "Compute this node's journal anew and say whether its chain holds"},
 		func(context.Context, caller, *struct{}) (*out[JournalCheck], error) {
-			return reply(s.checkJournal()), nil
+			v, err := s.checkJournal()
+			return reply(v), err
 		})
 }
 
@@ -99,7 +106,7 @@ func about(st *tenant.State, e *tenant.Entry, name string) bool {
 	return e.Subject == "tenant "+name || strings.HasSuffix(e.Subject, " of tenant "+name)
 }
 
-func (s *Server) journalPage(after uint64, limit int, match func(*tenant.State) func(*tenant.Entry) bool) Page[JournalEntry] {
+func (s *Server) journalPage(after uint64, limit int, match func(*tenant.State) func(*tenant.Entry) bool) (Page[JournalEntry], error) {
 	st := s.cfg.State()
 	fits := match(st)
 	last, first, _ := st.JournalOf()
@@ -107,33 +114,95 @@ func (s *Server) journalPage(after uint64, limit int, match func(*tenant.State) 
 		last = min(last, after-1)
 	}
 	page := Page[JournalEntry]{Items: []JournalEntry{}}
-	for seq := last; seq >= first && seq > 0; seq-- {
-		e := st.JournalEntry(seq)
+	all, further := s.entriesFrom(st, last, first)
+	for e := range all {
 		if !fits(e) {
 			continue
 		}
 		if len(page.Items) == limit {
-			page.Next = strconv.FormatUint(seq+1, 10)
-			break
+			page.Next = strconv.FormatUint(e.Seq+1, 10)
+			return page, nil
 		}
 		page.Items = append(page.Items, viewEntry(e))
 	}
-	return page
+	next, err := further()
+	if next > 0 {
+		page.Next = strconv.FormatUint(next, 10)
+	}
+	return page, err
+}
+
+// entriesFrom gives the entries up to last, the newest first: those of the state
+// and, behind its first one, some of the archive's. The function says where to go
+// on when these are read.
+func (s *Server) entriesFrom(st *tenant.State, last, first uint64) (iter.Seq[*tenant.Entry], func() (uint64, error)) {
+	var next uint64
+	var err error
+	return func(yield func(*tenant.Entry) bool) {
+		for seq := last; seq >= first && seq > 0; seq-- {
+			if !yield(st.JournalEntry(seq)) {
+				return
+			}
+		}
+		if s.cfg.Archive == nil || first <= 1 {
+			return
+		}
+		var older []*tenant.Entry
+		if older, next, err = s.cfg.Archive.Before(min(first, last+1)); err != nil {
+			err = fmt.Errorf("read the journal's files: %w", err)
+		}
+		for _, e := range older {
+			if !yield(e) {
+				return
+			}
+		}
+	}, func() (uint64, error) { return next, err }
 }
 
 func viewEntry(e *tenant.Entry) JournalEntry {
 	return JournalEntry{Seq: e.Seq, At: e.At, Index: e.Index, Actor: e.Actor, Act: e.Act, Subject: e.Subject, Why: e.Why, Case: e.Case, Hash: hex.EncodeToString(e.Hash[:])}
 }
 
-func (s *Server) checkJournal() JournalCheck {
+func (s *Server) journalEntry(seq uint64) (*tenant.Entry, error) {
+	st := s.cfg.State()
+	_, first, _ := st.JournalOf()
+	if seq >= first || s.cfg.Archive == nil {
+		return st.JournalEntry(seq), nil
+	}
+	all, _, err := s.cfg.Archive.Before(seq + 1)
+	if err != nil {
+		return nil, fmt.Errorf("read the journal's files: %w", err)
+	}
+	if len(all) == 0 || all[0].Seq != seq {
+		return nil, nil
+	}
+	return all[0], nil
+}
+
+func (s *Server) checkJournal() (JournalCheck, error) {
 	st := s.cfg.State()
 	n, err := st.VerifyJournal()
 	count, first, head := st.JournalOf()
 	v := JournalCheck{Node: s.cfg.Node, OK: err == nil, Entries: n, First: first, Last: count, Head: hex.EncodeToString(head[:])}
 	if broken := (*tenant.BrokenEntry)(nil); errors.As(err, &broken) {
-		v.Broken = &JournalFlaw{Seq: broken.Seq, Want: hex.EncodeToString(broken.Want[:]), Have: hex.EncodeToString(broken.Have[:])}
+		v.Broken = flaw(broken)
 	}
-	return v
+	if s.cfg.Archive == nil {
+		return v, nil
+	}
+	files, err := s.cfg.Archive.Check(st)
+	if err != nil {
+		return v, fmt.Errorf("read the journal's files: %w", err)
+	}
+	v.Files = &JournalFiles{Entries: files.Entries, First: files.First, Last: files.Last, Missing: files.Missing}
+	if files.Broken != nil {
+		v.OK, v.Files.Broken = false, flaw(files.Broken)
+	}
+	return v, nil
+}
+
+func flaw(b *tenant.BrokenEntry) *JournalFlaw {
+	return &JournalFlaw{Seq: b.Seq, Want: hex.EncodeToString(b.Want[:]), Have: hex.EncodeToString(b.Have[:])}
 }
 
 // aroundCase is how long before and after a case what was said of its source
@@ -176,4 +245,21 @@ func (s *Server) incident(st *tenant.State, c *tenant.Case) *Incident {
 		v.Next = append(v.Next, next...)
 	}
 	return v
+}
+
+// Archive is where entries of the journal are that the state keeps no more.
+type Archive interface {
+	// Before gives entries with a sequence below seq, the newest first, and before
+	// which to go on; 0: there are no more.
+	Before(seq uint64) (all []*tenant.Entry, next uint64, err error)
+	// Check computes the chain of what is archived anew, up to what st has.
+	Check(st *tenant.State) (ArchiveCheck, error)
+}
+
+// ArchiveCheck is what was found.
+type ArchiveCheck struct {
+	Entries     uint64 // that hold
+	First, Last uint64
+	Missing     uint64 // between First and Last
+	Broken      *tenant.BrokenEntry
 }

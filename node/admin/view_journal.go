@@ -24,6 +24,18 @@ type JournalCheck struct {
 	Last    uint64       `json:"last" doc:"The newest"`
 	Head    string       `json:"head" doc:"The newest one's hash: noted elsewhere, it shows a journal that was written anew"`
 	Broken  *JournalFlaw `json:"broken,omitempty"`
+	// Files is absent when the node writes none.
+	Files *JournalFiles `json:"files,omitempty"`
+}
+
+// JournalFiles is what a node found in its files, which have also the entries
+// that the state keeps no more.
+type JournalFiles struct {
+	Entries uint64       `json:"entries" doc:"How many hold"`
+	First   uint64       `json:"first"`
+	Last    uint64       `json:"last"`
+	Missing uint64       `json:"missing" doc:"Entries made while this node was away: others have them"`
+	Broken  *JournalFlaw `json:"broken,omitempty"`
 }
 
 // JournalFlaw is the first entry that is not what was noted.
