@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,6 +23,7 @@ type doctoring struct {
 	seal    *sealer
 	check   *doctor.Checker
 	memory  memory
+	intake  []string                               // names of this node's intake; none: it has none
 	propose func(context.Context, tenant.Op) error // nil: nothing is told
 	failed  *trouble.Log[string]                   // by node: this one
 }
@@ -36,6 +38,11 @@ func (n *Node) openDoctor(reg *prometheus.Registry, opt Options) error {
 	n.doctor.propose = func(ctx context.Context, op tenant.Op) error {
 		_, _, err := n.cluster.Propose(ctx, tenant.RequestID{}, op)
 		return err
+	}
+	if len(n.cfg.Intake.Listen) > 0 {
+		if host := strings.ToLower(n.cfg.Hostname); tenant.ValidHost(host) {
+			n.doctor.intake = []string{host}
+		}
 	}
 	n.doctor.failed = trouble.New[string](opt.Log, slog.LevelError, "findings in the DNS not told, trying again", "node")
 	wrong := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_dns_wrong",
@@ -80,7 +87,7 @@ func plumbed(src *tenant.Source) doctor.Finding {
 
 // CheckDomain looks at what a domain of st publishes.
 func (d *doctoring) CheckDomain(ctx context.Context, st *tenant.State, of *tenant.Domain, include string) []admin.Finding {
-	x := doctor.Domain{Name: of.Name, Where: map[tenant.SourceID]string{}, Include: include}
+	x := doctor.Domain{Name: of.Name, Where: map[tenant.SourceID]string{}, Include: include, Bounce: st.BounceName(of.Name), Intake: st.IntakeHosts()}
 	if t := st.Tenant(of.Tenant); t != nil {
 		x.Exits = tenant.Exits(st, t)
 	}

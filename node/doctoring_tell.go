@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -18,6 +19,7 @@ func (d *doctoring) tell(ctx context.Context) {
 	if d.propose == nil || st.Node(me) == nil || !st.KnownToAll(tenant.Found{}) {
 		return
 	}
+	d.tellBounces(ctx, st, me)
 	op := st.Unsaid(d.found(st, me))
 	if n := len(op.Sources); n >= tenant.MaxFound {
 		op.Sources, op.Domains = op.Sources[:tenant.MaxFound], nil
@@ -27,9 +29,45 @@ func (d *doctoring) tell(ctx context.Context) {
 	if len(op.Sources)+len(op.Domains) == 0 {
 		return
 	}
+	d.tellState(ctx, st.Node(me).Name, op)
+}
+
+// tellBounces proposes what was found of bounce subdomains, and the names by
+// which this node takes bounces.
+func (d *doctoring) tellBounces(ctx context.Context, st *tenant.State, me tenant.NodeID) {
+	if !st.KnownToAll(tenant.FoundBounces{}) {
+		return
+	}
+	op := tenant.FoundBounces{Node: me, Hosts: d.intake}
+	for of := range st.Domains() {
+		name := st.BounceName(of.Name)
+		if name == "" {
+			continue
+		}
+		f := d.memory.lastPath(of.Name, domainKey(st, of))
+		x := tenant.BounceFinding{Domain: of.Name, Name: name, Passes: slices.Sorted(slices.Values(f.Passes)), Lacks: slices.Sorted(slices.Values(f.Lacks))}
+		switch f.MX {
+		case doctor.OK:
+			x.MX = tenant.FindingRight
+		case doctor.Wrong:
+			x.MX = tenant.FindingWrong
+		default:
+			continue
+		}
+		if f.State == doctor.Wrong {
+			x.Text = told(f.Text)
+		}
+		op.Paths = append(op.Paths, x)
+	}
+	hosts, news := st.UnsaidBounces(op)
+	if op.Paths = news[:min(len(news), tenant.MaxFound)]; hosts || len(op.Paths) > 0 {
+		d.tellState(ctx, st.Node(me).Name, op)
+	}
+}
+
+func (d *doctoring) tellState(ctx context.Context, name string, op tenant.Op) {
 	wait, cancel := context.WithTimeout(ctx, tellWait)
 	defer cancel()
-	name := st.Node(me).Name
 	if err := d.propose(wait, op); err == nil {
 		d.failed.Well(name)
 	} else if ctx.Err() == nil {
@@ -82,6 +120,16 @@ func (s *seen) finding(checks ...string) tenant.Finding {
 		}
 	}
 	return sum
+}
+
+func (m *memory) lastPath(domain string, key [sha256.Size]byte) doctor.Finding {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	is := m.seen[domain]
+	if is == nil || is.key != key {
+		return doctor.Finding{}
+	}
+	return is.path
 }
 
 func (m *memory) lastSPF(domain string, key [sha256.Size]byte) doctor.Finding {

@@ -37,6 +37,7 @@ type seen struct {
 	text map[string]string // what is wrong, by check
 	good map[string]bool   // what is right
 	spf  doctor.Finding    // the latest, whatever it says
+	path doctor.Finding    // of the bounce subdomain, the latest that says something
 }
 
 // keep remembers findings. What could not be asked leaves what was known.
@@ -61,6 +62,9 @@ func (m *memory) keep(subject string, key [sha256.Size]byte, found []doctor.Find
 		if f.Check == doctor.CheckSPF {
 			was.spf = f
 		}
+		if f.Check == doctor.CheckBounce && f.State != doctor.Unknown {
+			was.path = f
+		}
 	}
 }
 
@@ -73,7 +77,7 @@ func (m *memory) wrong(subject string, key [sha256.Size]byte) []string {
 		return nil
 	}
 	var all []string
-	for _, check := range []string{doctor.CheckPlumbed, doctor.CheckReverse, doctor.CheckForward, doctor.CheckMail, doctor.CheckSPF, doctor.CheckDKIM, doctor.CheckDMARC} {
+	for _, check := range []string{doctor.CheckPlumbed, doctor.CheckReverse, doctor.CheckForward, doctor.CheckMail, doctor.CheckSPF, doctor.CheckDKIM, doctor.CheckDMARC, doctor.CheckBounce} {
 		if text := is.text[check]; text != "" {
 			all = append(all, text)
 		}
@@ -132,6 +136,9 @@ func domainKey(st *tenant.State, d *tenant.Domain) [sha256.Size]byte {
 		for _, e := range tenant.Exits(st, t) {
 			b = fmt.Appendf(b, " %s %s %t", e.Addr, e.EHLO, e.Backup)
 		}
+	}
+	if name := st.BounceName(d.Name); name != "" {
+		b = fmt.Appendf(b, " %s %q", name, st.IntakeHosts())
 	}
 	return sha256.Sum256(b)
 }

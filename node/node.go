@@ -183,7 +183,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	}
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
-		Hostname: n.cfg.Hostname, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
+		Hostname: n.cfg.Hostname, Returns: n.seal.references, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
 		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e) },
 		Log: opt.Log, Registerer: reg,
 	})

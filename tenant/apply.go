@@ -59,6 +59,8 @@ func (d *draft) publish() *State {
 	s.denials.publish()
 	s.notices.publish()
 	s.outbox.publish()
+	s.bounces.publish()
+	s.intakes.publish()
 	s.closures.publish()
 	s.bans.publish()
 	s.customers.publish()
@@ -283,6 +285,10 @@ func (d *draft) runBans(op Op) error {
 		return d.testNotices(op)
 	case Notified:
 		return d.notified(op)
+	case SetBounce:
+		return d.setBounce(op)
+	case FoundBounces:
+		return d.foundBounces(op)
 	}
 	return refuse("operation is not known")
 }

@@ -43,8 +43,12 @@ func (x *tally) hear(s *State, n NodeID, f Finding) {
 
 func (x *tally) bad() bool { return x.wrong && !x.right }
 
-// lacks says whether a domain's SPF lacks a source.
+// lacks says whether the SPF that receivers look at lacks a source: that of the
+// bounce subdomain where mail leaves with it, else the domain's own.
 func (x *outlook) lacks(s *State, src SourceID) bool {
+	if s.ReturnDomain(x.domain, src) != "" {
+		return false
+	}
 	var sum tally
 	for _, w := range x.words {
 		if _, in := slices.BinarySearch(w.lacks, src); in {

@@ -59,6 +59,8 @@ func rich(t *testing.T) *State {
 		SetConduct{Conduct{OnListing: OnListingMove}}, SetConduct{Conduct{Tenant: 2, Automation: AutomationShadow}}, SetPool{Source: 2, Class: PoolBulk},
 		Found{Node: 1, Sources: []SourceFinding{{Source: 1, Plumbed: FindingRight, Names: FindingWrong, Text: "no PTR"}},
 			Domains: []DomainFinding{{Domain: "acme.example", Passes: []SourceID{3}, Lacks: []SourceID{1}, Text: "none"}}},
+		SetBounce{Domain: "acme.example", Name: "b.acme.example"},
+		FoundBounces{Node: 1, Hosts: []string{"in.test"}, Paths: []BounceFinding{{Domain: "acme.example", Name: "b.acme.example", MX: FindingRight, Passes: []SourceID{1}, Lacks: []SourceID{3}, Text: "lacks"}}},
 		Heard{Node: 1, Echoes: []Echo{{1, EchoComplaint, 1, at}, {1, EchoLogin, 7, at}}, Fed: []Fed{{1, at, 9}}},
 		Denied{Node: 1, Denials: []Denial{{Source: 1, At: at, Attempts: 9, Refused: 2, Messages: 1, Providers: []ProviderDenial{{"gmx", 2, 1}}, Named: []Naming{{"zen.test", at}}}}},
 	)

@@ -81,6 +81,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.denials)
 	sumTable(&total, c, &s.notices)
 	sumTable(&total, c, &s.outbox)
+	sumTable(&total, c, &s.bounces)
+	sumTable(&total, c, &s.intakes)
 	sumTable(&total, c, &s.closures)
 	sumTable(&total, c, &s.bans)
 	sumTable(&total, c, &s.customers)

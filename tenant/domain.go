@@ -37,6 +37,7 @@ func (d *draft) setDomain(c SetDomain) error {
 			return refuse("a tenant has at most %d domains", maxOfTenant)
 		}
 	}
+	d.names = d.names || old == nil && d.bounces.len() > 0 // it may lie above one
 	key := append([]byte(nil), c.SealedKey...)
 	put(d, &d.domains, c.Name, &Domain{Name: c.Name, Tenant: c.Tenant, Selector: c.Selector, SealedKey: key})
 	d.emit(DomainChanged{c.Name})
@@ -49,6 +50,7 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 	}
 	remove(d, &d.domains, c.Name)
 	remove(d, &d.outlooks, c.Name)
+	remove(d, &d.bounces, c.Name)
 	d.names = true
 	d.emit(DomainChanged(c))
 	return nil

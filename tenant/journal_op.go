@@ -118,6 +118,12 @@ func (d *draft) tenantEntry(op Op) (Entry, bool) {
 	case SetDomain:
 		return Entry{Act: "set", Subject: "domain " + op.Name + " of " + d.tenantText(op.Tenant), Tenant: op.Tenant,
 			Why: either(op.Selector == "", "not signed", "signed with key "+op.Selector)}, true
+	case SetBounce:
+		e := Entry{Act: "set", Subject: "domain " + op.Domain, Why: either(op.Name == "", "bounces go to its senders", "bounces come back to "+op.Name)}
+		if x := d.domains.get(op.Domain); x != nil {
+			e.Subject, e.Tenant = e.Subject+" of "+d.tenantText(x.Tenant), x.Tenant
+		}
+		return e, true
 	case RemoveDomain:
 		e := Entry{Act: "remove", Subject: "domain " + op.Name}
 		if x := d.domains.get(op.Name); x != nil {

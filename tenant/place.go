@@ -213,6 +213,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 	for _, n := range names {
 		remove(d, &d.domains, n)
 		remove(d, &d.outlooks, n)
+		remove(d, &d.bounces, n)
 		d.emit(DomainChanged{n})
 	}
 	remove(d, &d.tenants, c.Tenant)

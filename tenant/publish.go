@@ -10,8 +10,8 @@ import (
 // DNSRecord is one record that somebody has to publish.
 type DNSRecord struct {
 	Name  string // owner name, without the final dot
-	Type  string // A, AAAA, PTR or TXT
-	Value string // an address, a name without the final dot, or a TXT's text
+	Type  string // A, AAAA, MX, PTR or TXT
+	Value string // an address, a name without the final dot, behind its preference of an MX, or a TXT's text
 }
 
 // DomainDNS is what a tenant publishes for one sender domain.
@@ -27,6 +27,20 @@ type DomainDNS struct {
 	DMARC   DNSRecord
 	// Alignment says how mail of this domain passes DMARC.
 	Alignment string
+	// Bounce is what the domain's bounce subdomain publishes; nil: it has none.
+	Bounce *BounceDNS
+}
+
+// BounceDNS is what a tenant publishes for a bounce subdomain.
+type BounceDNS struct {
+	Name string
+	// MX are one record for each node that takes bounces; any of them will do.
+	// None: no node does, and the subdomain cannot be used.
+	MX []DNSRecord
+	// SPF is the subdomain's own: MAIL FROM is of it.
+	SPF DNSRecord
+	// Fault says why it is not used yet, as far as nodes looked; "" else.
+	Fault string
 }
 
 // Exit is a source that a tenant may leave from.
@@ -74,9 +88,24 @@ func PublishTenant(s *State, t *Tenant, include string) []DomainDNS {
 		if d.Selector != "" {
 			x.KeyName = KeyName(d)
 		}
+		x.Bounce = PublishBounce(s, d.Name, terms)
 		all = append(all, x)
 	}
 	return all
+}
+
+// PublishBounce is what the bounce subdomain of a sender domain publishes, nil
+// without one; terms are the SPF mechanisms of what its mail leaves from.
+func PublishBounce(s *State, domain string, terms []string) *BounceDNS {
+	name := s.BounceName(domain)
+	if name == "" {
+		return nil
+	}
+	x := &BounceDNS{Name: name, SPF: SPFRecord(name, terms, "-all"), Fault: s.BounceFault(domain)}
+	for _, host := range s.IntakeHosts() {
+		x.MX = append(x.MX, DNSRecord{Name: name, Type: "MX", Value: "10 " + host})
+	}
+	return x
 }
 
 // SPFTerms are the SPF mechanisms that let mail leave from exits.

@@ -277,6 +277,28 @@ func randomFound(c *choices) Op {
 	return op
 }
 
+func randomBounces(c *choices) Op {
+	domain := pick(c, "a.test", "b.test", "c.test")
+	name := pick(c, "x.", "x.y.", "") + domain
+	if c.one(3) {
+		return SetBounce{Domain: domain, Name: pick(c, name, name, "")}
+	}
+	op := FoundBounces{Node: NodeID(c.n(4)), Hosts: pick(c, nil, []string{"in.test"}, []string{"z.test", "in.test"})}
+	for range c.n(3) {
+		x := BounceFinding{Domain: domain, Name: name, MX: Finding(c.n(4)), Text: randomText(c)}
+		for id := range SourceID(6) {
+			switch c.n(3) {
+			case 1:
+				x.Passes = append(x.Passes, id)
+			case 2:
+				x.Lacks = append(x.Lacks, id)
+			}
+		}
+		op.Paths = append(op.Paths, x)
+	}
+	return op
+}
+
 // randomListingOp makes lists and sightings. Node 1 and 2 know the version
 // they came with from setup on.
 func randomListingOp(c *choices, at time.Time) Op {
@@ -286,7 +308,9 @@ func randomListingOp(c *choices, at time.Time) Op {
 		return SetConduct{Conduct{Tenant: pick(c, 0, t, t), Automation: Automation(c.n(5)), OnListing: OnListing(c.n(5)), Probation: c.one(3)}}
 	case 19:
 		return SetPool{Source: src, Class: PoolClass(c.n(5))}
-	case 16, 17:
+	case 16:
+		return randomBounces(c)
+	case 17:
 		return randomFound(c)
 	case 0:
 		op := SetContain{Contain{Mode: Automation(c.n(5)), Rule: DefaultContainRule()}}

@@ -214,6 +214,7 @@ func (x *outlook) word(n NodeID) outlookWord {
 // forgetFound drops what was found of a source that is gone, or by a node that
 // is; 0 is none.
 func (d *draft) forgetFound(src SourceID, n NodeID) {
+	d.forgetBounces(src, n)
 	if src != 0 {
 		remove(d, &d.fitness, src)
 	}

@@ -43,7 +43,10 @@ func (s *State) form() byte {
 	if s.level < noticeVersion {
 		return heardSnapshot
 	}
-	return noticeSnapshot
+	if s.level < bounceVersion {
+		return noticeSnapshot
+	}
+	return bounceSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -129,6 +132,10 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= noticeSnapshot {
 		codeTable(c, &s.notices, func(*Notices) byte { return 0 })
 		codeTable(c, &s.outbox, func(x *Notice) uint64 { return x.ID })
+	}
+	if version >= bounceSnapshot {
+		codeTable(c, &s.bounces, func(x *bouncePath) string { return x.domain })
+		codeTable(c, &s.intakes, func(x *intakeHosts) NodeID { return x.node })
 	}
 	s.codeRequests(c)
 }

@@ -46,6 +46,8 @@ type State struct {
 	echoes    table[AccountID, *echoBook]
 	notices   table[byte, *Notices] // one, under key 0, or none
 	outbox    table[uint64, *Notice]
+	bounces   table[string, *bouncePath]
+	intakes   table[NodeID, *intakeHosts]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -52,6 +52,8 @@ const (
 	kindEcho
 	kindNotices
 	kindNotice
+	kindBounce
+	kindIntake
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -37,6 +37,10 @@ func (x *transcript) listingOp(name string) Op {
 		return x.uses()
 	case "found":
 		return x.found()
+	case "set-bounce":
+		return SetBounce{Domain: x.str("domain"), Name: x.str("name")}
+	case "found-bounces":
+		return x.bounces()
 	case "set-conduct":
 		op := SetConduct{Conduct{Tenant: ID(x.num("tenant")), Probation: x.has("probation")}}
 		if x.has("automation") {
@@ -132,6 +136,29 @@ func (x *transcript) found() Op {
 			continue
 		}
 		op.Sources = append(op.Sources, SourceFinding{Source: SourceID(x.uint(f["source"])), Plumbed: finding(f["plumbed"]), Names: finding(f["names"]), Text: f["text"]})
+	}
+	return op
+}
+
+// bounces reads "name=NAME domain=NAME mx=right passes=1,2 lacks=3 text=WORD"
+// lines.
+func (x *transcript) bounces() Op {
+	op := FoundBounces{Node: NodeID(x.num("node")), Hosts: x.args["hosts"]}
+	ids := func(s string) (all []SourceID) {
+		for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+			all = append(all, SourceID(x.uint(w)))
+		}
+		return all
+	}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		y := BounceFinding{Domain: f["domain"], Name: f["name"], Passes: ids(f["passes"]), Lacks: ids(f["lacks"]), Text: f["text"]}
+		for k, n := range findingNames {
+			if n == f["mx"] {
+				y.MX = k
+			}
+		}
+		op.Paths = append(op.Paths, y)
 	}
 	return op
 }

@@ -467,6 +467,8 @@ func (x *transcript) ask() string {
 			return fmt.Sprintf("tenant %d\n", t.ID)
 		}
 		return "nobody\n"
+	case "return":
+		return fmt.Sprintf("%q %q %v\n", s.ReturnDomain(x.str("domain"), SourceID(x.num("source"))), s.BounceFault(x.str("domain")), s.IntakeHosts())
 	case "sources":
 		var b strings.Builder
 		for _, v := range s.SourcesAt(x.place("place")) {

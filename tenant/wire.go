@@ -18,8 +18,9 @@ const (
 	banSnapshot     = 8  // and of version 9
 	conductSnapshot = 9  // and of version 10
 	heardSnapshot   = 10 // and of version 12
-	noticeSnapshot  = 11
-	snapshotVersion = noticeSnapshot
+	noticeSnapshot  = 11 // and of version 13
+	bounceSnapshot  = 12
+	snapshotVersion = bounceSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -82,6 +83,8 @@ const (
 	opSetNotices
 	opTestNotices
 	opNotified
+	opSetBounce
+	opFoundBounces
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -300,6 +303,10 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(*coder, *TestNotices) {})
 	case opNotified:
 		codeOp(c, cmd, (*coder).notified)
+	case opSetBounce:
+		codeOp(c, cmd, func(c *coder, o *SetBounce) { c.str(&o.Domain, maxHost); c.str(&o.Name, maxHost) })
+	case opFoundBounces:
+		codeOp(c, cmd, (*coder).foundBounces)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -437,6 +444,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opTestNotices
 	case Notified:
 		return opNotified
+	case SetBounce:
+		return opSetBounce
+	case FoundBounces:
+		return opFoundBounces
 	}
 	return 0
 }

@@ -100,11 +100,26 @@ func (a *app) tenantRecords(v admin.TenantDNS) {
 		a.say("  DMARC, if it has none")
 		a.records("    ", []admin.DNSRecord{d.DMARC})
 		a.paragraph("  ", d.Alignment)
+		if d.Bounce != nil {
+			a.bounceRecords(*d.Bounce)
+		}
 		a.say("")
 	}
 	if len(v.Sources) > 0 {
 		a.say("The sources it may leave from, published by the operator:")
 		a.sourceRecords(v.Sources)
+	}
+}
+
+// bounceRecords says what a bounce subdomain must have, and why it is not used.
+func (a *app) bounceRecords(b admin.BounceDNS) {
+	a.say("  Bounces come back to %s: all of these, or one MX of them, and SPF", b.Name)
+	if len(b.MX) == 0 {
+		a.say("    no node takes bounces: set intake.listen in the configuration of one")
+	}
+	a.records("    ", append(b.MX, b.SPF))
+	if b.Fault != "" {
+		a.paragraph("  ", b.Fault)
 	}
 }
 
@@ -144,6 +159,9 @@ func (a *app) tenantZone(v admin.TenantDNS) {
 			a.say("; DKIM: not known here: %s", clean(d.DKIMFault))
 		}
 		a.zone(d.DMARC)
+		if d.Bounce != nil {
+			a.zone(append(d.Bounce.MX, d.Bounce.SPF)...)
+		}
 	}
 	if len(v.Sources) > 0 {
 		a.say("; sources, published by the operator")
@@ -164,7 +182,7 @@ func (a *app) zone(all ...admin.DNSRecord) {
 		switch r.Type {
 		case "TXT":
 			value = txtStrings(value)
-		case "PTR":
+		case "PTR", "MX":
 			value += "."
 		}
 		a.say("%s. IN %s %s", r.Name, r.Type, value)

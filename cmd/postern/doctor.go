@@ -52,7 +52,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	c.Long = `Check the DNS, through the nodes' resolvers: each source is on its node, has one
 name forth and back, and that name is no access line's; each tenant's domain
 takes mail, its SPF passes for every source of the tenant's home and backup, its
-DKIM record is the key that signs, and it has a DMARC record.
+DKIM record is the key that signs, it has a DMARC record, and its bounce
+subdomain, if it has one, is ready.
 
 A source is checked by its own node, a domain by the node that is asked. What
 could not be asked is "not known", never wrong. What postern tenant dns and

@@ -16,7 +16,7 @@ import (
 const maxKeyFile = 16 << 10
 
 func (a *app) domainCommand() *cobra.Command {
-	return family("domain", "Sender domains proved for a tenant, and their DKIM keys", a.domainAdd(), a.domainList(), a.domainRemove())
+	return family("domain", "Sender domains proved for a tenant, and their DKIM keys", a.domainAdd(), a.domainSet(), a.domainList(), a.domainRemove())
 }
 
 func (a *app) domainAdd() *cobra.Command {
@@ -48,6 +48,43 @@ func (a *app) domainAdd() *cobra.Command {
 	c.Flags().StringVar(&selector, "dkim-selector", "", "selector of the key")
 	c.Flags().StringVar(&keyFile, "dkim-key", "", "PEM file of the private key, RSA or Ed25519")
 	return overrideFlag(c, &over)
+}
+
+func (a *app) domainSet() *cobra.Command {
+	var bounce string
+	var none bool
+	c := a.verb("set TENANT DOMAIN", "Name the subdomain that bounces of its mail come back to",
+		`  postern tenant domain set acme acme.example --bounce bounce.acme.example
+  postern tenant domain set acme acme.example --no-bounce`,
+		func(ctx context.Context, c *admin.Client, args []string) error {
+			if (bounce == "") == !none {
+				return usagef("give --bounce NAME or --no-bounce")
+			}
+			d, err := c.SetBounce(ctx, args[0], args[1], bounce)
+			if err != nil {
+				return err
+			}
+			return a.show(d, func() {
+				if d.Bounce == "" {
+					a.say("bounces of mail from %s go to its senders", d.Name)
+					return
+				}
+				a.say("bounces of mail from %s come back to %s once its DNS is ready;", d.Name, d.Bounce)
+				a.say("until then they go to its senders. What it must have:")
+				a.say("postern tenant dns %s; whether it is there: postern doctor", d.Tenant)
+			})
+		})
+	c.Long = `Mail whose recipients fail late, after their host took it, comes back to its
+envelope sender. With a bounce subdomain it comes back to Postern, which counts
+it, tells the sender, and knows which message and recipient it was.
+
+The subdomain lies below the sender domain. Its MX must name nodes that take
+bounces (intake.listen), its SPF record every source of the tenant; the message
+itself does not change. As long as a node finds that it is not so, mail leaves
+with the sender's own address. postern doctor says what is lacking.`
+	c.Flags().StringVar(&bounce, "bounce", "", "subdomain that bounces come back to")
+	c.Flags().BoolVar(&none, "no-bounce", false, "bounces go to the senders")
+	return c
 }
 
 func readKey(name string) (string, error) {
@@ -99,9 +136,9 @@ func (a *app) domainList() *cobra.Command {
 					a.say("No domains: the tenant cannot send. postern tenant domain add %s DOMAIN", clean(args[0]))
 					return
 				}
-				t := newTable("DOMAIN~", "DKIM~")
+				t := newTable("DOMAIN~", "DKIM~", "BOUNCES TO~")
 				for _, d := range p.Items {
-					t.row(d.Name, first(d.Selector, "not signed"))
+					t.row(d.Name, first(d.Selector, "not signed"), first(d.Bounce, "its senders"))
 				}
 				a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 				a.more(p.Next)

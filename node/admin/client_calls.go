@@ -98,6 +98,12 @@ func (c *Client) SetDomain(ctx context.Context, tenant, domain string, d SetDoma
 	return ask[Domain](ctx, c, http.MethodPut, path("tenants", tenant, "domains", domain), d)
 }
 
+// SetBounce names the subdomain that bounces of a sender domain's mail come back
+// to; with "" they go to the senders.
+func (c *Client) SetBounce(ctx context.Context, tenant, domain, bounce string) (Domain, error) {
+	return ask[Domain](ctx, c, http.MethodPut, path("tenants", tenant, "domains", domain, "bounce"), SetBounce{Bounce: bounce})
+}
+
 // RemoveDomain takes back a sender domain.
 func (c *Client) RemoveDomain(ctx context.Context, tenant, domain string) error {
 	return c.do(ctx, http.MethodDelete, path("tenants", tenant, "domains", domain), nil, nil)

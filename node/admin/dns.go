@@ -79,6 +79,9 @@ func (s *Server) tenantDNS(st *tenant.State, t *tenant.Tenant, who caller, inclu
 		if d.KeyName != "" {
 			x.DKIM, x.DKIMFault = s.keyRecord(st, d)
 		}
+		if b := d.Bounce; b != nil {
+			x.Bounce = &BounceDNS{Name: b.Name, MX: ViewRecords(b.MX), SPF: DNSRecord(b.SPF), Fault: b.Fault}
+		}
 		v.Domains = append(v.Domains, x)
 	}
 	if who.operator {

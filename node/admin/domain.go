@@ -22,7 +22,7 @@ func (s *Server) domainRoutes() {
 			}
 			var all []Domain
 			for d := range st.DomainsOf(t.ID) {
-				all = append(all, Domain{Name: d.Name, Tenant: t.Name, Selector: d.Selector})
+				all = append(all, Domain{Name: d.Name, Tenant: t.Name, Selector: d.Selector, Bounce: st.BounceName(d.Name)})
 			}
 			return reply(cut(all, i.Paged, func(d Domain) string { return d.Name }, byText)), nil
 		})
@@ -35,6 +35,30 @@ func (s *Server) domainRoutes() {
 		does: "Prove a sender domain by the operator's word; set or clear its DKIM key"},
 		func(ctx context.Context, who caller, i *put) (*out[Domain], error) {
 			return s.setDomain(ctx, who, i.ToTenant, i.Domain, i.Body)
+		})
+	type bounce struct {
+		ToTenant
+		Domain string `path:"domain" minLength:"1" maxLength:"253"`
+		Body   SetBounce
+	}
+	register(s, in{verb: http.MethodPut, path: "/v1/tenants/{tenant}/domains/{domain}/bounce", id: "set-bounce", tag: "domain",
+		does: "Name the subdomain that bounces of a sender domain's mail come back to"},
+		func(ctx context.Context, who caller, i *bounce) (*out[Domain], error) {
+			st := s.cfg.State()
+			t, err := findTenant(st, who, i.Tenant)
+			if err != nil {
+				return nil, err
+			}
+			d := st.Domain(i.Domain)
+			if d == nil || d.Tenant != t.ID {
+				return nil, absent("domain", i.Domain)
+			}
+			if i.Body.Bounce != "" || st.BounceName(d.Name) != "" {
+				if _, st, err = s.propose(ctx, i.Keyed, tenant.SetBounce{Domain: d.Name, Name: i.Body.Bounce}); err != nil {
+					return nil, err
+				}
+			}
+			return reply(Domain{Name: d.Name, Tenant: t.Name, Selector: d.Selector, Bounce: st.BounceName(d.Name)}), nil
 		})
 	type remove struct {
 		ToTenant
@@ -77,7 +101,7 @@ func (s *Server) setDomain(ctx context.Context, who caller, i ToTenant, name str
 	if err != nil {
 		return nil, err
 	}
-	v := Domain{Name: name, Tenant: t.Name, Selector: b.Selector, Record: sealed.Record, Warnings: sealed.Warnings}
+	v := Domain{Name: name, Tenant: t.Name, Selector: b.Selector, Record: sealed.Record, Warnings: sealed.Warnings, Bounce: st.BounceName(name)}
 	if d := st.Domain(name); d != nil {
 		v.Name = d.Name
 	}

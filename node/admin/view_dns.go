@@ -3,8 +3,8 @@ package admin
 // DNSRecord is one record to publish.
 type DNSRecord struct {
 	Name  string `json:"name" doc:"Without the final dot"`
-	Type  string `json:"type" enum:"A,AAAA,PTR,TXT"`
-	Value string `json:"value" doc:"An address, a name without the final dot, or the text of a TXT record"`
+	Type  string `json:"type" enum:"A,AAAA,MX,PTR,TXT"`
+	Value string `json:"value" doc:"An address, a name without the final dot (behind its preference, of an MX), or the text of a TXT record"`
 }
 
 // TenantDNS is what has to be published before a tenant's mail is welcome.
@@ -23,6 +23,15 @@ type DomainDNS struct {
 	DKIMFault string     `json:"dkim_fault,omitempty" doc:"Why this node cannot tell the key"`
 	DMARC     DNSRecord  `json:"dmarc" doc:"Of a domain without a DMARC record"`
 	Alignment string     `json:"alignment" doc:"How its mail passes DMARC"`
+	Bounce    *BounceDNS `json:"bounce,omitempty" doc:"Absent: bounces go to the senders"`
+}
+
+// BounceDNS is what a tenant publishes for a domain's bounce subdomain.
+type BounceDNS struct {
+	Name  string      `json:"name"`
+	MX    []DNSRecord `json:"mx" nullable:"false" doc:"One for each node that takes bounces; any of them will do. Empty: none does"`
+	SPF   DNSRecord   `json:"spf"`
+	Fault string      `json:"fault,omitempty" doc:"Why it is not used yet, as far as nodes looked"`
 }
 
 // SourceDNS is what the operator publishes for a source.
@@ -63,7 +72,7 @@ type Checked struct {
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Check   string      `json:"check" enum:"address,reverse,forward,mail,spf,dkim,dmarc"`
+	Check   string      `json:"check" enum:"address,reverse,forward,mail,spf,dkim,dmarc,bounce"`
 	State   string      `json:"state" enum:"ok,wrong,unknown" doc:"unknown: it could not be asked"`
 	Text    string      `json:"text" doc:"What is so"`
 	Publish []DNSRecord `json:"publish,omitempty" doc:"Whole records that mend it; they replace what is there of their kind"`

@@ -78,6 +78,12 @@ type Domain struct {
 	// Record is the TXT record the tenant's DNS must have, when SetDomain gave a key.
 	Record   string   `json:"record,omitempty" doc:"TXT record to publish at SELECTOR._domainkey.NAME; only in the answer to a new key"`
 	Warnings []string `json:"warnings,omitempty"`
+	Bounce   string   `json:"bounce,omitempty" doc:"Subdomain that bounces come back to, once doctor finds it ready; absent: to the senders"`
+}
+
+// SetBounce names the subdomain that a sender domain's bounces come back to.
+type SetBounce struct {
+	Bounce string `json:"bounce" maxLength:"253" doc:"A name below the domain; empty: bounces go to the senders"`
 }
 
 // SetDomain proves a sender domain by the operator's word and sets or clears

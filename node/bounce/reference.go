@@ -39,12 +39,16 @@ type Reference struct {
 	Transaction [16]byte // of the SMTP transaction that brought it
 }
 
+// AnyRcpt stands in a return path of a transaction with several recipients: the
+// report must say which of them it means.
+const AnyRcpt = -1
+
 // ReturnPath says which recipient of which message a return path was made for.
 type ReturnPath struct {
 	Tenant tenant.ID
 	Epoch  uint64
 	Seq    uint64
-	Rcpt   int // index in the envelope
+	Rcpt   int // index in the envelope, or AnyRcpt
 }
 
 // Signer makes and checks references and return paths. All nodes of a cluster
@@ -122,13 +126,15 @@ var verpLetters = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // changes by writing them in capitals. ok is false when the numbers are too
 // large for one; the message then keeps its own return path.
 func (s *Signer) Local(p ReturnPath) (local string, ok bool) {
-	if p.Rcpt < 0 || p.Rcpt > maxIndex {
+	if p.Rcpt < AnyRcpt || p.Rcpt > maxIndex {
 		return "", false
 	}
 	b := binary.AppendUvarint(nil, uint64(p.Tenant))
 	b = binary.AppendUvarint(b, p.Epoch)
 	b = binary.AppendUvarint(b, p.Seq)
-	b = binary.AppendUvarint(b, uint64(p.Rcpt))
+	if p.Rcpt != AnyRcpt {
+		b = binary.AppendUvarint(b, uint64(p.Rcpt))
+	}
 	b = append(b, mac(s.key, "verp", b)[:verpSum]...)
 	local = verpMark + verpLetters.EncodeToString(b)
 	return local, len(local) <= maxLocalPart
@@ -145,18 +151,26 @@ func (s *Signer) ReadLocal(local string) (ReturnPath, error) {
 		return p, errToken
 	}
 	b, err := verpLetters.DecodeString(token)
-	if err != nil || len(b) < verpSum+4 || verpLetters.EncodeToString(b) != token {
+	if err != nil || len(b) < verpSum+3 || verpLetters.EncodeToString(b) != token {
 		return p, errToken
 	}
 	b, sum := b[:len(b)-verpSum], b[len(b)-verpSum:]
 	if !hmac.Equal(sum, mac(s.key, "verp", b)[:verpSum]) {
 		return p, errToken
 	}
-	list, rest, ok := uvarints(b, 4)
-	if !ok || len(rest) != 0 || list[3] > maxIndex {
+	list, rest, ok := uvarints(b, 3)
+	if !ok {
 		return p, errToken
 	}
-	return ReturnPath{Tenant: tenant.ID(list[0]), Epoch: list[1], Seq: list[2], Rcpt: int(list[3])}, nil
+	p = ReturnPath{Tenant: tenant.ID(list[0]), Epoch: list[1], Seq: list[2], Rcpt: AnyRcpt}
+	if len(rest) > 0 {
+		last, rest, ok := uvarints(rest, 1)
+		if !ok || len(rest) != 0 || last[0] > maxIndex {
+			return ReturnPath{}, errToken
+		}
+		p.Rcpt = int(last[0])
+	}
+	return p, nil
 }
 
 // uvarints reads n numbers, each in its shortest form.

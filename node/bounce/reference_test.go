@@ -46,7 +46,7 @@ func TestReturnPath(t *testing.T) {
 	s := signerOf(t, secretA)
 	for _, p := range []ReturnPath{
 		{}, {Tenant: 7, Epoch: 3<<48 | 12, Seq: 1e9, Rcpt: 49}, {Tenant: 1, Epoch: 1, Seq: 1},
-		{Tenant: 65000, Epoch: 1 << 62, Seq: 1 << 40, Rcpt: maxIndex},
+		{Tenant: 65000, Epoch: 1 << 62, Seq: 1 << 40, Rcpt: maxIndex}, {Tenant: 7, Epoch: 3<<48 | 12, Seq: 1e9, Rcpt: AnyRcpt},
 	} {
 		local, ok := s.Local(p)
 		if !ok || len(local) > 64 {
@@ -62,7 +62,7 @@ func TestReturnPath(t *testing.T) {
 		}
 		changedAny(t, local, func(v string) bool { _, err := s.ReadLocal(v); return err == nil })
 	}
-	for _, p := range []ReturnPath{{Rcpt: -1}, {Rcpt: maxIndex + 1}, {Tenant: math.MaxUint64, Epoch: math.MaxUint64, Seq: math.MaxUint64}} {
+	for _, p := range []ReturnPath{{Rcpt: -2}, {Rcpt: maxIndex + 1}, {Tenant: math.MaxUint64, Epoch: math.MaxUint64, Seq: math.MaxUint64}} {
 		if local, ok := s.Local(p); ok {
 			t.Errorf("%+v: %q", p, local)
 		}

@@ -205,7 +205,7 @@ func (c *courier) attempt(j job) {
 		return
 	}
 	e := it.Envelope
-	m := outbound{From: e.From, Rcpts: rcptsOf(it), Body: body, EightBit: e.EightBit, UTF8: e.UTF8, Ret: e.Ret, EnvID: e.EnvID}
+	m := outbound{From: s.returnPath(it, c.t.key.source), Rcpts: rcptsOf(it), Body: body, EightBit: e.EightBit, UTF8: e.UTF8, Ret: e.Ret, EnvID: e.EnvID}
 	var halted error
 	res := c.sess.Send(s.hard, m, func() error {
 		halted = s.beforeDot(j, c.t.key.source)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"postern/node/bounce"
 	"postern/node/queue"
 	"postern/tenant"
 )
@@ -39,6 +40,9 @@ type Config struct {
 	DelayAfter time.Duration // age at which the sender is told of a delay [4 h]
 	MaxConns   int           // open connections of the whole node [2000]
 	Shaping    *Shaping      // provider table [DefaultShaping]
+	// Returns makes return paths for sender domains with a bounce subdomain [mail
+	// leaves with its sender's own address].
+	Returns    *bounce.Signer
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	// Observe, if set, is told of every settled attempt once it is durable

@@ -47,6 +47,7 @@ const (
 	CheckSPF     = "spf"
 	CheckDKIM    = "dkim"
 	CheckDMARC   = "dmarc"
+	CheckBounce  = "bounce" // the bounce subdomain: its MX is ours, its SPF passes
 )
 
 // Finding is the outcome of one check.
@@ -60,6 +61,8 @@ type Finding struct {
 	// could not be judged. Why names a fault of the record beside what it lacks.
 	Passes, Lacks []tenant.SourceID
 	Why           string
+	// MX says of a bounce subdomain alone where its bounces go.
+	MX State
 }
 
 // Domain is a sender domain to be checked.
@@ -75,6 +78,10 @@ type Domain struct {
 	// it must say; both empty without one.
 	Include  string
 	Provider []tenant.DNSRecord
+	// Bounce is the subdomain that bounces are to come back to, "" without one,
+	// and Intake the names of the hosts that take them.
+	Bounce string
+	Intake []string
 }
 
 const (
@@ -107,12 +114,16 @@ func (c *Checker) Source(ctx context.Context, src *tenant.Source) []Finding {
 
 // Domain checks a sender domain.
 func (c *Checker) Domain(ctx context.Context, d Domain) []Finding {
-	return c.all(ctx, []check{
+	checks := []check{
 		{CheckMail, func(ctx context.Context) Finding { return c.mail(ctx, d.Name) }},
 		{CheckSPF, func(ctx context.Context) Finding { return c.spf(ctx, &d) }},
 		{CheckDKIM, func(ctx context.Context) Finding { return c.dkim(ctx, &d) }},
 		{CheckDMARC, func(ctx context.Context) Finding { return c.dmarc(ctx, d.Name) }},
-	})
+	}
+	if d.Bounce != "" {
+		checks = append(checks, check{CheckBounce, func(ctx context.Context) Finding { return c.bounce(ctx, &d) }})
+	}
+	return c.all(ctx, checks)
 }
 
 type check struct {
