@@ -11,6 +11,7 @@ const (
 	ProtoMirror = "postern-mirror/1"
 	ProtoSubmit = "postern-submit/1"
 	ProtoAdmin  = "postern-admin/1"
+	ProtoLate   = "postern-late/1"
 )
 
 // Peering is a node's place among others; nil in Config means a cluster of one

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +34,7 @@ func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Regist
 	if err != nil {
 		return err
 	}
+	n.reports.late = n.late.Tell
 	n.intake, err = submission.NewIntake(submission.IntakeConfig{
 		Hostname: n.cfg.Hostname, Domains: n.cfg.Intake.Domains, Traps: n.cfg.Intake.Traps, State: n.cluster.State, Signer: n.seal.references,
 		Reports: n.reports, Ready: n.mayGreet, TLS: tlsConfig, Log: n.log, Registerer: reg,
@@ -89,10 +89,9 @@ type reports struct {
 
 	bounces, hard, complaints *prometheus.CounterVec
 
-	mu   sync.Mutex // guards told, next
-	told map[[sha256.Size]byte]struct{}
-	ring [][sha256.Size]byte // told, the oldest at next
-	next int
+	// late tells a message's owner of a report, and gives its account.
+	late func(context.Context, submission.IntakeReport) (tenant.AccountID, error)
+	told *memo
 }
 
 func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
@@ -100,7 +99,8 @@ func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"tenant"})
 	}
 	r := &reports{
-		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: map[[sha256.Size]byte]struct{}{},
+		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: newMemo(maxTold),
+		late:       func(_ context.Context, x submission.IntakeReport) (tenant.AccountID, error) { return x.Account, nil },
 		bounces:    counter("postern_late_bounces_total", "Recipients reported as failed after a host had taken the message, each once."),
 		hard:       counter("postern_late_hard_bounces_total", "Those of them whose address is gone for good."),
 		complaints: counter("postern_complaints_total", "Complaints of recipients, each once."),
@@ -115,9 +115,20 @@ func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.
 
 // Take counts, logs and keeps a report. Only a signature of ours can make
 // something count against a tenant: anybody can write a From field.
-func (r *reports) Take(_ context.Context, x submission.IntakeReport) error {
+func (r *reports) Take(ctx context.Context, x submission.IntakeReport) error {
 	name, account := "", ""
 	st := r.state()
+	if x.Kind == bounce.KindBounce && x.Returned {
+		// The owner first: it says which account it was, and the sender hears of
+		// it even if this node ends now.
+		of, err := r.late(ctx, x)
+		if err != nil {
+			return err
+		}
+		if x.Account == 0 {
+			x.Account = of
+		}
+	}
 	if t := st.Tenant(x.Tenant); t != nil {
 		name = t.Name
 	}
@@ -184,19 +195,5 @@ func messageOf(x submission.IntakeReport) string {
 // first reports whether nothing was said yet of this kind about the recipient
 // of the message: a report that comes twice, or from two programs, counts once.
 func (r *reports) first(x submission.IntakeReport, addr string) bool {
-	key := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %x %d %s", x.Kind, x.Tenant, messageOf(x), x.Transaction, x.Rcpt, strings.ToLower(addr)))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, known := r.told[key]; known {
-		return false
-	}
-	r.told[key] = struct{}{}
-	if len(r.ring) < maxTold {
-		r.ring = append(r.ring, key)
-		return true
-	}
-	delete(r.told, r.ring[r.next])
-	r.ring[r.next] = key
-	r.next = (r.next + 1) % maxTold
-	return true
+	return r.told.first(sha256.Sum256(fmt.Appendf(nil, "%s %d %s %x %d %s", x.Kind, x.Tenant, messageOf(x), x.Transaction, x.Rcpt, strings.ToLower(addr))))
 }

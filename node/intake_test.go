@@ -172,8 +172,8 @@ func TestReportsCount(t *testing.T) {
 	for i := range 2 * maxTold {
 		r.first(submission.IntakeReport{}, fmt.Sprint(i))
 	}
-	if len(r.told) != maxTold || len(r.ring) != maxTold || !r.first(submission.IntakeReport{}, "0") || r.first(submission.IntakeReport{}, fmt.Sprint(2*maxTold-1)) {
-		t.Errorf("%d remembered", len(r.told))
+	if len(r.told.told) != maxTold || len(r.told.ring) != maxTold || !r.first(submission.IntakeReport{}, "0") || r.first(submission.IntakeReport{}, fmt.Sprint(2*maxTold-1)) {
+		t.Errorf("%d remembered", len(r.told.told))
 	}
 }
 

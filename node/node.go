@@ -67,6 +67,7 @@ type Node struct {
 	intake      *submission.Intake
 	intakePorts []net.Listener
 	reports     *reports
+	late        *late
 	sender      *delivery.Sender
 	doctor      *doctoring
 	admin       *admin.Server
@@ -213,6 +214,9 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	}
 	if n.submission, err = submission.New(sub); err != nil {
 		return fmt.Errorf("prepare submission: %w", err)
+	}
+	if err := n.prepareLate(reg); err != nil {
+		return err
 	}
 	return n.prepareIntake(sub.TLS, reg)
 }

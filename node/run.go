@@ -20,6 +20,7 @@ func (n *Node) Run(ctx context.Context) error {
 	stages := []stage{
 		{"submission", func(ctx context.Context) error { return n.submission.Run(ctx, n.ports...) }},
 		{"intake", n.runIntake},
+		{"late bounces", n.late.Run},
 		{"delivery", n.sender.Run},
 		{"reconcile", n.owned.Run},
 		{"mirrors", n.mirrors.Run},

@@ -113,7 +113,7 @@ func (a *app) tenantRecords(v admin.TenantDNS) {
 
 // bounceRecords says what a bounce subdomain must have, and why it is not used.
 func (a *app) bounceRecords(b admin.BounceDNS) {
-	a.say("  Bounces come back to %s: all of these, or one MX of them, and SPF", b.Name)
+	a.say("  Bounces come back to %s: one MX or more, and SPF", b.Name)
 	if len(b.MX) == 0 {
 		a.say("    no node takes bounces: set intake.listen in the configuration of one")
 	}

@@ -69,9 +69,8 @@ func (a *app) domainSet() *cobra.Command {
 					a.say("bounces of mail from %s go to its senders", d.Name)
 					return
 				}
-				a.say("bounces of mail from %s come back to %s once its DNS is ready;", d.Name, d.Bounce)
-				a.say("until then they go to its senders. What it must have:")
-				a.say("postern tenant dns %s; whether it is there: postern doctor", d.Tenant)
+				a.paragraph("", "bounces of mail from "+d.Name+" come back to "+d.Bounce+" once its DNS is ready; until then they go to its senders. "+
+					"What it must have: postern tenant dns "+d.Tenant+"; whether it is there: postern doctor")
 			})
 		})
 	c.Long = `Mail whose recipients fail late, after their host took it, comes back to its

@@ -42,6 +42,7 @@ type Attribution struct {
 	Message     queue.ID         // zero unknown
 	Transaction [16]byte         // of the submission; zero unknown
 	Rcpt        int              // index in the message's envelope; -1 unknown
+	Returned    bool             // it was sent to the return path that Message left with
 }
 
 // Sure reports whether the attribution rests on a signature of ours. Only then
@@ -79,6 +80,12 @@ func (in *Intake) judge(a address) (*mailbox, *reply) {
 		}
 		return nil, errIntakeNobody
 	case in.below(a.domain) != nil:
+		// A domain that takes mail has a postmaster (RFC 5321 §4.5.1), and people
+		// write to abuse@ of what they see as the sender (RFC 2142 §4).
+		role, ok := roleMailboxes[strings.ToLower(a.local)]
+		if d := in.below(a.domain); ok && role == bounce.RoleAbuse && in.cfg.State().BounceName(d.Name) == a.domain {
+			return &mailbox{address: a, role: role}, nil
+		}
 		return nil, errIntakeNobody
 	}
 	return nil, errIntakeRelay
@@ -130,6 +137,7 @@ func (in *Intake) attribute(f bounce.Feedback, to *mailbox) Attribution {
 		}
 		a.Tenant, a.Rcpt = path.Tenant, path.Rcpt
 		a.Message = queue.ID{Tenant: path.Tenant, Epoch: path.Epoch, Seq: path.Seq}
+		a.Returned = path == to.path
 	}
 	if a.By != ByNothing {
 		return a

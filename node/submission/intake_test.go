@@ -206,6 +206,27 @@ func TestIntakeTakesOnlyItsOwn(t *testing.T) {
 	}
 }
 
+// A bounce subdomain takes mail for its postmaster and abuse@, and no other of a
+// tenant's domains does.
+func TestIntakeOfBounceSubdomain(t *testing.T) {
+	r := newIntakeRig(t, nil)
+	version := uint32(tenant.NewestVersion)
+	for n := range r.current().Nodes() {
+		r.apply(tenant.SetNode{Node: n.ID, Version: &version})
+	}
+	r.apply(tenant.SetBounce{Domain: "shop.test", Name: "b.shop.test"})
+	c := r.dial()
+	c.cmd("EHLO x.test", "250")
+	for to, want := range map[string]string{
+		"postmaster@b.shop.test": "250", "Abuse@B.shop.test": "250", "bounces@b.shop.test": "550 5.1.1", "abuse@c.shop.test": "550 5.1.1",
+		"abuse@b.b.shop.test": "550 5.1.1", "postmaster@shop.test": "550 5.7.1", "fbl@b.shop.test": "550 5.1.1",
+	} {
+		c.cmd("MAIL FROM:<>", "250")
+		c.cmd("RCPT TO:<"+to+">", want)
+		c.cmd("RSET", "250")
+	}
+}
+
 func TestIntakeAttributes(t *testing.T) {
 	r := newIntakeRig(t, nil)
 	st := r.current()
@@ -225,9 +246,9 @@ func TestIntakeAttributes(t *testing.T) {
 		{"reference", "bounces@in-1.relay.test", dsn(header(ref)),
 			Attribution{By: ByReference, Tenant: shop, Account: 5, Transaction: [16]byte{1, 2, 3}, Rcpt: -1}},
 		{"return path", path + "@bounces.shop.test", dsn("From: x@far.test\n"),
-			Attribution{By: ByReturnPath, Tenant: shop, Message: message, Rcpt: 4}},
+			Attribution{By: ByReturnPath, Tenant: shop, Message: message, Rcpt: 4, Returned: true}},
 		{"both", path + "@bounces.relay.test", dsn(header(ref)),
-			Attribution{By: ByReference, Tenant: shop, Account: 5, Transaction: [16]byte{1, 2, 3}, Message: message, Rcpt: 4}},
+			Attribution{By: ByReference, Tenant: shop, Account: 5, Transaction: [16]byte{1, 2, 3}, Message: message, Rcpt: 4, Returned: true}},
 		{"two tenants'", foreign + "@bounces.relay.test", dsn(header(ref)),
 			Attribution{By: ByReference, Tenant: shop, Account: 5, Transaction: [16]byte{1, 2, 3}, Rcpt: -1}},
 		{"named return path", "fbl@in-1.relay.test", dsn("Return-Path: <" + path + "@bounces.shop.test>\n"),
