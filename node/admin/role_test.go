@@ -62,7 +62,7 @@ var bodies = map[string]string{
 	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
-	"set-domain": `{}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
+	"set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }
 
 // objects stand in for path parameters: all of tenant A or the operator's.
