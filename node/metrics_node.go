@@ -66,7 +66,7 @@ func (g *nodeGauges) Collect(ch chan<- prometheus.Metric) {
 
 // register registers what is shown of the queue, the state and the node.
 func (v *views) register(reg prometheus.Registerer, version string) error {
-	for _, c := range []prometheus.Collector{newQueueGauges(v), newListingGauges(v), newStateGauges(v.node.cluster.State, time.Now), newNodeGauges(v, version)} {
+	for _, c := range []prometheus.Collector{newQueueGauges(v), newListingGauges(v), newStateGauges(v.node.cluster.State, v.node.id, time.Now), newNodeGauges(v, version)} {
 		if err := reg.Register(c); err != nil {
 			return fmt.Errorf("register metrics of the node: %w", err)
 		}

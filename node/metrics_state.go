@@ -9,25 +9,26 @@ import (
 )
 
 // stateGauges shows what the replicated state says of tenants, nodes, sources
-// and lists. Every node shows the same, so whoever asks takes the largest. It
-// costs what the state has of them and nothing of what is queued. Labels are
-// names the operator gave: tenants, nodes, zones and our own addresses.
+// and lists: of tenants their owner alone, of a source its own node, or a large
+// cluster would show everything seven times. It costs what the state has of them
+// and nothing of what is queued. Labels are names the operator gave: tenants,
+// nodes, zones and our own addresses.
 type stateGauges struct {
 	state func() *tenant.State
+	self  func() tenant.NodeID
 	now   func() time.Time
 
-	nodeUp, owner, away, paused, held, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
+	nodeUp, away, paused, held, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
 
 	limit, automation, aside, refusers, waits, oldest *prometheus.Desc
 }
 
-func newStateGauges(state func() *tenant.State, now func() time.Time) *stateGauges {
+func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now func() time.Time) *stateGauges {
 	desc := prometheus.NewDesc
 	one := []string{"tenant"}
 	return &stateGauges{
-		state: state, now: now,
+		state: state, self: self, now: now,
 		nodeUp:       desc("postern_node_up", "1 while the cluster counts a node as up; 0 once its lease has run out for sure.", []string{"node"}, nil),
-		owner:        desc("postern_tenant_owner", "1 for the node that owns a tenant.", []string{"tenant", "node"}, nil),
 		away:         desc("postern_tenant_away", "1 while a tenant is owned by another node than its home.", one, nil),
 		paused:       desc("postern_tenant_paused", "1 while a tenant accepts mail and sends none, for whatever reason but a listing.", one, nil),
 		held:         desc("postern_tenant_held", "1 while a tenant neither sends nor may submit; 0 once it is closed for ever.", one, nil),
@@ -48,7 +49,7 @@ func newStateGauges(state func() *tenant.State, now func() time.Time) *stateGaug
 
 // Describe implements prometheus.Collector.
 func (g *stateGauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.nodeUp, g.owner, g.away, g.paused, g.held, g.unread, g.waiting, g.armed, g.unprepared,
+	for _, d := range []*prometheus.Desc{g.nodeUp, g.away, g.paused, g.held, g.unread, g.waiting, g.armed, g.unprepared,
 		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.refusers, g.waits, g.oldest} {
 		ch <- d
 	}
@@ -56,7 +57,7 @@ func (g *stateGauges) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
-	st := g.state()
+	st, me := g.state(), g.self()
 	show := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -64,7 +65,9 @@ func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
 		show(g.nodeUp, flag(n.Down.IsZero()), n.Name)
 	}
 	for t := range st.Tenants() {
-		g.tenant(st, t, show)
+		if me != 0 && t.Owner == me {
+			g.tenant(st, t, show)
+		}
 	}
 	g.notices(st, show)
 	if c := st.Contain(); c != nil {
@@ -80,6 +83,9 @@ func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
 		show(g.aside, flag(l.IsAside(l.Zones[i].Name)), l.Zones[i].Name)
 	}
 	for src := range st.Sources() {
+		if me == 0 || src.Node != me {
+			continue
+		}
 		n := 0
 		if x := st.Denial(src.ID); x != nil && g.now().Sub(x.At) <= l.Rule.Fresh {
 			n = len(x.Providers)
@@ -89,10 +95,7 @@ func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (g *stateGauges) tenant(st *tenant.State, t *tenant.Tenant, show func(*prometheus.Desc, float64, ...string)) {
-	if n := st.Node(t.Owner); n != nil {
-		show(g.owner, 1, t.Name, n.Name)
-	}
-	show(g.away, flag(t.Owner != 0 && t.Owner != t.Home.Node), t.Name)
+	show(g.away, flag(t.Owner != t.Home.Node), t.Name)
 	show(g.paused, flag(t.Paused != ""), t.Name)
 	show(g.held, flag(t.Held != "" && st.ClosedTenant(t.ID) == nil), t.Name)
 	show(g.unread, flag(tenant.Unread(t.Paused)), t.Name)

@@ -58,10 +58,11 @@ func TestStateGauges(t *testing.T) {
 		lists, tenant.SetContain{Contain: tenant.Usual(0)}}
 	st := applied(t, ops...)
 	now := st.Now().Add(time.Minute)
-	g := newStateGauges(func() *tenant.State { return st }, func() time.Time { return now })
+	me := tenant.NodeID(1)
+	g := newStateGauges(func() *tenant.State { return st }, func() tenant.NodeID { return me }, func() time.Time { return now })
 	for key, want := range map[string]float64{
-		"postern_node_up{node=n1}": 1, "postern_tenant_owner{node=n1,tenant=shoes}": 1, "postern_tenant_away{tenant=shoes}": 0,
-		"postern_tenant_paused{tenant=books}": 0, "postern_tenant_armed{tenant=books}": 0, "postern_tenant_unread{tenant=shoes}": 0,
+		"postern_node_up{node=n1}": 1, "postern_tenant_away{tenant=shoes}": 0,
+		"postern_tenant_paused{tenant=shoes}": 0, "postern_tenant_armed{tenant=shoes}": 0, "postern_tenant_unread{tenant=shoes}": 0,
 		"postern_tenant_quota_ratio{tenant=shoes}": 0, "postern_waiting_limit_seconds{class=transactional}": 7200,
 		"postern_automation_on{}": 1, "postern_zone_aside{zone=zen.test}": 0, "postern_notices_waiting{}": 0,
 		"postern_source_refusing_providers{source=192.0.2.1}": 0, "postern_tenant_waiting_seconds{tenant=shoes}": 0,
@@ -69,6 +70,10 @@ func TestStateGauges(t *testing.T) {
 		if got, ok := readings(t, g)[key]; !ok || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", key, got, ok, want)
 		}
+	}
+
+	if _, ok := readings(t, g)["postern_tenant_paused{tenant=books}"]; ok {
+		t.Error("another node's tenant is shown")
 	}
 
 	notices := tenant.Notices{Webhook: "https://hooks.test/", SealedSecret: []byte("s")}
@@ -79,10 +84,14 @@ func TestStateGauges(t *testing.T) {
 		tenant.Denied{Node: 1, Denials: []tenant.Denial{{Source: 1, At: now.Add(-2 * time.Minute), Attempts: 9, Refused: 3, Messages: 3,
 			Providers: []tenant.ProviderDenial{{Provider: "gmx", Refused: 3, Messages: 3}}}}},
 		tenant.NodesDown{Nodes: []tenant.NodeID{1}})...)
+	if got := readings(t, g)["postern_source_refusing_providers{source=192.0.2.1}"]; got != 1 {
+		t.Errorf("%v providers refuse, want 1", got)
+	}
+	me = 2
 	for key, want := range map[string]float64{
-		"postern_node_up{node=n1}": 0, "postern_tenant_owner{node=n2,tenant=shoes}": 1, "postern_tenant_away{tenant=shoes}": 1,
+		"postern_node_up{node=n1}": 0, "postern_tenant_away{tenant=shoes}": 1,
 		"postern_tenant_paused{tenant=books}": 1, "postern_tenant_unread{tenant=books}": 1, "postern_tenant_accounts_held{tenant=shoes}": 1,
-		"postern_automation_on{}": 0, "postern_source_refusing_providers{source=192.0.2.1}": 1,
+		"postern_automation_on{}": 0,
 	} {
 		if got, ok := readings(t, g)[key]; !ok || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", key, got, ok, want)
@@ -201,7 +210,7 @@ func BenchmarkStateGauges(b *testing.B) {
 			tenant.AddAccount{Tenant: tenant.ID(i + 1), Username: fmt.Sprintf("a@t%d.test", i), Secret: [32]byte{byte(i), 1}})
 	}
 	st := applied(b, ops...)
-	g := newStateGauges(func() *tenant.State { return st }, st.Now)
+	g := newStateGauges(func() *tenant.State { return st }, func() tenant.NodeID { return 1 }, st.Now)
 	for b.Loop() {
 		ch := make(chan prometheus.Metric, 4096)
 		g.Collect(ch)
