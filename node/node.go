@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -201,6 +202,10 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 		MayAnswer: n.owned.MayAct, Ready: n.mayGreet, Signer: n.seal.signer(n.cluster.State),
 		Peers: n.submissionPeers(), Reference: n.seal.references, LoggedIn: n.heard.loggedIn,
 		Log: opt.Log, Registerer: reg,
+	}
+	sub.Alike = func(username string) uint64 {
+		m := n.seal.marks.Mark(tenant.MarkAddress, "login "+username) // no address, so no ban's mark
+		return binary.BigEndian.Uint64(m.Hash[:8])
 	}
 	if sub.ProxyFrom, err = n.cfg.proxies(); err != nil {
 		return err

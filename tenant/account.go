@@ -46,6 +46,7 @@ func (d *draft) setAccount(c SetAccount) error {
 	a := *old
 	if c.Secret != nil {
 		a.Secret = *c.Secret
+		remove(d, &d.hashes, a.ID)
 	}
 	if c.Networks != nil {
 		a.Networks = *c.Networks
@@ -149,6 +150,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.uses, id)
 	remove(d, &d.closures, closureKey(0, id))
 	remove(d, &d.echoes, id)
+	remove(d, &d.hashes, id)
 	d.names = true
 	d.emit(AccountRemoved{id})
 }

@@ -61,6 +61,8 @@ func (d *draft) publish() *State {
 	s.outbox.publish()
 	s.bounces.publish()
 	s.intakes.publish()
+	s.hashes.publish()
+	s.enrolled.publish()
 	s.closures.publish()
 	s.bans.publish()
 	s.customers.publish()
@@ -289,6 +291,12 @@ func (d *draft) runBans(op Op) error {
 		return d.setBounce(op)
 	case FoundBounces:
 		return d.foundBounces(op)
+	case AddHashed:
+		return d.addHashed(op)
+	case SetHash:
+		return d.setHash(op)
+	case Enrol:
+		return d.enrol(op)
 	}
 	return refuse("operation is not known")
 }

@@ -110,7 +110,7 @@ type customer struct {
 // namesSomebody says whether a ban may stand against an operation.
 func namesSomebody(op Op) bool {
 	switch op := op.(type) {
-	case AddTenant, AddAccount, SetDomain:
+	case AddTenant, AddAccount, AddHashed, SetDomain:
 		return true
 	case SetAccount:
 		return op.Reference != nil && *op.Reference != ""

@@ -114,6 +114,8 @@ func (s *State) checkConfig(before *State) error {
 		{tenants || !s.cases.same(&before.cases) || !s.plights.same(&before.plights) || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkCases},
 		{tenants || gone || !s.accounts.same(&before.accounts) || !s.closures.same(&before.closures) || !s.bans.same(&before.bans) || !s.customers.same(&before.customers), s.checkBans},
 		{!s.notices.same(&before.notices) || !s.outbox.same(&before.outbox), s.checkNotices},
+		{gone || !s.accounts.same(&before.accounts) || !s.hashes.same(&before.hashes), s.checkHashes},
+		{sources || !s.enrolled.same(&before.enrolled), s.checkEnrolments},
 		{sources || !s.askings.same(&before.askings), s.checkDelistings},
 		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},

@@ -83,6 +83,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.outbox)
 	sumTable(&total, c, &s.bounces)
 	sumTable(&total, c, &s.intakes)
+	sumTable(&total, c, &s.hashes)
+	sumTable(&total, c, &s.enrolled)
 	sumTable(&total, c, &s.closures)
 	sumTable(&total, c, &s.bans)
 	sumTable(&total, c, &s.customers)

@@ -111,6 +111,10 @@ func (d *draft) tenantEntry(op Op) (Entry, bool) {
 		return of(op.Tenant, "handover", either(op.To == 0, "taken back", "to "+d.nodeText(op.To)))
 	case AddAccount:
 		return Entry{Act: "add", Subject: "account " + lower(op.Username) + " of " + d.tenantText(op.Tenant), Tenant: op.Tenant}, true
+	case AddHashed:
+		return Entry{Act: "add", Subject: "account " + lower(op.Username) + " of " + d.tenantText(op.Tenant), Tenant: op.Tenant, Why: "with the password it had elsewhere"}, true
+	case SetHash:
+		return account(op.Account, "set", "password, to one it had elsewhere")
 	case SetAccount:
 		return account(op.Account, "set", changesOf(op))
 	case RemoveAccount:
@@ -285,6 +289,8 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 		e.Act, e.Why = "set", "the customer's number"
 	case AskedDelisting:
 		e = Entry{Act: "ask delisting", Subject: d.sourceText(op.Source), Source: op.Source, Why: "of " + op.Zone}
+	case Enrol:
+		e = Entry{Act: "enrol", Subject: d.sourceText(op.Source), Source: op.Source, Why: op.Programme.String() + " is " + op.State.String()}
 	case SetNotices:
 		e = Entry{Act: "set", Subject: "notices", Why: noticesText(&op.Notices)}
 	case TestNotices:

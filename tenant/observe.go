@@ -217,6 +217,7 @@ func (d *draft) forgetSource(id SourceID) {
 	d.forgetFound(id, 0)
 	remove(d, &d.pooled, id)
 	remove(d, &d.denials, id)
+	remove(d, &d.enrolled, id)
 	d.forgetUses(id)
 	d.forgetDelistings(id)
 }

@@ -222,7 +222,16 @@ func randomBanOp(c *choices, t ID, a AccountID, name string, at time.Time) Op {
 		}
 		return ms
 	}
-	switch c.n(11) {
+	hash := func() string {
+		return pick(c, "{BLF-CRYPT}$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "$5$x$"+strings.Repeat("a", 43), "{PLAIN}x", "")
+	}
+	switch c.n(14) {
+	case 11:
+		return AddHashed{AddAccount{Tenant: t, Username: name + "@h.test"}, hash()}
+	case 12:
+		return SetHash{a, hash()}
+	case 13:
+		return Enrol{SourceID(c.n(6)), Programme(c.n(8)), EnrolState(c.n(5)), pick(c, "", "", "ticket 7", "tab\t")}
 	case 8:
 		n := Notices{Smarthost: pick(c, "", "mx.test:25", "x"), From: pick(c, "", "p@relay.test"), Tenants: c.one(2), Webhook: pick(c, "", "https://h.test/"), SealedSecret: pick(c, nil, []byte("s"))}
 		if c.one(2) {

@@ -46,7 +46,10 @@ func (s *State) form() byte {
 	if s.level < bounceVersion {
 		return noticeSnapshot
 	}
-	return bounceSnapshot
+	if s.level < hashVersion {
+		return bounceSnapshot
+	}
+	return hashSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -136,6 +139,10 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= bounceSnapshot {
 		codeTable(c, &s.bounces, func(x *bouncePath) string { return x.domain })
 		codeTable(c, &s.intakes, func(x *intakeHosts) NodeID { return x.node })
+	}
+	if version >= hashSnapshot {
+		codeTable(c, &s.hashes, func(x *hashed) AccountID { return x.account })
+		codeTable(c, &s.enrolled, func(x *enrolments) SourceID { return x.source })
 	}
 	s.codeRequests(c)
 }

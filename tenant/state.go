@@ -48,6 +48,8 @@ type State struct {
 	outbox    table[uint64, *Notice]
 	bounces   table[string, *bouncePath]
 	intakes   table[NodeID, *intakeHosts]
+	hashes    table[AccountID, *hashed]
+	enrolled  table[SourceID, *enrolments]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

@@ -54,6 +54,8 @@ const (
 	kindNotice
 	kindBounce
 	kindIntake
+	kindHashed
+	kindEnrolments
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -73,6 +73,16 @@ func (x *transcript) listingOp(name string) Op {
 			n.SealedSecret = []byte(x.str("secret"))
 		}
 		return SetNotices{n}
+	case "add-hashed":
+		return AddHashed{AddAccount: AddAccount{Tenant: ID(x.num("tenant")), Username: x.text("user")}, Hash: x.str("hash")}
+	case "set-hash":
+		return SetHash{Account: AccountID(x.num("account")), Hash: x.str("hash")}
+	case "enrol":
+		p, err := ParseProgramme(x.str("in"))
+		x.must(err)
+		e, err := ParseEnrolState(x.str("state"))
+		x.must(err)
+		return Enrol{Source: SourceID(x.num("source")), Programme: p, State: e, Note: x.str("note")}
 	case "test-notices":
 		return TestNotices{}
 	case "notified":

@@ -399,7 +399,7 @@ func (x *transcript) show() string {
 		fmt.Fprintf(&b, "node %d %s%s\n", n.ID, n.Name, memberText(n))
 	}
 	for v := range s.Sources() {
-		fmt.Fprintf(&b, "source %d node=%d %s %s shared=%t\n", v.ID, v.Node, v.Addr, v.EHLO, v.Shared)
+		fmt.Fprintf(&b, "source %d node=%d %s %s shared=%t%s\n", v.ID, v.Node, v.Addr, v.EHLO, v.Shared, enrolledText(s, v.ID))
 	}
 	for t := range s.Tenants() {
 		fmt.Fprintf(&b, "tenant %d %s %s home=%s backup=%s owner=%d epoch=%d%s\n", t.ID, t.Name, t.Hostname, t.Home, t.Backup, t.Owner, t.Epoch, logText(t))
@@ -407,7 +407,7 @@ func (x *transcript) show() string {
 			fmt.Fprintf(&b, "  domain %s selector=%q key=%d\n", d.Name, d.Selector, len(d.SealedKey))
 		}
 		for a := range s.AccountsOf(t.ID) {
-			fmt.Fprintf(&b, "  account %d %s %s nets=%v ref=%q plan=%+v%s\n", a.ID, a.Username, a.Class, a.Networks, a.Reference, a.Plan, limitsText(a))
+			fmt.Fprintf(&b, "  account %d %s %s nets=%v ref=%q plan=%+v%s%s\n", a.ID, a.Username, a.Class, a.Networks, a.Reference, a.Plan, limitsText(a), hashText(s, a.ID))
 			for _, bk := range [2]*book{s.closed.get(a.ID), s.open.get(a.ID)} {
 				b.WriteString(bookText(bk))
 			}
@@ -417,6 +417,23 @@ func (x *transcript) show() string {
 		fmt.Fprintf(&b, "route %s %s:%d\n", r.Domain, r.Host, r.Port)
 	}
 	return b.String()
+}
+
+func hashText(s *State, a AccountID) string {
+	h, err := ParseHash(s.Hash(a))
+	if err != nil {
+		return ""
+	}
+	return " password=" + h.Kind.String()
+}
+
+func enrolledText(s *State, id SourceID) (text string) {
+	for _, e := range s.Enrolments(id) {
+		if e.State != EnrolToDo || e.Note != "" {
+			text += fmt.Sprintf(" %s=%s%s", e.Programme, e.State, either(e.Note == "", "", "("+e.Note+")"))
+		}
+	}
+	return text
 }
 
 func bookText(bk *book) string {

@@ -129,7 +129,9 @@ type Account struct {
 	ID       AccountID
 	Tenant   ID
 	Username string // an address, lower case; AUTH name
-	// Secret is the SHA-256 of the generated machine password (>= 128 bit).
+	// Secret is the SHA-256 of the generated machine password (>= 128 bit), unless
+	// State.Hash has the account's: then it is no password's, and only changes when
+	// the password does.
 	Secret [32]byte
 	// Networks lists client networks that may send without AUTH; usually empty.
 	Networks  []netip.Prefix

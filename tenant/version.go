@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 14
+const NewestVersion = 15
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -51,6 +51,10 @@ const noticeVersion = 13
 
 // bounceVersion is the one that bounce subdomains of sender domains came with.
 const bounceVersion = 14
+
+// hashVersion is the one that imported passwords and enrolments of sources came
+// with.
+const hashVersion = 15
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -19,8 +19,9 @@ const (
 	conductSnapshot = 9  // and of version 10
 	heardSnapshot   = 10 // and of version 12
 	noticeSnapshot  = 11 // and of version 13
-	bounceSnapshot  = 12
-	snapshotVersion = bounceSnapshot
+	bounceSnapshot  = 12 // and of version 14
+	hashSnapshot    = 13
+	snapshotVersion = hashSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -85,6 +86,9 @@ const (
 	opNotified
 	opSetBounce
 	opFoundBounces
+	opAddHashed
+	opSetHash
+	opEnrol
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -307,6 +311,12 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(c *coder, o *SetBounce) { c.str(&o.Domain, maxHost); c.str(&o.Name, maxHost) })
 	case opFoundBounces:
 		codeOp(c, cmd, (*coder).foundBounces)
+	case opAddHashed:
+		codeOp(c, cmd, (*coder).addHashed)
+	case opSetHash:
+		codeOp(c, cmd, (*coder).setHash)
+	case opEnrol:
+		codeOp(c, cmd, (*coder).enrol)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -448,6 +458,12 @@ func clusterOpCodeOf(op Op) opCode {
 		return opSetBounce
 	case FoundBounces:
 		return opFoundBounces
+	case AddHashed:
+		return opAddHashed
+	case SetHash:
+		return opSetHash
+	case Enrol:
+		return opEnrol
 	}
 	return 0
 }

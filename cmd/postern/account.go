@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -25,6 +27,23 @@ type terms struct {
 	size      uint64
 	networks  []string
 	reference string
+	hashFile  string
+}
+
+// hash reads the file with a password's hash; - is standard input.
+func (t *terms) hash(a *app) (string, error) {
+	if t.hashFile == "" {
+		return "", nil
+	}
+	if t.hashFile == "-" {
+		return readWord(a.in, "--password-hash")
+	}
+	f, err := os.Open(t.hashFile)
+	if err != nil {
+		return "", fmt.Errorf("read --password-hash: %w", err)
+	}
+	defer f.Close()
+	return readWord(f, "--password-hash")
 }
 
 func (t *terms) flags(c *cobra.Command) {
@@ -35,6 +54,7 @@ func (t *terms) flags(c *cobra.Command) {
 	f.IntVar(&t.rcpts, "max-recipients", 0, "of one message; 0 means 50")
 	f.Var(sizeFlag{&t.size}, "max-size", "of one message, such as 90MB; 0 for the node's own limit")
 	f.StringSliceVar(&t.networks, "network", nil, "CIDR that may send without a password (repeatable)")
+	f.StringVar(&t.hashFile, "password-hash", "", "FILE with the hash of the password it had elsewhere; - reads it")
 	f.StringVar(&t.reference, "reference", "", "address for reports and notices")
 }
 
@@ -44,12 +64,17 @@ func (a *app) accountAdd() *cobra.Command {
 	var over bool
 	c := a.verb("add ADDRESS", "Register an account; its password is shown once", `  postern account add info@acme.example --tenant acme
   postern account add news@acme.example --tenant acme --class bulk \
-      --bytes-per-month 500MB --mails-per-month 50000`,
+      --bytes-per-month 500MB --mails-per-month 50000
+  postern account add old@acme.example --tenant acme --password-hash - <hash`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
 			overriding(c, over)
+			hash, err := t.hash(a)
+			if err != nil {
+				return err
+			}
 			cr, err := c.AddAccount(ctx, admin.NewAccount{Tenant: tenant, Username: args[0], Class: t.class,
 				Plan:     admin.Plan{BytesPerMonth: t.bytes, MailsPerMonth: t.mails, MaxRecipients: t.rcpts, MaxSize: int64(t.size)},
-				Networks: t.networks, Reference: t.reference})
+				Networks: t.networks, Reference: t.reference, PasswordHash: hash})
 			if err != nil {
 				return err
 			}
@@ -58,10 +83,20 @@ func (a *app) accountAdd() *cobra.Command {
 	t.flags(c)
 	c.Flags().StringVar(&tenant, "tenant", "", "whose account it is (required)")
 	_ = c.MarkFlagRequired("tenant") // the flag exists
+	c.Long = "Register an account; its password is shown once.\n\n" + hashHelp
 	return overrideFlag(c, &over)
 }
 
+const hashHelp = `With --password-hash it keeps the password it had elsewhere. The file holds that
+password's hash and nothing else: bcrypt ($2y$), SHA-crypt ($5$, $6$) or argon2
+($argon2id$), also behind Dovecot's {SCHEME}. What is kept in clear, or hashed
+with MD5 or one round of SHA, is refused: such an account gets a new password.`
+
 func (a *app) credential(c admin.Credential) {
+	if c.Password == "" {
+		a.fields("account", c.Account.Username, "tenant", c.Account.Tenant, "password", "as before ("+c.Account.Password+")")
+		return
+	}
 	a.fields("account", c.Account.Username, "tenant", c.Account.Tenant, "password", c.Password)
 	a.say("Shown once: the password is not kept. postern account password makes another.")
 }
@@ -150,7 +185,7 @@ func (a *app) account(x admin.Account) {
 	a.fields("account", x.Username, "tenant", x.Tenant, "state", stateText(x.State, x.Held), "to mend", mendAccount(x), "class", x.Class,
 		"bytes a month", limitBytes(x.Plan.BytesPerMonth), "mails a month", limitCount(x.Plan.MailsPerMonth),
 		"recipients", rcpts+" a message", "size", limitBytes(uint64(x.Plan.MaxSize)), "limits", limitsText(x), "networks", strings.Join(x.Networks, " "),
-		"reference", x.Reference)
+		"reference", x.Reference, "password", x.Password)
 }
 
 func (a *app) accountSet() *cobra.Command {
@@ -161,7 +196,8 @@ func (a *app) accountSet() *cobra.Command {
 	var c *cobra.Command
 	c = a.verb("set ADDRESS", "Change what an account may do; flags not given stay", `  postern account set info@acme.example --bytes-per-month 1GB
   postern account set info@acme.example --network 198.51.100.0/24
-  postern account set info@acme.example --limit minute=300 --gap 2s`,
+  postern account set info@acme.example --limit minute=300 --gap 2s
+  postern account set info@acme.example --password-hash hash.txt`,
 		func(ctx context.Context, cl *admin.Client, args []string) error {
 			overriding(cl, over)
 			var s admin.SetAccount
@@ -181,16 +217,27 @@ func (a *app) accountSet() *cobra.Command {
 					set()
 				}
 			}
-			if s == (admin.SetAccount{}) {
+			hash, err := t.hash(a)
+			if err != nil {
+				return err
+			}
+			if s == (admin.SetAccount{}) && hash == "" {
 				return usagef("nothing to change: give a flag")
 			}
-			x, err := cl.SetAccount(ctx, args[0], s)
+			var x admin.Account
+			if hash != "" {
+				x, err = cl.SetHash(ctx, args[0], hash)
+			}
+			if err == nil && s != (admin.SetAccount{}) {
+				x, err = cl.SetAccount(ctx, args[0], s)
+			}
 			if err != nil {
 				return err
 			}
 			return a.show(x, func() { a.account(x) })
 		})
 	t.flags(c)
+	c.Long = "Change what an account may do; flags not given stay.\n\n" + hashHelp
 	c.Flags().Var(&limits, "limit", "caution limit of a window: all of them, repeatable; none ends them")
 	c.Flags().DurationVar(&gap, "gap", 0, "least time between two messages; 0 is none")
 	return overrideFlag(c, &over)

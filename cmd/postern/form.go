@@ -72,14 +72,14 @@ const maxWord = 4096
 
 // readWord reads a secret that shall not stand on a command line, where every
 // user of the machine can see it.
-func readWord(r io.Reader) (string, error) {
+func readWord(r io.Reader, flag string) (string, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxWord+1))
 	if err != nil {
-		return "", fmt.Errorf("read token: %w", err)
+		return "", fmt.Errorf("read %s: %w", strings.TrimPrefix(flag, "--"), err)
 	}
 	word := strings.TrimSpace(string(b))
 	if word == "" || len(b) > maxWord || strings.ContainsAny(word, " \t\r\n") {
-		return "", usagef("--token -: standard input must be one token, and nothing else")
+		return "", usagef("%s: it must be one word, and nothing else", flag)
 	}
 	return word, nil
 }
@@ -100,7 +100,7 @@ joins with --again: its mail stays, what it knew of the cluster is set aside.`,
 				return err
 			}
 			if from.Token == "-" {
-				if from.Token, err = readWord(a.in); err != nil {
+				if from.Token, err = readWord(a.in, "--token"); err != nil {
 					return err
 				}
 			}

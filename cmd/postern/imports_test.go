@@ -47,6 +47,8 @@ var homes = map[string][]string{
 	"github.com/hashicorp/raft":       {"cluster"},
 	"github.com/pires/go-proxyproto":  {"node/submission"},
 	"github.com/hashicorp/memberlist": {"cluster"},
+	"github.com/go-crypt/crypt":       {"node/submission"},
+	"golang.org/x/crypto":             {"node/submission"},
 	"github.com/emersion/go-smtp":     {"node/submission", "node/lab"},
 	"github.com/cockroachdb/pebble":   {"node/queue", "cluster"},
 	"github.com/miekg/dns":            {"node/delivery", "node/dnsbl", "node/lab"},

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) sourceCommand() *cobra.Command {
-	return family("source", "Outbound IPs and the names they greet with", a.sourceAdd(), a.sourceList(), a.sourceDNS(), a.sourcePool(), a.sourceRemove())
+	return family("source", "Outbound IPs and the names they greet with", a.sourceAdd(), a.sourceList(), a.sourceDNS(), a.sourcePool(), a.sourceEnrol(), a.sourceRemove())
 }
 
 func (a *app) sourceAdd() *cobra.Command {

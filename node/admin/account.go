@@ -27,6 +27,7 @@ func (s *Server) accountRoutes() {
 	s.accountReads()
 	s.accountChanges()
 	s.accountPasswords()
+	s.hashRoutes()
 }
 
 func (s *Server) accountReads() {
@@ -113,9 +114,14 @@ func (s *Server) accountPasswords() {
 			if err != nil {
 				return nil, err
 			}
+			op := tenant.AddAccount{Tenant: t.ID, Username: i.Body.Username,
+				Networks: networks, Reference: i.Body.Reference, Plan: statePlan(i.Body.Plan), Class: stateClass(i.Body.Class)}
+			if i.Body.PasswordHash != "" {
+				return s.addHashed(ctx, i.Keyed, op, i.Body.PasswordHash)
+			}
 			password := NewToken()
-			events, st, err := s.propose(ctx, i.Keyed, tenant.AddAccount{Tenant: t.ID, Username: i.Body.Username, Secret: TokenHash(password),
-				Networks: networks, Reference: i.Body.Reference, Plan: statePlan(i.Body.Plan), Class: stateClass(i.Body.Class)})
+			op.Secret = TokenHash(password)
+			events, st, err := s.propose(ctx, i.Keyed, op)
 			if err != nil {
 				return nil, err
 			}
@@ -285,8 +291,8 @@ func ClassName(c tenant.Class) string {
 
 func viewAccount(st *tenant.State, a *tenant.Account) Account {
 	v := Account{ID: uint64(a.ID), Username: a.Username, Class: ClassName(a.Class), Networks: []string{}, Reference: a.Reference,
-		Plan:  Plan{BytesPerMonth: a.Plan.BytesPerMonth, MailsPerMonth: a.Plan.MailsPerMonth, MaxRecipients: a.Plan.MaxRecipients, MaxSize: a.Plan.MaxSize},
-		State: "sending", Held: a.Held, Limits: []Limit{}, GapMS: millis(a.Gap)}
+		Plan:     Plan{BytesPerMonth: a.Plan.BytesPerMonth, MailsPerMonth: a.Plan.MailsPerMonth, MaxRecipients: a.Plan.MaxRecipients, MaxSize: a.Plan.MaxSize},
+		Password: passwordKind(st, a), State: "sending", Held: a.Held, Limits: []Limit{}, GapMS: millis(a.Gap)}
 	for _, l := range a.Limits {
 		v.Limits = append(v.Limits, Limit{Window: windowName(l.Kind), Mails: l.Limit.Mails, Bytes: l.Limit.Bytes})
 	}

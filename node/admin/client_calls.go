@@ -26,6 +26,11 @@ func (c *Client) Sources(ctx context.Context, node string, l List) (Page[Source]
 	return ask[Page[Source]](ctx, c, http.MethodGet, path("sources")+l.query("node", node), nil)
 }
 
+// Enrol notes how far a source's enrolment in a receiver's programme is.
+func (c *Client) Enrol(ctx context.Context, addr, programme string, s SetEnrolment) (Source, error) {
+	return ask[Source](ctx, c, http.MethodPut, path("sources", addr, "enrolments", programme), s)
+}
+
 // AddSource registers an outbound IP.
 func (c *Client) AddSource(ctx context.Context, n NewSource) (Source, error) {
 	return ask[Source](ctx, c, http.MethodPost, path("sources"), n)
@@ -137,6 +142,11 @@ func (c *Client) RemoveAccount(ctx context.Context, username string) error {
 // HoldAccount holds an account; an empty reason releases it.
 func (c *Client) HoldAccount(ctx context.Context, username, reason string) (Account, error) {
 	return stop[Account](ctx, c, path("accounts", username, "hold"), reason)
+}
+
+// SetHash lets an account keep the password it had elsewhere.
+func (c *Client) SetHash(ctx context.Context, username, hash string) (Account, error) {
+	return ask[Account](ctx, c, http.MethodPut, path("accounts", username, "password"), NewHash{hash})
 }
 
 // MakePassword makes a new password; the one before ends.

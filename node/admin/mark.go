@@ -33,6 +33,8 @@ func (s *Server) marksOf(op tenant.Op) (all []tenant.Mark) {
 		return append(s.mark(tenant.MarkName, op.Name), s.mark(tenant.MarkHost, op.Hostname)...)
 	case tenant.AddAccount:
 		return append(s.addressMarks(op.Username), s.addressMarks(op.Reference)...)
+	case tenant.AddHashed:
+		return s.marksOf(op.AddAccount)
 	case tenant.SetAccount:
 		if op.Reference != nil {
 			return s.addressMarks(*op.Reference)

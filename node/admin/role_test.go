@@ -56,6 +56,7 @@ var bodies = map[string]string{
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
+	"set-password-hash": `{"hash":"$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}`, "enrol-source": `{"state":"done"}`,
 	"set-lists":     `{"zones":"x"}`,
 	"ask-delisting": `{"zone":"zen.test"}`,
 	"set-notices":   `{"webhook":"https://h.test/","secret":"s"}`,
@@ -66,7 +67,7 @@ var bodies = map[string]string{
 }
 
 // objects stand in for path parameters: all of tenant A or the operator's.
-var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800", "{seq}": "1"}
+var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800", "{seq}": "1", "{programme}": "snds"}
 
 func fill(path, id string) string {
 	switch id {

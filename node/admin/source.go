@@ -10,6 +10,7 @@ import (
 )
 
 func (s *Server) sourceRoutes() {
+	s.enrolRoutes()
 	type list struct {
 		Paged
 		Node string `query:"node" maxLength:"63"`
@@ -69,7 +70,7 @@ func (s *Server) sourceRoutes() {
 }
 
 func viewSource(st *tenant.State, x *tenant.Source) Source {
-	v := Source{ID: uint64(x.ID), Addr: x.Addr.String(), Node: nodeName(st, x.Node), EHLO: x.EHLO, Shared: x.Shared, Tenants: []string{}}
+	v := Source{ID: uint64(x.ID), Addr: x.Addr.String(), Node: nodeName(st, x.Node), EHLO: x.EHLO, Shared: x.Shared, Tenants: []string{}, Enrolments: viewEnrolments(st, x.ID)}
 	if x.Shared {
 		v.Pool = st.PoolClass(x.ID).String()
 	}

@@ -70,6 +70,8 @@ type Source struct {
 	Shared  bool     `json:"shared" doc:"Member of its node's pool; otherwise dedicated to one tenant"`
 	Pool    string   `json:"pool,omitempty" enum:"mixed,transactional,bulk,probation" doc:"What it carries, when it is shared"`
 	Tenants []string `json:"tenants" nullable:"false" doc:"Tenants with their home or backup here"`
+	// Enrolments at receivers, by the operator's word.
+	Enrolments []Enrolment `json:"enrolments" nullable:"false" doc:"Enrolments at receivers, by the operator's word"`
 }
 
 // NewSource registers an outbound IP on a node.

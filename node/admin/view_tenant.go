@@ -112,6 +112,7 @@ type Account struct {
 	Limits    []Limit  `json:"limits" nullable:"false" doc:"Caution limits in short windows"`
 	GapMS     float64  `json:"gap_ms" doc:"Least time between two messages; 0 is none"`
 	Reference string   `json:"reference" doc:"Address for reports and notices"`
+	Password  string   `json:"password" enum:"generated,bcrypt,SHA-256-crypt,SHA-512-crypt,argon2i,argon2id" doc:"Made here, or how the one it had elsewhere is hashed"`
 	State     string   `json:"state" enum:"sending,paused,held"`
 	Held      string   `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
 	Closed    bool     `json:"closed,omitempty" doc:"For ever, itself or its tenant"`
@@ -125,6 +126,8 @@ type NewAccount struct {
 	Plan      Plan     `json:"plan,omitempty"`
 	Networks  []string `json:"networks,omitempty" maxItems:"64" doc:"CIDR; usually empty"`
 	Reference string   `json:"reference,omitempty" maxLength:"254"`
+	// PasswordHash lets it keep the password it had elsewhere; none is made then.
+	PasswordHash string `json:"password_hash,omitempty" maxLength:"512" doc:"bcrypt, SHA-crypt or argon2, also behind Dovecot's {SCHEME}"`
 }
 
 // Limit is a caution limit in one kind of window; 0 means none.
@@ -152,10 +155,11 @@ type SetPlan struct {
 	MaxSize       *int64  `json:"max_size,omitempty" minimum:"0"`
 }
 
-// Credential is an account with its password, shown once.
+// Credential is an account with its password, shown once. One that keeps the
+// password it had elsewhere has none to show.
 type Credential struct {
 	Account  Account `json:"account"`
-	Password string  `json:"password" doc:"160 bits; not kept here and never shown again"`
+	Password string  `json:"password,omitempty" doc:"160 bits; not kept here and never shown again"`
 }
 
 // Usage is what an account used of one window.

@@ -130,13 +130,14 @@ func (s *session) login(username, password, mech string, now time.Time) *reply {
 	}
 	st := srv.cfg.State()
 	a := st.AccountByUsername(username)
-	secret := srv.dummy
-	if a != nil {
-		secret = a.Secret
+	right, r := s.rightPassword(st, a, username, password)
+	if r != nil {
+		srv.log.loginFailed(clip(username, 100), w.peer, r)
+		return r
 	}
 	// Of an account that is closed for ever nobody learns that it was there.
 	closed := a != nil && st.ClosedAccount(a) != nil
-	if !CheckPassword(secret, password) || a == nil || closed {
+	if !right || a == nil || closed {
 		srv.tally.failed(w.netKey, username, now)
 		srv.metrics.failures.Inc()
 		r := errAuthFailed

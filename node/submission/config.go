@@ -36,6 +36,10 @@ type Config struct {
 	// LoggedIn, if set, is told of every login. It must not block.
 	LoggedIn func(a tenant.AccountID, client netip.Addr)
 	Peers    *Peers // nil: a cluster of one
+	// Alike gives a name the same number at each node and time: by it a login under
+	// a name that is nobody's costs what one of the accounts costs [by a key of the
+	// process].
+	Alike func(username string) uint64
 	// ProxyFrom are balancers: every connection from there begins with a PROXY
 	// header, and its client's address counts. From elsewhere none is taken.
 	ProxyFrom  []netip.Prefix

@@ -35,6 +35,10 @@
 // reference by which a report about the message is known, and the DKIM
 // signature. From then on its octets never change.
 //
+// Passwords made here are compared at once; the hashes of imported ones are slow
+// by intent and go through a gate (gate.go), so that no flood of logins can use up
+// the processor or the memory.
+//
 // Where balancers are named (Config.ProxyFrom), their connections begin with a
 // PROXY header (balancer.go): limits, networks and the log are by the client it
 // names. Nobody else's is read.

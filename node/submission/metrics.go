@@ -16,6 +16,7 @@ type metrics struct {
 	passed   *prometheus.CounterVec
 	lost     *prometheus.CounterVec
 	failures prometheus.Counter
+	gate     *prometheus.CounterVec
 	conns    prometheus.Gauge
 	seconds  prometheus.Histogram
 }
@@ -34,6 +35,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "postern_lost_answers_total", Help: "Messages whose owner did not answer, by what it said when asked again."}, []string{"found"}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "postern_auth_failures_total", Help: "Logins with wrong credentials."}),
+		gate: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_password_checks_total", Help: "Checks of imported passwords: computed, remembered, or refused because too many waited."}, []string{"result"}),
 		conns: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "postern_submission_connections", Help: "Open submission connections."}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -42,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			NativeHistogramBucketFactor:    1.1,
 			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}),
 	}
-	for _, c := range []prometheus.Collector{m.accepted, m.messages, m.refused, m.passed, m.lost, m.failures, m.conns, m.seconds} {
+	for _, c := range []prometheus.Collector{m.accepted, m.messages, m.refused, m.passed, m.lost, m.failures, m.gate, m.conns, m.seconds} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -108,6 +108,7 @@ var (
 	errAuthMechanism = refuse(504, [3]int{5, 5, 4}, reasonAuth, "Unknown authentication mechanism")
 	errAuthSyntax    = refuse(501, [3]int{5, 5, 2}, reasonSyntax, "Malformed authentication exchange")
 	errAuthCancelled = refuse(501, [3]int{5, 7, 0}, reasonAuth, "Authentication cancelled")
+	errGateBusy      = refuse(454, [3]int{4, 7, 0}, reasonBusy, "Temporary authentication failure, try again later")
 	errAuthFailed    = refuse(535, [3]int{5, 7, 8}, reasonAuth, "Authentication credentials invalid")
 	errHeldAtAuth    = refuse(525, [3]int{5, 7, 13}, reasonHeld, "Account suspended, contact your provider")
 	errHeldAtMail    = refuse(550, [3]int{5, 7, 1}, reasonHeld, "Account suspended, contact your provider")

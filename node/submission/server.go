@@ -26,6 +26,7 @@ type Server struct {
 	metrics *metrics
 	doors   *doors
 	tally   *tally
+	gate    *gate
 	dummy   [32]byte      // compared with when there is no account; nothing hashes to it
 	signing chan struct{} // one place for each signature computed at once
 	large   sync.Pool     // of *[]byte, readLarge long
@@ -63,7 +64,7 @@ func newServer(cfg Config, st store) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, store: st, log: newMailLog(cfg.Log), metrics: m,
-		doors: newDoors(cfg.Limits), tally: newTally(cfg.Limits),
+		doors: newDoors(cfg.Limits), tally: newTally(cfg.Limits), gate: newGate(m.gate),
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		wires:   map[*wire]struct{}{},
 		queue:   newHandOver(), waits: defaultWaits,
