@@ -37,7 +37,7 @@ soak: packages
 
 # A thousand towns with one spammer: is he found, is nobody else held?
 culprit:
-	POSTERN_SOAK=1 go test -run TestCulpritInTown -v ./tenant
+	POSTERN_SOAK=1 go test -timeout 120m -run 'Test(Culprit|Nobody)InTown' -v ./tenant
 
 bench: build bench-packages
 	go run ./node/lab/bench $(BENCH)

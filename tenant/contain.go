@@ -55,6 +55,7 @@ func (d *draft) dropHandovers() {
 // fate: the least suspicious first, for the room may not do for all.
 func (d *draft) decide(c *Case, src *Source) {
 	id, r := c.ID, d.containRule()
+	d.from(weighVersion)
 	found := d.suspects(src.ID, c.Raised)
 	for i := range found {
 		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })

@@ -81,7 +81,7 @@ func (s sent) part(d dice, share float64) (out sent) {
 
 const townTenants = 20
 
-func newTown20(r ranges, seed uint64) *town20 {
+func newTown20(r ranges, seed uint64) (*town20, dice) {
 	d := r.dice(seed, 1)
 	w := &town20{ranges: r, seed: seed, start: time.Date(2026, 11, 2+d.IntN(7), 0, 0, 0, 0, time.UTC)}
 	w.noise.volume, w.noise.rate = d.draw("volume.noise"), d.draw("rate.noise")
@@ -109,6 +109,12 @@ func newTown20(r ranges, seed uint64) *town20 {
 		}
 	}
 	w.spammer = w.accounts[d.IntN(first)]
+	return w, d
+}
+
+// spoilt is a town in which one account becomes the spammer's.
+func spoilt(r ranges, seed uint64) *town20 {
+	w, d := newTown20(r, seed)
 	w.corrupt(d, w.spammer)
 	return w
 }

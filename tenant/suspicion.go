@@ -65,10 +65,15 @@ func (s *State) suspects(src SourceID, at time.Time) (all []Suspect) {
 		}
 	}
 	loops := s.loops(at, r)
+	w := s.weighing(src, at)
 	for a, c := range sent {
 		x := Suspect{Account: a, Tenant: s.accounts.get(a).Tenant}
-		x.Terms = []SuspectTerm{s.trapped(s.named(a, src, at, r), a, at, r), s.unknown(a, c, at, r), contentTerm(c), s.growth(a, now, r), s.followed(a, src, at, r), share(c.Tried, total),
-			s.complained(a, at, r, loops), {Name: "domain lists", NoData: true}, {Name: "first-time recipients", NoData: true}, s.loggedIn(a, at, r)}
+		if s.level >= weighVersion {
+			x.Terms = w.terms(a, c.Tried, total)
+		} else {
+			x.Terms = []SuspectTerm{s.trapped(s.named(a, src, at, r), a, at, r), s.unknown(a, c, at, r), contentTerm(c), s.growth(a, now, r), s.followed(a, src, at, r), share(c.Tried, total),
+				s.complained(a, at, r, loops), {Name: "domain lists", NoData: true}, {Name: "first-time recipients", NoData: true}, s.loggedIn(a, at, r)}
+		}
 		for _, t := range x.Terms {
 			x.Score += t.Points
 		}

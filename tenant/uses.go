@@ -70,16 +70,22 @@ func (d *draft) used(c Used) error {
 	if d.Contain() == nil {
 		return nil
 	}
+	again := false
 	for _, u := range c.Uses {
 		if !d.accounts.has(u.Account) || !d.sources.has(u.Source) || !inRange(u.At) || u.Counts == (Counts{}) {
 			continue
 		}
-		d.use(u)
+		before, now := d.use(u)
+		again = again || d.saysMore(u.Account, before, now)
+	}
+	if again && d.from(weighVersion) {
+		d.review()
 	}
 	return nil
 }
 
-func (d *draft) use(u Use) {
+// use counts, and gives what the account had sent in that span before and has now.
+func (d *draft) use(u Use) (before, now uint64) {
 	r := d.containRule()
 	if u.At.After(d.Now()) {
 		u.At = d.Now()
@@ -94,8 +100,10 @@ func (d *draft) use(u Use) {
 	} else {
 		next.spans = slices.Insert(next.spans, i, x)
 	}
+	before = d.uses.get(u.Account).tried(x.slot)
 	next.forget(slotOf(d.Now(), r.Slot), r)
 	put(d, &d.uses, u.Account, next)
+	return before, next.tried(x.slot)
 }
 
 // forget drops what is too old to be usual, and of what is too old to count the
@@ -173,6 +181,9 @@ func (x *uses) anywhere(now, window uint64) (c Counts) {
 
 // tried sums what it sent in one span, by whatever source.
 func (x *uses) tried(slot uint64) (n uint64) {
+	if x == nil {
+		return 0
+	}
 	i, _ := slices.BinarySearchFunc(x.spans, slot, func(s useSpan, n uint64) int { return cmp.Compare(s.slot, n) })
 	for ; i < len(x.spans) && x.spans[i].slot == slot; i++ {
 		n = plus(n, x.spans[i].counts.Tried)

@@ -20,7 +20,7 @@ const (
 	heardSnapshot   = 10 // and of version 12
 	noticeSnapshot  = 11 // and of version 13
 	bounceSnapshot  = 12 // and of version 14
-	hashSnapshot    = 13
+	hashSnapshot    = 13 // and of version 16
 	snapshotVersion = hashSnapshot
 )
 
