@@ -17,6 +17,7 @@ const certRecheck = 2 * time.Second
 type certs struct {
 	certFile, keyFile string
 	log               *slog.Logger
+	named             *namedCerts // of tenants' host names; nil: the pair is for all
 
 	mu      sync.Mutex // guards what follows
 	config  *tls.Config
@@ -24,8 +25,11 @@ type certs struct {
 	checked time.Time
 }
 
-func newCerts(certFile, keyFile string, log *slog.Logger) (*certs, error) {
+func newCerts(certFile, keyFile, dir string, log *slog.Logger) (*certs, error) {
 	c := &certs{certFile: certFile, keyFile: keyFile, log: log}
+	if dir != "" {
+		c.named = newNamedCerts(dir, log)
+	}
 	stamp, err := c.stat()
 	if err != nil {
 		return nil, err
@@ -80,6 +84,9 @@ func (c *certs) load(stamp [2]time.Time) error {
 	c.config = &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
+	}
+	if c.named != nil {
+		c.config.GetCertificate = c.named.get
 	}
 	c.stamp = stamp
 	return nil

@@ -58,7 +58,7 @@ func serial(t *testing.T, c *certs) int64 {
 func TestCertificateReload(t *testing.T) {
 	dir, start := t.TempDir(), time.Now().Add(-time.Hour)
 	cert, key := writePair(t, dir, 1, start)
-	c, err := newCerts(cert, key, slog.New(slog.DiscardHandler))
+	c, err := newCerts(cert, key, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestCertificateReload(t *testing.T) {
 }
 
 func TestMissingCertificateIsRefused(t *testing.T) {
-	if _, err := newCerts(filepath.Join(t.TempDir(), "none.pem"), "none.key", slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := newCerts(filepath.Join(t.TempDir(), "none.pem"), "none.key", "", slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a missing certificate was accepted")
 	}
 }

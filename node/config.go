@@ -51,6 +51,7 @@ type Config struct {
 	TLS struct {
 		Cert string `yaml:"cert"` // PEM file, reloaded when it changes
 		Key  string `yaml:"key"`
+		Dir  string `yaml:"dir"` // pairs for tenants' host names, chosen by the name a client asks for
 	} `yaml:"tls"`
 
 	// OperatorTokenFile holds the operator's API token; made when it does not
@@ -155,6 +156,7 @@ func (c *Config) locate(beside string) {
 	whole(&c.Dir, "")
 	whole(&c.TLS.Cert, "")
 	whole(&c.TLS.Key, "")
+	whole(&c.TLS.Dir, "")
 	if c.Dir != "" {
 		whole(&c.OperatorTokenFile, filepath.Join(c.Dir, "operator.token"))
 		whole(&c.SecretKeyFile, filepath.Join(c.Dir, "secret.key"))

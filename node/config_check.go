@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -32,6 +33,7 @@ func CheckConfig(ctx context.Context, name string) ([]Finding, error) {
 	j := &judgement{at: at, found: found}
 	c.tryDir(j)
 	c.tryCertificate(j)
+	c.tryNamed(j)
 	c.tryFile(j, "secret_key_file", c.SecretKeyFile, func(b []byte) error { _, err := parseSecret(b); return err })
 	c.tryFile(j, "operator_token_file", c.OperatorTokenFile, func(b []byte) error { _, err := parseToken(b); return err })
 	c.tryPorts(ctx, j)
@@ -106,6 +108,31 @@ func (c *Config) tryCertificate(j *judgement) {
 	}
 	if c.Hostname != "" && pair.Leaf.VerifyHostname(c.Hostname) != nil {
 		j.doubt("tls.cert", "get a certificate that names it; clients check", "it is not for %s", c.Hostname)
+	}
+}
+
+// tryNamed looks at the certificates of tenants' host names. None of them stops
+// the node.
+func (c *Config) tryNamed(j *judgement) {
+	if c.TLS.Dir == "" {
+		return
+	}
+	pairs, err := findPairs(c.TLS.Dir)
+	if err != nil {
+		j.doubt("tls.dir", "make it, readable for the node's user: NAME.crt with NAME.key, or certbot's live", "%s", bare(err))
+		return
+	}
+	now := time.Now()
+	for _, cert := range slices.Sorted(maps.Keys(pairs)) {
+		p, err := readPair(cert, pairs[cert])
+		switch {
+		case err != nil:
+			j.doubt("tls.dir", "put certificate and key of the same pair there, readable for the node's user", "%s: %s", cert, bare(err))
+		case now.After(p.Leaf.NotAfter):
+			j.doubt("tls.dir", "renew the certificate", "%s ended on %s", cert, p.Leaf.NotAfter.Format(time.DateOnly))
+		case now.AddDate(0, 0, 14).After(p.Leaf.NotAfter):
+			j.doubt("tls.dir", "renew the certificate", "%s ends on %s", cert, p.Leaf.NotAfter.Format(time.DateOnly))
+		}
 	}
 }
 

@@ -192,6 +192,9 @@ func (c *Config) judgePorts(j *judgement) {
 }
 
 func (c *Config) judgeTLS(j *judgement) {
+	if c.TLS.Dir != "" && c.TLS.Cert == "" {
+		j.bad("tls.dir", "set tls.cert and tls.key: clients that ask for no name of the directory's get it", "there is no certificate of the node's own")
+	}
 	switch {
 	case c.TLS.Cert == "" && c.TLS.Key == "":
 		if len(c.SubmissionTLS) > 0 {

@@ -24,7 +24,7 @@ func newNodeGauges(v *views, version string) *nodeGauges {
 		ready:   prometheus.NewDesc("postern_ready", "1 while this node may accept mail, as /readyz says.", nil, nil),
 		missing: prometheus.NewDesc("postern_sources_missing", "Sources of this node whose address is not on its machine: their mail waits.", nil, nil),
 		expiry: prometheus.NewDesc("postern_certificate_expiry_timestamp_seconds",
-			"When a certificate ends: submission (the files in tls), node (the peer port's) or authority (the cluster's).", []string{"certificate"}, nil),
+			"When a certificate ends: submission (the files in tls), names (the first of tls.dir), node (the peer port's) or authority (the cluster's).", []string{"certificate"}, nil),
 		backup: prometheus.NewDesc("postern_backup_timestamp_seconds", "When this node last gave a backup of the cluster's state, since it started; 0: never.", nil, nil),
 	}
 }
@@ -53,6 +53,9 @@ func (g *nodeGauges) Collect(ch chan<- prometheus.Metric) {
 	show(g.missing, float64(len(g.views.sourcesElsewhere())))
 	if n.certs != nil {
 		ends("submission", n.certs.ends())
+		if n.certs.named != nil {
+			ends("names", n.certs.named.ends())
+		}
 	}
 	own, authority := n.cluster.CertificateEnds()
 	ends("node", own)

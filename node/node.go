@@ -211,7 +211,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 		return err
 	}
 	if n.cfg.TLS.Cert != "" {
-		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
+		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, n.cfg.TLS.Dir, opt.Log)
 		if err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		cfg.DialNode, cfg.PeerListener = n.dialer(cluster.ProtoAdmin), n.cluster.Listen(cluster.ProtoAdmin)
 	}
 	if n.cfg.AdminTLS {
-		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, opt.Log)
+		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, "", opt.Log)
 		if err != nil {
 			return err
 		}
