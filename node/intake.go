@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"postern/node/bounce"
+	"postern/node/delivery"
 	"postern/node/submission"
 	"postern/tenant"
 )
@@ -34,10 +35,14 @@ func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Regist
 	if err != nil {
 		return err
 	}
-	n.reports.late = n.late.Tell
+	n.reports.late, n.reports.signed = n.late.Tell, n.listTold.notice
+	resolvers, err := n.cfg.resolvers()
+	if err != nil {
+		return err
+	}
 	n.intake, err = submission.NewIntake(submission.IntakeConfig{
 		Hostname: n.cfg.Hostname, Domains: n.cfg.Intake.Domains, Traps: n.cfg.Intake.Traps, State: n.cluster.State, Signer: n.seal.references,
-		Reports: n.reports, Ready: n.mayGreet, TLS: tlsConfig, Log: n.log, Registerer: reg,
+		Reports: n.reports, TXT: delivery.NewLookup(resolvers).TXT, Ready: n.mayGreet, TLS: tlsConfig, Log: n.log, Registerer: reg,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare intake: %w", err)
@@ -87,8 +92,10 @@ type reports struct {
 	log   *slog.Logger
 	kept  *keptReports
 
-	bounces, hard, complaints *prometheus.CounterVec
+	bounces, hard, complaints, lists *prometheus.CounterVec
 
+	// signed takes what a list's operator is proved to have written.
+	signed func(*tenant.State, submission.IntakeReport, tenant.AccountID)
 	// late tells a message's owner of a report, and gives its account.
 	late func(context.Context, submission.IntakeReport) (tenant.AccountID, error)
 	told *memo
@@ -100,12 +107,15 @@ func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.
 	}
 	r := &reports{
 		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: newMemo(maxTold),
+		signed:     func(*tenant.State, submission.IntakeReport, tenant.AccountID) {},
 		late:       func(_ context.Context, x submission.IntakeReport) (tenant.AccountID, error) { return x.Account, nil },
 		bounces:    counter("postern_late_bounces_total", "Recipients reported as failed after a host had taken the message, each once."),
 		hard:       counter("postern_late_hard_bounces_total", "Those of them whose address is gone for good."),
 		complaints: counter("postern_complaints_total", "Complaints of recipients, each once."),
+		lists: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postern_list_notices_total",
+			Help: "Notices in the name of DNS lists' operators, by the list and whether its operator signed them."}, []string{"list", "proof"}),
 	}
-	for _, c := range []prometheus.Collector{r.bounces, r.hard, r.complaints} {
+	for _, c := range []prometheus.Collector{r.bounces, r.hard, r.complaints, r.lists} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register intake metrics: %w", err)
 		}
@@ -176,12 +186,22 @@ func (r *reports) Take(ctx context.Context, x submission.IntakeReport) error {
 			r.heard.report(x.Account, tenant.EchoComplaint, x)
 		}
 	}
+	if x.Kind == bounce.KindList {
+		r.lists.WithLabelValues(x.Zone, string(x.Proof)).Inc()
+		if x.Proof == submission.ProofSigned {
+			of := x.Account
+			if !sure || account == "" {
+				of = 0
+			}
+			r.signed(st, x, of)
+		}
+	}
 	level := slog.LevelInfo
 	if x.Kind == bounce.KindList || x.Kind == bounce.KindNotice || x.Kind == bounce.KindTrap && sure {
 		level = slog.LevelWarn // somebody wants a person to read it
 	}
 	r.log.Log(context.Background(), level, "report taken", "kind", string(x.Kind), "type", x.Type, "by", string(x.By), "tenant", name,
-		"account", account, "msg", messageOf(x), "failed", failed, "hard", hard, "zone", x.Zone, "client", x.Client, "subject", x.Subject)
+		"account", account, "msg", messageOf(x), "failed", failed, "hard", hard, "zone", x.Zone, "proof", string(x.Proof), "client", x.Client, "subject", x.Subject)
 	return nil
 }
 

@@ -62,6 +62,7 @@ type Node struct {
 	denials    *denials
 	archive    *archive
 	heard      *heard
+	listTold   *listTold
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -179,6 +180,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.uses.adopted = func(t tenant.ID) bool { return n.owned.epoch(t) != 0 }
 	n.uses.flush = func(t tenant.ID) (int, error) { return n.queue.Flush(queue.Filter{Tenant: t}) }
 	n.heard = newHeard(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
+	n.listTold = newListTold(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err

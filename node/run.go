@@ -34,6 +34,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"denials", n.denials.Run},
 		{"archive", n.archive.Run},
 		{"heard", n.heard.Run},
+		{"list notices", n.listTold.Run},
 		{"doctor", n.doctor.Run},
 		{"ages", n.ages.Run},
 		{"grants", n.grants.Run},

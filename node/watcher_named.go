@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"postern/node/bounce"
+	"postern/node/delivery"
 	"postern/node/dnsbl"
 	"postern/tenant"
 )
@@ -14,19 +16,32 @@ import (
 // refusal counts; what it says is then confirmed without waiting for its rounds.
 func (w *watcher) attend(st *tenant.State, now time.Time) {
 	for _, src := range w.watched {
-		x := st.Denial(src.ID)
-		if x == nil {
-			continue
+		all := wordsOf(st, src)
+		if x := st.Denial(src.ID); x != nil {
+			all = append(all, x.Named...)
 		}
-		for _, n := range x.Named {
+		for _, n := range all {
 			if now.Sub(n.At) > w.rule.Fresh || !w.due(src, n, now) {
 				continue
 			}
 			w.hurried[n.Zone] = now
 			w.observer.Hurry(n.Zone)
-			w.log.Info("a refusal names a DNS list: it is asked at once", "zone", n.Zone, "source", src.Addr.String())
+			w.log.Info("a refusal or its operator names a DNS list: it is asked at once", "zone", n.Zone, "source", src.Addr.String())
 		}
 	}
+}
+
+// wordsOf are those of the cluster's lists whose operators wrote about a source.
+func wordsOf(st *tenant.State, src *tenant.Source) []tenant.Naming {
+	l, words := st.Lists(), st.ListWords(src.ID)
+	if l == nil || len(words) == 0 {
+		return nil
+	}
+	var zones []delivery.ZoneEvidence
+	for _, w := range words {
+		zones = append(zones, delivery.ZoneEvidence{Zone: bounce.CanonicalZone(w.Zone), Last: w.Last})
+	}
+	return named(l, src, zones)
 }
 
 // due says whether a list that was named should be asked now: it was not since,

@@ -63,6 +63,7 @@ func (d *draft) publish() *State {
 	s.intakes.publish()
 	s.hashes.publish()
 	s.enrolled.publish()
+	s.listWords.publish()
 	s.closures.publish()
 	s.bans.publish()
 	s.customers.publish()
@@ -128,7 +129,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold:
 		return false
 	}
 	return true
@@ -297,6 +298,8 @@ func (d *draft) runBans(op Op) error {
 		return d.setHash(op)
 	case Enrol:
 		return d.enrol(op)
+	case ListTold:
+		return d.listTold(op)
 	}
 	return refuse("operation is not known")
 }

@@ -120,6 +120,7 @@ func (s *State) checkConfig(before *State) error {
 		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
 		{sources || !s.domains.same(&before.domains) || !s.bounces.same(&before.bounces) || !s.intakes.same(&before.intakes), s.checkBounces},
+		{sources || !s.listWords.same(&before.listWords), s.checkListWords},
 		{tenants || gone || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkConducts},
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{gone || !s.echoes.same(&before.echoes) || !s.accounts.same(&before.accounts), s.checkEchoes},

@@ -61,6 +61,7 @@ func rich(t *testing.T) *State {
 			Domains: []DomainFinding{{Domain: "acme.example", Passes: []SourceID{3}, Lacks: []SourceID{1}, Text: "none"}}},
 		SetBounce{Domain: "acme.example", Name: "b.acme.example"},
 		FoundBounces{Node: 1, Hosts: []string{"in.test"}, Paths: []BounceFinding{{Domain: "acme.example", Name: "b.acme.example", MX: FindingRight, Passes: []SourceID{1}, Lacks: []SourceID{3}, Text: "lacks"}}},
+		ListTold{Node: 1, Notices: []ListNotice{{Zone: "cop.test", At: at, Account: 1, Ref: 9, Sources: []SourceID{1, 2}}}},
 		Heard{Node: 1, Echoes: []Echo{{1, EchoComplaint, 1, at}, {1, EchoLogin, 7, at}}, Fed: []Fed{{1, at, 9}}},
 		Denied{Node: 1, Denials: []Denial{{Source: 1, At: at, Attempts: 9, Refused: 2, Messages: 1, Providers: []ProviderDenial{{"gmx", 2, 1}}, Named: []Naming{{"zen.test", at}}}}},
 	)

@@ -85,6 +85,7 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.intakes)
 	sumTable(&total, c, &s.hashes)
 	sumTable(&total, c, &s.enrolled)
+	sumTable(&total, c, &s.listWords)
 	sumTable(&total, c, &s.closures)
 	sumTable(&total, c, &s.bans)
 	sumTable(&total, c, &s.customers)

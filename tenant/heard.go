@@ -35,6 +35,7 @@ const (
 	EchoBounce                        // an address proved gone after its host had taken the message
 	EchoTrap                          // a message came to a spam trap
 	EchoLogin                         // somebody logged in from a network
+	EchoList                          // a list's operator returned a message; by ListTold alone
 )
 
 // Fed is how many recipients got mail of an account at providers that tell of
@@ -121,10 +122,7 @@ func (d *draft) heard(c Heard) error {
 		}
 		x := changed[a]
 		if x == nil {
-			x = &echoBook{account: a}
-			if old := d.echoes.get(a); old != nil {
-				x.logins, x.echoes, x.fed = old.logins, slices.Clone(old.echoes), slices.Clone(old.fed)
-			}
+			x = d.echoes.get(a).clone(a)
 			changed[a] = x
 		}
 		return x
@@ -144,6 +142,14 @@ func (d *draft) heard(c Heard) error {
 	}
 	d.keepEchoes(changed)
 	return nil
+}
+
+// clone copies what is known of an account, or begins it.
+func (x *echoBook) clone(a AccountID) *echoBook {
+	if x == nil {
+		return &echoBook{account: a}
+	}
+	return &echoBook{account: a, logins: x.logins, echoes: slices.Clone(x.echoes), fed: slices.Clone(x.fed)}
 }
 
 // keepEchoes puts what changed, in order of the accounts, and decides anew what
@@ -281,7 +287,7 @@ func (s *State) checkEchoes() error {
 		kinds := make(map[EchoKind]int)
 		for k, m := range x.echoes {
 			kinds[m.kind]++
-			if k > 0 && compareEchoes(x.echoes[k-1], m) >= 0 || m.kind < EchoComplaint || m.kind > EchoLogin || m.at.IsZero() || m.at.After(s.Now()) ||
+			if k > 0 && compareEchoes(x.echoes[k-1], m) >= 0 || m.kind < EchoComplaint || m.kind > EchoList || m.at.IsZero() || m.at.After(s.Now()) ||
 				m.weight > 63 || bits.TrailingZeros64(m.ref) < int(m.weight) || kinds[m.kind] > maxEchoes {
 				return fmt.Errorf("what was heard of account %d: echo %d", x.account, k)
 			}

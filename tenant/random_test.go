@@ -347,6 +347,14 @@ func randomListingOp(c *choices, at time.Time) Op {
 		return randomHeard(c, at)
 	}
 	if c.one(8) {
+		op := ListTold{Node: NodeID(c.n(4))}
+		for range c.n(4) {
+			n := ListNotice{Zone: pick(c, zones...), At: at.Add(time.Duration(c.n(5)-3) * time.Hour), Account: a, Ref: uint64(c.n(256)), Sources: []SourceID{src, SourceID(c.n(6))}}
+			op.Notices = append(op.Notices, n)
+		}
+		return op
+	}
+	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
 		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
 		for range c.n(4) {

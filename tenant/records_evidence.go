@@ -29,7 +29,7 @@ func (*echoBook) kind() recordKind { return kindEcho }
 func (x *echoBook) code(c *coder) {
 	number(c, &x.account)
 	c.time(&x.logins)
-	list(c, &x.echoes, maxEchoes*int(EchoLogin), func(c *coder, m *keptEcho) {
+	list(c, &x.echoes, maxEchoes*int(EchoList), func(c *coder, m *keptEcho) {
 		number(c, &m.kind)
 		c.uint(&m.ref)
 		c.time(&m.at)

@@ -49,7 +49,10 @@ func (s *State) form() byte {
 	if s.level < hashVersion {
 		return bounceSnapshot
 	}
-	return hashSnapshot
+	if s.level < listWordVersion {
+		return hashSnapshot
+	}
+	return wordSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -143,6 +146,9 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= hashSnapshot {
 		codeTable(c, &s.hashes, func(x *hashed) AccountID { return x.account })
 		codeTable(c, &s.enrolled, func(x *enrolments) SourceID { return x.source })
+	}
+	if version >= wordSnapshot {
+		codeTable(c, &s.listWords, func(x *listWords) SourceID { return x.source })
 	}
 	s.codeRequests(c)
 }

@@ -50,6 +50,7 @@ type State struct {
 	intakes   table[NodeID, *intakeHosts]
 	hashes    table[AccountID, *hashed]
 	enrolled  table[SourceID, *enrolments]
+	listWords table[SourceID, *listWords]
 	requests  requests
 	sum       sum
 	lookup    *lookup // derived: neither encoded nor hashed

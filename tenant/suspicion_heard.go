@@ -34,8 +34,12 @@ func (s *State) loops(at time.Time, r ContainRule) bool {
 	return slices.ContainsFunc(s.echoes.vals, func(x *echoBook) bool { return x.told(EchoComplaint, at, r) > 0 })
 }
 
-// trapped is evidence that came by itself: mail of the account in a spam trap.
+// trapped is evidence that came by itself: mail of the account in a spam trap, or
+// returned by a list's operator.
 func (s *State) trapped(t SuspectTerm, a AccountID, at time.Time, r ContainRule) SuspectTerm {
+	if n := s.echoes.get(a).told(EchoList, at, r); t.Points == 0 && n > 0 {
+		t.Points, t.Text = 50, fmt.Sprintf("operators of lists returned mail of it: %d", n)
+	}
 	if n := s.echoes.get(a).told(EchoTrap, at, r); t.Points == 0 && n > 0 {
 		t.Points, t.Text = 50, fmt.Sprintf("mail of it came to spam traps: %d", n)
 	}

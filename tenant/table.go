@@ -56,6 +56,7 @@ const (
 	kindIntake
 	kindHashed
 	kindEnrolments
+	kindListWords
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -41,6 +41,17 @@ func (x *transcript) listingOp(name string) Op {
 		return SetBounce{Domain: x.str("domain"), Name: x.str("name")}
 	case "found-bounces":
 		return x.bounces()
+	case "list-told":
+		op := ListTold{Node: NodeID(x.num("node"))}
+		for _, line := range x.lines() {
+			f := x.fields(line)
+			n := ListNotice{Zone: f["zone"], At: x.at, Sources: []SourceID{SourceID(x.uint(f["source"]))}}
+			if f["account"] != "" {
+				n.Account, n.Ref = AccountID(x.uint(f["account"])), x.uint(f["ref"])
+			}
+			op.Notices = append(op.Notices, n)
+		}
+		return op
 	case "set-conduct":
 		op := SetConduct{Conduct{Tenant: ID(x.num("tenant")), Probation: x.has("probation")}}
 		if x.has("automation") {

@@ -484,6 +484,18 @@ func (x *transcript) ask() string {
 			return fmt.Sprintf("tenant %d\n", t.ID)
 		}
 		return "nobody\n"
+	case "list-words":
+		var b strings.Builder
+		for _, w := range s.ListWords(SourceID(x.num("source"))) {
+			fmt.Fprintf(&b, "%s: %d, %s to %s\n", w.Zone, w.Count, w.First.Format(time.TimeOnly), w.Last.Format(time.TimeOnly))
+		}
+		return b.String()
+	case "suspect":
+		var b strings.Builder
+		for _, x := range s.suspects(SourceID(x.num("source")), s.Now()) {
+			fmt.Fprintf(&b, "account %d: %d, %s\n", x.Account, x.Score, x.Terms[0].Text)
+		}
+		return b.String()
 	case "return":
 		return fmt.Sprintf("%q %q %v\n", s.ReturnDomain(x.str("domain"), SourceID(x.num("source"))), s.BounceFault(x.str("domain")), s.IntakeHosts())
 	case "sources":

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 16
+const NewestVersion = 17
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -59,6 +59,9 @@ const hashVersion = 15
 // weighVersion is the one since which the worst part of the window counts, and
 // what an account sends after the listing.
 const weighVersion = 16
+
+// listWordVersion is the one that signed notices of lists' operators came with.
+const listWordVersion = 17
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

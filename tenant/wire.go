@@ -21,7 +21,8 @@ const (
 	noticeSnapshot  = 11 // and of version 13
 	bounceSnapshot  = 12 // and of version 14
 	hashSnapshot    = 13 // and of version 16
-	snapshotVersion = hashSnapshot
+	wordSnapshot    = 14
+	snapshotVersion = wordSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -89,6 +90,7 @@ const (
 	opAddHashed
 	opSetHash
 	opEnrol
+	opListTold
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -317,6 +319,8 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).setHash)
 	case opEnrol:
 		codeOp(c, cmd, (*coder).enrol)
+	case opListTold:
+		codeOp(c, cmd, (*coder).listTold)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -464,6 +468,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opSetHash
 	case Enrol:
 		return opEnrol
+	case ListTold:
+		return opListTold
 	}
 	return 0
 }

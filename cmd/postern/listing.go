@@ -97,6 +97,9 @@ func (a *app) listingText(x admin.ListingDetail) {
 		}
 		a.delistText(z.Delisting)
 	}
+	for _, w := range x.Written {
+		a.paragraph("  ", fmt.Sprintf("its operator wrote about it, signed: %s, %s, last %s", w.Zone, some(int(w.Count), "notice"), instantText(&w.Last)))
+	}
 	if x.Refusals != nil {
 		a.paragraph("  ", refusalsText(x.Refusals))
 	}

@@ -122,6 +122,9 @@ func (s *Server) viewListingDetail(st *tenant.State, x *tenant.Source) ListingDe
 	for _, g := range st.Sightings(x.ID) {
 		answers[g.Zone] = append(answers[g.Zone], viewAnswer(g))
 	}
+	for _, w := range st.ListWords(x.ID) {
+		v.Written = append(v.Written, ListWord(w))
+	}
 	v.Refusals = viewRefusals(st.Denial(x.ID), j.Evidence)
 	if c := lastCase(st, x.ID); c != nil {
 		one := viewCase(st, c)

@@ -48,7 +48,14 @@ func TestListingRoutes(t *testing.T) {
 	if _, _, err := w.Propose(context.Background(), tenant.RequestID{}, denied); err != nil {
 		t.Fatal(err)
 	}
+	told := tenant.ListTold{Node: src.Node, Notices: []tenant.ListNotice{{Zone: "bl.spamcop.net", At: now, Sources: []tenant.SourceID{src.ID}}}}
+	if _, _, err := w.Propose(context.Background(), tenant.RequestID{}, told); err != nil {
+		t.Fatal(err)
+	}
 	rec = tell(s, operatorToken, http.MethodGet, "/v1/listings/192.0.2.10", "")
+	if !strings.Contains(rec.Body.String(), `"written":[{"zone":"bl.spamcop.net","first":`) {
+		t.Errorf("what an operator wrote is not in %s", rec.Body)
+	}
 	for _, want := range []string{`"attempts":400,"refused":20,"messages":20,"providers":[{"provider":"comcast","refused":10},`, `"named":["zen.test"],"counts":50}`} {
 		if !strings.Contains(rec.Body.String(), want) {
 			t.Errorf("no %s in %s", want, rec.Body)

@@ -44,10 +44,20 @@ type ListingDetail struct {
 	Needs []string      `json:"needs" nullable:"false" doc:"What keeps a source that looks bad from moving anyone"`
 	Zones []ListingZone `json:"zones" nullable:"false"`
 	// Refusals is there when something was refused lately.
-	Refusals *Refusals `json:"refusals,omitempty" doc:"What mail hosts refused because of the address, measured while delivering"`
-	Case     *Case     `json:"case,omitempty" doc:"What followed from its last listing or drill"`
+	// Written is there when operators of lists wrote lately.
+	Written  []ListWord `json:"written,omitempty" doc:"What operators of lists wrote of it, as far as they signed it. It is asked at once, and that proves nothing"`
+	Refusals *Refusals  `json:"refusals,omitempty" doc:"What mail hosts refused because of the address, measured while delivering"`
+	Case     *Case      `json:"case,omitempty" doc:"What followed from its last listing or drill"`
 	// Incident is there when Case is.
 	Incident *Incident `json:"incident,omitempty" doc:"The case told as an incident"`
+}
+
+// ListWord is what one list's operator wrote about a source.
+type ListWord struct {
+	Zone  string    `json:"zone"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+	Count uint64    `json:"count" doc:"Notices"`
 }
 
 // Refusals are what mail hosts refused a source because of its address.

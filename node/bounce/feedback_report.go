@@ -5,36 +5,6 @@ import (
 	"strings"
 )
 
-// operators are those who write about their lists, by the domains they write
-// from. A From field proves nothing: it says whose words these claim to be.
-var operators = []struct{ domain, zone string }{
-	{"spamhaus.org", "zen.spamhaus.org"},
-	{"spamhaus.com", "zen.spamhaus.org"},
-	{"spamcop.net", "bl.spamcop.net"},
-	{"abusix.com", "combined.mail.abusix.zone"},
-	{"abusix.org", "combined.mail.abusix.zone"},
-	{"barracudacentral.org", "b.barracudacentral.org"},
-	{"mailspike.org", "bl.mailspike.net"},
-	{"psbl.org", "psbl.surriel.com"},
-	{"surriel.com", "psbl.surriel.com"},
-	{"uceprotect.net", "dnsbl-1.uceprotect.net"},
-	{"blocklist.de", "bl.blocklist.de"},
-	{"spameatingmonkey.net", "bl.spameatingmonkey.net"},
-	{"surbl.org", "multi.surbl.org"},
-	{"uribl.com", "multi.uribl.com"},
-}
-
-// operatorZone is the zone of whoever the report says it is from, or "".
-func (r *reader) operatorZone() string {
-	d := domainOf(mailbox(r.field("from")))
-	for _, o := range operators {
-		if d == o.domain || strings.HasSuffix(d, "."+o.domain) {
-			return o.zone
-		}
-	}
-	return ""
-}
-
 // conclude says what the report is.
 func (r *reader) conclude(to Role) Feedback {
 	f := Feedback{Kind: KindUnread, Subject: cutText(r.field("subject"), maxSubject)}
@@ -50,7 +20,7 @@ func (r *reader) conclude(to Role) Feedback {
 		words = r.wordRcpts()
 	}
 	hasOriginal := len(r.original) > 0 || r.redacted
-	zone := r.operatorZone()
+	zone := ListOperator(domainOf(mailbox(r.field("from"))))
 	switch {
 	case len(r.feedback) > 0:
 		f.Kind = KindComplaint

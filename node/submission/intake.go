@@ -34,9 +34,12 @@ type IntakeConfig struct {
 	Traps []string
 	// Reports is told of each report, once it was read.
 	Reports Reports
-	Ready   func() error       // whether to greet at all; its error becomes 421 4.3.2
-	TLS     func() *tls.Config // nil: no TLS offered
-	Limits  IntakeLimits
+	// TXT looks up text records, for the keys of lists' operators [none can be
+	// asked for]. No record is an empty list; an error means that it is not known.
+	TXT    func(ctx context.Context, name string) ([]string, error)
+	Ready  func() error       // whether to greet at all; its error becomes 421 4.3.2
+	TLS    func() *tls.Config // nil: no TLS offered
+	Limits IntakeLimits
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

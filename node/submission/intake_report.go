@@ -19,6 +19,7 @@ type IntakeReport struct {
 	To     string
 	Role   bounce.Role
 	Size   int64  // octets of the whole
+	Proof  Proof  // of a list operator's notice
 	Raw    []byte // the first megabyte of it; not to be kept behind Take
 	Attribution
 }

@@ -379,8 +379,9 @@ func (in *Intake) take(ctx context.Context, body []byte, size int64, from string
 	in.reading <- struct{}{}
 	f := bounce.ReadFeedback(body, to.role)
 	<-in.reading
+	proof := in.prove(ctx, f, body, size)
 	r := IntakeReport{
-		Feedback: f, At: time.Now(), Client: s.client, From: from, To: to.address.String(), Role: to.role, Size: size, Raw: body,
+		Feedback: f, At: time.Now(), Client: s.client, From: from, To: to.address.String(), Role: to.role, Size: size, Raw: body, Proof: proof,
 		Attribution: in.attribute(f, to),
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeWait)
