@@ -29,6 +29,23 @@ func (c *Checker) bounce(ctx context.Context, d *Domain) Finding {
 	return f
 }
 
+// used takes what the domain's own SPF lacks for no fault as long as its mail
+// leaves with the bounce subdomain: receivers judge MAIL FROM (RFC 7208 section
+// 2.4). What lacks is told all the same.
+func (d *Domain) used(found []Finding) []Finding {
+	at := func(check string) int {
+		return slices.IndexFunc(found, func(f Finding) bool { return f.Check == check })
+	}
+	b, s := at(CheckBounce), at(CheckSPF)
+	if b < 0 || s < 0 || found[b].State != OK || found[s].State != Wrong || len(found[s].Lacks) == 0 {
+		return found
+	}
+	f := &found[s]
+	f.State, f.Publish = OK, nil
+	f.Text = "its mail leaves with " + d.Bounce + ", whose SPF passes; of its own, which counts if that is not ready: " + f.Text
+	return found
+}
+
 func (c *Checker) bounceMX(ctx context.Context, d *Domain) Finding {
 	if len(d.Intake) == 0 {
 		return wrong("no node takes bounces: set intake.listen in the configuration of one")

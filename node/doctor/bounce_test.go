@@ -64,6 +64,32 @@ func TestBouncePath(t *testing.T) {
 	}
 }
 
+// The SPF that counts is that of the bounce subdomain, once it is ready; what
+// the domain's own lacks is still told.
+func TestBouncePathTakesOverSPF(t *testing.T) {
+	for _, x := range []struct {
+		name, path, own string
+		spf             State
+		text            string
+	}{
+		{"both right", "v=spf1 ip4:192.0.2.11 ip6:2001:db8::12 -all", "v=spf1 ip4:192.0.2.11 ip6:2001:db8::12 -all", OK, "passes for all"},
+		{"the path alone", "v=spf1 ip4:192.0.2.11 ip6:2001:db8::12 -all", "v=spf1 ip4:192.0.2.11 -all", OK, "leaves with b.shop.example, whose SPF passes"},
+		{"neither", "v=spf1 ip4:192.0.2.11 -all", "v=spf1 ip4:192.0.2.11 -all", Wrong, "SPF lacks 2001:db8::12"},
+	} {
+		d, b := shop()
+		d.Bounce, d.Intake = "b.shop.example", []string{"in-1.relay.example"}
+		b["MX b.shop.example"], b["A in-1.relay.example"] = []string{"in-1.relay.example."}, []string{"192.0.2.1"}
+		b["TXT b.shop.example"], b["TXT shop.example"] = []string{x.path}, []string{x.own}
+		f := findingOf(t, New(b).Domain(t.Context(), d), CheckSPF)
+		if f.State != x.spf || !strings.Contains(f.Text, x.text) || x.spf == OK && len(f.Publish) > 0 {
+			t.Errorf("%s: %+v", x.name, f)
+		}
+		if lacks := strings.Contains(x.own, "2001"); lacks == (len(f.Lacks) == 1) {
+			t.Errorf("%s: lacks %v", x.name, f.Lacks)
+		}
+	}
+}
+
 func findingOf(t *testing.T, all []Finding, check string) Finding {
 	t.Helper()
 	for _, f := range all {

@@ -123,7 +123,7 @@ func (c *Checker) Domain(ctx context.Context, d Domain) []Finding {
 	if d.Bounce != "" {
 		checks = append(checks, check{CheckBounce, func(ctx context.Context) Finding { return c.bounce(ctx, &d) }})
 	}
-	return c.all(ctx, checks)
+	return d.used(c.all(ctx, checks))
 }
 
 type check struct {
