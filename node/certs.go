@@ -15,18 +15,18 @@ const certRecheck = 2 * time.Second
 // certs serves the certificate of two PEM files and reads them again when they
 // change. A broken new pair is reported and the old one stays in use.
 type certs struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	named             *namedCerts // of tenants' host names; nil: the pair is for all
+	log   *slog.Logger
+	named *namedCerts // of tenants' host names; nil: the pair is for all
 
 	mu      sync.Mutex // guards what follows
+	files   [2]string  // of certificate and key
 	config  *tls.Config
 	stamp   [2]time.Time
 	checked time.Time
 }
 
 func newCerts(certFile, keyFile, dir string, log *slog.Logger) (*certs, error) {
-	c := &certs{certFile: certFile, keyFile: keyFile, log: log}
+	c := &certs{files: [2]string{certFile, keyFile}, log: log}
 	if dir != "" {
 		c.named = newNamedCerts(dir, log)
 	}
@@ -53,7 +53,7 @@ func (c *certs) TLS() *tls.Config {
 		err = c.load(stamp)
 	}
 	if err != nil {
-		c.log.Error("certificate not reloaded, the old one stays", "cert", c.certFile, "err", err)
+		c.log.Error("certificate not reloaded, the old one stays", "cert", c.files[0], "err", err)
 	}
 	return c.config
 }
@@ -64,7 +64,7 @@ func (c *certs) ends() time.Time {
 }
 
 func (c *certs) stat() (stamp [2]time.Time, err error) {
-	for i, name := range []string{c.certFile, c.keyFile} {
+	for i, name := range c.files {
 		fi, err := os.Stat(name)
 		if err != nil {
 			return stamp, fmt.Errorf("look at certificate: %w", err)
@@ -77,10 +77,16 @@ func (c *certs) stat() (stamp [2]time.Time, err error) {
 // load reads the pair. The stamp was taken before reading, so a change in
 // between is seen at the next look.
 func (c *certs) load(stamp [2]time.Time) error {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := tls.LoadX509KeyPair(c.files[0], c.files[1])
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
+	c.serve(pair)
+	c.stamp = stamp
+	return nil
+}
+
+func (c *certs) serve(pair tls.Certificate) {
 	c.config = &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
@@ -88,6 +94,21 @@ func (c *certs) load(stamp [2]time.Time) error {
 	if c.named != nil {
 		c.config.GetCertificate = c.named.get
 	}
-	c.stamp = stamp
-	return nil
+}
+
+// use serves the pair that another one has read.
+func (c *certs) use(other *certs) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files, c.stamp = other.files, other.stamp
+	c.serve(other.config.Certificates[0])
+}
+
+// openCerts serves the file's certificate; a reload may name another one.
+func (n *Node) openCerts(dir string) (*certs, error) {
+	c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, dir, n.log)
+	if err == nil {
+		n.certs = append(n.certs, c)
+	}
+	return c, err
 }

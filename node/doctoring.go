@@ -34,7 +34,8 @@ func (n *Node) openDoctor(reg *prometheus.Registry, opt Options) error {
 	if err != nil {
 		return err
 	}
-	n.doctor = newDoctoring(n.cluster.State, n.id, n.seal, doctor.New(delivery.NewLookup(resolvers)))
+	n.lookup = delivery.NewLookup(resolvers)
+	n.doctor = newDoctoring(n.cluster.State, n.id, n.seal, doctor.New(n.lookup))
 	n.doctor.propose = func(ctx context.Context, op tenant.Op) error {
 		_, _, err := n.cluster.Propose(ctx, tenant.RequestID{}, op)
 		return err

@@ -51,10 +51,10 @@ func (g *nodeGauges) Collect(ch chan<- prometheus.Metric) {
 	ch <- g.build
 	show(g.ready, flag(n.admin.Ready()))
 	show(g.missing, float64(len(g.views.sourcesElsewhere())))
-	if n.certs != nil {
-		ends("submission", n.certs.ends())
-		if n.certs.named != nil {
-			ends("names", n.certs.named.ends())
+	if len(n.certs) > 0 {
+		ends("submission", n.certs[0].ends())
+		if n.certs[0].named != nil {
+			ends("names", n.certs[0].named.ends())
 		}
 	}
 	own, authority := n.cluster.CertificateEnds()

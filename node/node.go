@@ -25,8 +25,12 @@ import (
 
 // Options are what the process gives a node besides its file.
 type Options struct {
-	Log     *slog.Logger
-	Fatal   func(error) // ends the process at once; must not return
+	Log   *slog.Logger
+	Fatal func(error) // ends the process at once; must not return
+	// Level is what Log goes by; nil: the level cannot be changed.
+	Level *slog.LevelVar
+	// File is the configuration file, which Reload reads again; "": there is none.
+	File    string
 	Version string
 	// FS holds the raft log and the queue [the disk]; tests pass one that can
 	// lose power. Keys and tokens are on the disk all the same.
@@ -74,8 +78,12 @@ type Node struct {
 	doctor      *doctoring
 	admin       *admin.Server
 	seal        *sealer
-	certs       *certs // of submission; nil without TLS
 	ages        *ages
+
+	level     *logLevel
+	reloading reloading
+	certs     []*certs         // of all ports that take them from the file
+	lookup    *delivery.Lookup // past the cache, for the doctor
 }
 
 // New opens the node's stores and ports and prepares its parts; Run starts
@@ -90,7 +98,11 @@ func New(cfg Config, opt Options) (*Node, error) {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n := &Node{cfg: cfg, log: opt.Log}
+	n := &Node{cfg: cfg, log: opt.Log, reloading: reloading{file: opt.File, cfg: cfg}}
+	var err error
+	if n.level, err = newLogLevel(cfg.Name, cfg.Log.Level, opt.Level, opt.Log); err != nil {
+		return nil, err
+	}
 	for _, open := range []func(*prometheus.Registry, Options) error{n.openStores, n.prepare, n.openDoctor, n.openAdmin, n.listen} {
 		if err := open(reg, opt); err != nil {
 			return nil, errors.Join(err, n.close())
@@ -213,11 +225,11 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 		return err
 	}
 	if n.cfg.TLS.Cert != "" {
-		c, err := newCerts(n.cfg.TLS.Cert, n.cfg.TLS.Key, n.cfg.TLS.Dir, opt.Log)
+		c, err := n.openCerts(n.cfg.TLS.Dir)
 		if err != nil {
 			return err
 		}
-		sub.TLS, n.certs = c.TLS, c
+		sub.TLS = c.TLS
 	}
 	if n.submission, err = submission.New(sub); err != nil {
 		return fmt.Errorf("prepare submission: %w", err)

@@ -38,6 +38,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"doctor", n.doctor.Run},
 		{"ages", n.ages.Run},
 		{"grants", n.grants.Run},
+		{"log level", n.level.Run},
 		{"admin", n.admin.Run},
 		{"queue", n.runQueue},
 		{"cluster", n.cluster.Run},

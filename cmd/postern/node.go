@@ -13,7 +13,7 @@ import (
 
 func (a *app) nodeCommand() *cobra.Command {
 	return family("node", "Machines of the cluster, their condition, and static routes",
-		a.nodeAdd(), a.nodeList(), a.nodeShow(), a.nodeStatus(), a.nodeToken(), a.nodeTokens(), a.nodeMaintenance(), a.nodeDrain(), a.nodeUndrain(), a.nodeRemove(), a.nodeReplace(),
+		a.nodeAdd(), a.nodeList(), a.nodeShow(), a.nodeStatus(), a.nodeToken(), a.nodeTokens(), a.nodeMaintenance(), a.nodeReload(), a.nodeLogLevel(), a.nodeDrain(), a.nodeUndrain(), a.nodeRemove(), a.nodeReplace(),
 		family("route", "Recipient domains that go to a fixed host instead of their MX", a.routeSet(), a.routeList(), a.routeRemove()))
 }
 

@@ -143,7 +143,7 @@ Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage.`,
 	).Replace(root.UsageTemplate()))
 	root.AddCommand(a.serveCommand(), a.initCommand(), a.joinCommand(), a.tenantCommand(), a.accountCommand(), a.sourceCommand(), a.nodeCommand(),
 		a.queueCommand(), a.traceCommand(), a.usageCommand(),
-		a.planCommand(), a.doctorCommand(), a.observeCommand(), a.zonesCommand(), a.listingCommand(), a.drillCommand(), a.journalCommand(), a.banCommand(), a.noticesCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.versionCommand())
+		a.planCommand(), a.doctorCommand(), a.observeCommand(), a.zonesCommand(), a.listingCommand(), a.drillCommand(), a.journalCommand(), a.banCommand(), a.noticesCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.completionCommand(), a.versionCommand())
 	root.AddCommand(others()...)
 	a.prepare(root)
 	return root
@@ -187,16 +187,17 @@ func meant(cmd *cobra.Command, word string) string {
 
 // verb makes a command that asks a node.
 func (a *app) verb(use, short, example string, do func(ctx context.Context, c *admin.Client, args []string) error) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Example: example, Args: named(use),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return do(cmd.Context(), c, args)
-		},
+	return &cobra.Command{Use: use, Short: short, Example: example, Args: named(use), RunE: a.asking(do)}
+}
+
+func (a *app) asking(do func(ctx context.Context, c *admin.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return do(cmd.Context(), c, args)
 	}
 }
 

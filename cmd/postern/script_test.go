@@ -35,8 +35,9 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			d := &desk{st: tenant.New(), mail: map[string]*admin.Trace{}}
+			p := newProcess()
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
-				State: d.state, Propose: d.propose, Messages: d, Mail: d,
+				State: d.state, Propose: d.propose, Messages: d, Mail: d, Running: p,
 				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark, SealText: func(_ string, plain []byte) ([]byte, error) { return plain, nil }, Delist: delist,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
@@ -49,7 +50,7 @@ func TestScripts(t *testing.T) {
 			}
 			srv := httptest.NewServer(s)
 			env.Defer(srv.Close)
-			env.Values["desk"] = d
+			env.Values["desk"], env.Values["process"] = d, p
 			env.Setenv("POSTERN_API", srv.URL)
 			// The program in a script is this test binary as postern.
 			self, err := os.Executable()
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
-			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied},
+			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "reloads": reloads},
 	})
 }
 

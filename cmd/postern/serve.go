@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -17,7 +20,9 @@ func (a *app) serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve", Short: "Run one node",
 		Long: `Run one node until SIGTERM or SIGINT. It then says 421 to its clients, lets open
-transactions end, and goes. A second signal ends it at once.`,
+transactions end, and goes. A second signal ends it at once. SIGHUP lets it read
+its configuration again, as postern node reload does, and tell in the log what
+changed. Under systemd it tells when it is ready, how it is, and that it lives.`,
 		Example: `  postern serve --config /etc/postern/postern.yaml
   postern serve --check --config /etc/postern/postern.yaml`,
 		Args: named("serve"),
@@ -37,13 +42,17 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log, flush := newLog(a.err, cfg.Log.Level, cfg.Log.Format)
+	level := new(slog.LevelVar) // the node sets it
+	log, flush := newLog(a.err, level, cfg.Log.Format)
 	defer flush()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // from the first signal on, the second one ends the process
-	signal.Ignore(syscall.SIGHUP)        // a closed terminal does not end a mail server
-	n, err := node.New(cfg, node.Options{Log: log, Version: version, Grace: cfg.Queue.Grace, Fatal: func(err error) {
+	// Also when nothing reads it yet: a closed terminal does not end a mail server.
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+	n, err := node.New(cfg, node.Options{Log: log, Level: level, File: a.configFile(), Version: version, Grace: cfg.Queue.Grace, Fatal: func(err error) {
 		log.Error("node ends at once", "err", err)
 		a.exit(exitRefused)
 	}})
@@ -52,11 +61,42 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	log.Info("node starts", "node", cfg.Name, "version", version, "submission", cfg.Submission,
 		"submission_tls", cfg.SubmissionTLS, "admin", cfg.Admin, "dir", cfg.Dir)
-	if err := n.Run(ctx); err != nil && ctx.Err() == nil {
+	u, err := newUnit(n.Ready, n.Healthy, log)
+	if err != nil {
+		return err
+	}
+	done := tend(ctx, n, u, hangUp)
+	err = n.Run(ctx)
+	done()
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("run node: %w", err)
 	}
 	log.Info("node ended", "node", cfg.Name)
 	return nil
+}
+
+// tend does what the process does beside the node, until ctx ends or the
+// returned function is called, which waits for the end of it.
+func tend(ctx context.Context, n *node.Node, u *unit, hangUp <-chan os.Signal) (done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangUp:
+				u.reload(func() { _, _ = n.Reload() }) // it says in the log what came of it
+			}
+		}
+	})
+	if u != nil {
+		all.Go(func() { u.run(ctx) })
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
 }
 
 func (a *app) check(ctx context.Context) error {

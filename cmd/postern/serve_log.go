@@ -78,11 +78,10 @@ func (p prompt) WithAttrs(as []slog.Attr) slog.Handler {
 }
 func (p prompt) WithGroup(n string) slog.Handler { return prompt{p.Handler.WithGroup(n), p.flush} }
 
-// newLog makes the node's log; the returned function writes what still waits.
-func newLog(w io.Writer, level, format string) (*slog.Logger, func()) {
-	var l slog.Level
-	_ = l.UnmarshalText([]byte(level)) // ReadConfig let only known words through
-	opt := &slog.HandlerOptions{Level: l}
+// newLog makes the node's log, which goes by level; the returned function writes
+// what still waits.
+func newLog(w io.Writer, level slog.Leveler, format string) (*slog.Logger, func()) {
+	opt := &slog.HandlerOptions{Level: level}
 	b := newLineBuffer(w)
 	if format == "json" {
 		return slog.New(prompt{slog.NewJSONHandler(b, opt), b.Flush}), b.Flush

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func (w *writes) lines() (lines, count int) {
 func TestLogLinesTravelTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w writes
-		log, flush := newLog(&w, "info", "json")
+		log, flush := newLog(&w, slog.LevelInfo, "json")
 		for i := range 100 {
 			log.Info("delivered", "n", i)
 		}
@@ -59,7 +60,7 @@ func TestLogLinesTravelTogether(t *testing.T) {
 func TestLogDoesNotGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w writes
-		log, flush := newLog(&w, "info", "text")
+		log, flush := newLog(&w, slog.LevelInfo, "text")
 		defer flush()
 		long := strings.Repeat("x", 1000)
 		for i := range 1000 { // faster than the timer

@@ -33,6 +33,8 @@ func TestServe(t *testing.T) {
 	p := exec.Command(self, "serve", "--config", config)
 	p.Env = append(os.Environ(), asPostern+"=1")
 	p.Stderr = &log
+	systemd := listenSystemd(t)
+	p.Env = append(p.Env, "NOTIFY_SOCKET="+systemd.path, "WATCHDOG_USEC=200000")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +67,24 @@ func TestServe(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 
-	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGTERM} {
-		if err := p.Process.Signal(sig); err != nil {
-			t.Fatal(err)
-		}
+	if text := ask(exitDone, "node", "log-level", "n1", "debug", "--for", "1m"); !strings.Contains(text, "n1 logs debug until") {
+		t.Errorf("%s", text)
 	}
+	systemd.await(t, "STATUS=accepts and sends mail", "READY=1", "WATCHDOG=1", "WATCHDOG=1")
+	if err := os.WriteFile(config, []byte(strings.Replace(text, "bootstrap: true", "bootstrap: true\ndelivery: {retry: [1m]}", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text := ask(exitDone, "node", "reload"); !strings.Contains(text, "n1 took up: delivery.retry") {
+		t.Errorf("%s", text)
+	}
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	systemd.await(t, "RELOADING=1", "READY=1", "WATCHDOG=1")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	systemd.await(t, "STOPPING=1")
 	select {
 	case err := <-ended:
 		if err != nil {
@@ -78,12 +93,51 @@ func TestServe(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatalf("it goes on\n%s", &log)
 	}
-	if !strings.Contains(log.String(), `"msg":"node ended"`) {
+	if !strings.Contains(log.String(), `"msg":"node ended"`) || strings.Count(log.String(), `"msg":"configuration reloaded"`) != 2 {
 		t.Errorf("%s", &log)
 	}
 	for _, name := range []string{"operator.token", "secret.key"} {
 		if fi, err := os.Stat(filepath.Join(dir, "state", name)); err != nil || fi.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, fi, err)
+		}
+	}
+}
+
+// systemdEnd is where systemd would listen.
+type systemdEnd struct {
+	*net.UnixConn
+	path string
+}
+
+func listenSystemd(t *testing.T) systemdEnd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "p") // a socket's name is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "s")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); os.RemoveAll(dir) })
+	return systemdEnd{c, name}
+}
+
+// await waits for these, in this order, whatever comes between.
+func (s systemdEnd) await(t *testing.T, all ...string) {
+	t.Helper()
+	_ = s.SetReadDeadline(time.Now().Add(time.Minute))
+	b := make([]byte, 4096)
+	for _, want := range all {
+		for {
+			n, err := s.Read(b)
+			if err != nil {
+				t.Fatalf("systemd waits for %s: %v", want, err)
+			}
+			if string(b[:n]) == want {
+				break
+			}
 		}
 	}
 }

@@ -247,6 +247,7 @@ func (w *world) config() Config {
 	accepted.WithLabelValues("acme").Inc()
 	return Config{Addr: "127.0.0.1:0", Node: "n1", Version: "test", OperatorToken: TokenHash(operatorToken), State: w.State, Propose: w.Propose, Doctor: sight{"n1"},
 		Ready:     func() []Reason { return w.reasons },
+		Running:   newProcess("n1"),
 		ReadZones: readZones, Mark: markOf,
 		SealText: func(_ string, plain []byte) ([]byte, error) { return append([]byte("sealed "), plain...), nil },
 		Seal: func(domain, selector string, pem []byte) (Sealed, error) {

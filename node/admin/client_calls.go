@@ -244,6 +244,26 @@ func (c *Client) MaintainNode(ctx context.Context, name string, d time.Duration)
 	return ask[Node](ctx, c, http.MethodPut, path("nodes", name, "maintenance"), Maintenance{Seconds: int((d + time.Second - 1) / time.Second)})
 }
 
+// LogLevel says how much a node logs.
+func (c *Client) LogLevel(ctx context.Context, node string) (LogLevel, error) {
+	return ask[LogLevel](ctx, c, http.MethodGet, path("nodes", node, "log-level"), nil)
+}
+
+// SetLogLevel lets a node log at another level for a while, in whole seconds.
+func (c *Client) SetLogLevel(ctx context.Context, node, level string, length time.Duration) (LogLevel, error) {
+	return ask[LogLevel](ctx, c, http.MethodPut, path("nodes", node, "log-level"), SetLogLevel{Level: level, Seconds: int(length / time.Second)})
+}
+
+// EndLogLevel lets a node log as its configuration says.
+func (c *Client) EndLogLevel(ctx context.Context, node string) (LogLevel, error) {
+	return ask[LogLevel](ctx, c, http.MethodDelete, path("nodes", node, "log-level"), nil)
+}
+
+// ReloadNode lets a node read its configuration file again.
+func (c *Client) ReloadNode(ctx context.Context, node string) (Reloaded, error) {
+	return ask[Reloaded](ctx, c, http.MethodPost, path("nodes", node, "reload"), nil)
+}
+
 // JoinTokens lists the join tokens that are good now, without their secrets.
 func (c *Client) JoinTokens(ctx context.Context, l List) (Page[OpenToken], error) {
 	return ask[Page[OpenToken]](ctx, c, http.MethodGet, path("join-tokens")+l.query(), nil)

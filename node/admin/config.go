@@ -80,6 +80,10 @@ type Config struct {
 	// Doctor tells and checks what is in the DNS; nil: this node cannot.
 	Doctor Doctor
 
+	// Healthy says whether the node's own disk and loops work; nil: they do.
+	Healthy func() error
+	// Running changes how the node runs; nil: nothing of it can be changed.
+	Running Running
 	// Cluster tells what this node knows of the others; nil: a cluster of one.
 	Cluster func() ClusterStatus
 	// Mirrors tells how the second copies of the tenants owned here stand; nil:

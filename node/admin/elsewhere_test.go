@@ -51,7 +51,7 @@ func newTwo(t *testing.T) *twoNodes {
 		t.Fatal(err)
 	}
 	far := p.two.config()
-	far.Node, far.State, far.Propose, far.Doctor = "two", p.one.State, p.one.Propose, sight{"two"}
+	far.Node, far.State, far.Propose, far.Doctor, far.Running = "two", p.one.State, p.one.Propose, sight{"two"}, newProcess("two")
 	far.PeerListener, far.Listener = l, unused(t)
 	far.Used = func(a tenant.AccountID, _ tenant.Window) tenant.Amount { return tenant.Amount{Mails: 40 + uint64(a)} }
 	far.Cluster = func() ClusterStatus { return p.status }

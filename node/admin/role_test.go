@@ -62,7 +62,7 @@ var bodies = map[string]string{
 	"set-notices":   `{"webhook":"https://h.test/","secret":"s"}`,
 	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
-	"make-join-token": `{}`, "maintain-node": `{}`, "move-tenant": `{"to":"two"}`,
+	"make-join-token": `{}`, "maintain-node": `{}`, "set-log-level": `{"level":"debug"}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }
 
@@ -75,6 +75,8 @@ func fill(path, id string) string {
 		path = strings.ReplaceAll(path, "{addr}", "198.51.100.10") // a shared one
 	case "drill-listing":
 		path = strings.ReplaceAll(path, "{addr}", "192.0.2.10")
+	case "get-log-level", "set-log-level", "end-log-level", "reload-node":
+		path = strings.ReplaceAll(path, "{node}", "n1") // the one that is asked
 	case "dismiss-listing": // what widen drills
 		path = strings.ReplaceAll(path, "{addr}", "192.0.2.11")
 	}

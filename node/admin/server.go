@@ -56,6 +56,7 @@ func New(cfg Config) (*Server, error) {
 	s.api.UseMiddleware(s.guard)
 	s.statusRoutes()
 	s.nodeRoutes()
+	s.runningRoutes()
 	s.clusterRoutes()
 	s.planRoutes()
 	s.sourceRoutes()
@@ -186,10 +187,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 
 // plainRoutes are those that probes and Prometheus ask, outside the API.
 func (s *Server) plainRoutes() {
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintln(w, "ok")
-	})
+	s.mux.HandleFunc("GET /healthz", s.healthz)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
 	metrics := s.metrics()
 	s.mux.HandleFunc("GET /metrics", s.operatorOnly(metrics))

@@ -116,21 +116,40 @@ func stops(reasons []Reason) bool {
 	return false
 }
 
+// Stops lists what keeps this node from saying 250; nothing when it may.
+func (s *Server) Stops() []string {
+	var all []string
+	for _, r := range s.reasons() {
+		if r.Stops {
+			all = append(all, r.Text)
+		}
+	}
+	return all
+}
+
+// healthz is for what restarts a process that is stuck: 200 while this node's
+// own disk and loops work, whatever the other nodes do.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if s.cfg.Healthy != nil {
+		if err := s.cfg.Healthy(); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, err)
+			return
+		}
+	}
+	fmt.Fprintln(w, "ok")
+}
+
 // readyz is for probes and balancers: 200 when this node may say 250.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	reasons := s.reasons()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if !stops(reasons) {
+	stops := s.Stops()
+	if len(stops) == 0 {
 		fmt.Fprintln(w, "ready")
 		return
 	}
-	var b strings.Builder
-	for _, r := range reasons {
-		if r.Stops {
-			fmt.Fprintln(&b, r.Text)
-		}
-	}
 	w.Header().Set("Retry-After", "5")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprint(w, b.String())
+	fmt.Fprintln(w, strings.Join(stops, "\n"))
 }

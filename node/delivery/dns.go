@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,11 +23,16 @@ var errDNS = errors.New("no usable answer")
 // gives a final one counts; a server that answered well is asked first next
 // time, so that a dead one costs its timeout once and not with each question.
 type dnsClient struct {
-	servers []netip.AddrPort
+	servers atomic.Pointer[[]netip.AddrPort]
 	timeout time.Duration // for one question to one server
 	tries   int           // rounds over all servers
 	next    atomic.Uint32 // index of the server to begin with
 	dial    net.Dialer
+}
+
+func (c *dnsClient) setServers(all []netip.AddrPort) {
+	all = slices.Clone(all)
+	c.servers.Store(&all)
 }
 
 // errGuesses says that many answers came that do not match the question.
@@ -46,7 +52,8 @@ const (
 // second opinion comes from another server where there is one. It returns only
 // NOERROR and NXDOMAIN answers; anything else is an error wrapping errDNS.
 func (c *dnsClient) ask(ctx context.Context, name string, qtype uint16, from int) (*dns.Msg, error) {
-	if len(c.servers) == 0 {
+	servers := *c.servers.Load()
+	if len(servers) == 0 {
 		return nil, fmt.Errorf("ask %s: no resolver configured: %w", name, errDNS)
 	}
 	q := new(dns.Msg)
@@ -54,9 +61,9 @@ func (c *dnsClient) ask(ctx context.Context, name string, qtype uint16, from int
 	q.SetEdns0(ednsSize, false)
 	first := int(c.next.Load()) + from
 	var last error
-	for i := range c.tries * len(c.servers) {
-		at := (first + i) % len(c.servers)
-		m, err := c.askServer(ctx, c.servers[at], q)
+	for i := range c.tries * len(servers) {
+		at := (first + i) % len(servers)
+		m, err := c.askServer(ctx, servers[at], q)
 		if err == nil {
 			if from == 0 && i > 0 {
 				c.next.Store(uint32(at))

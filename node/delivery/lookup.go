@@ -25,6 +25,9 @@ func NewLookup(servers []netip.AddrPort) *Lookup {
 	return &Lookup{newResolver(resolverConfig{Servers: servers})}
 }
 
+// SetServers changes who is asked, from the next question on.
+func (l *Lookup) SetServers(servers []netip.AddrPort) { l.r.dns.setServers(servers) }
+
 // records gives those of qtype at the end of name's aliases. A name that no DNS
 // can hold has none.
 func (l *Lookup) records(ctx context.Context, name string, qtype uint16) (records, error) {

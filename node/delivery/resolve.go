@@ -96,11 +96,12 @@ func newResolver(cfg resolverConfig) *mxResolver {
 	}
 	r := &mxResolver{
 		cfg:   cfg,
-		dns:   dnsClient{servers: cfg.Servers, timeout: cfg.Timeout, tries: cfg.Tries},
+		dns:   dnsClient{timeout: cfg.Timeout, tries: cfg.Tries},
 		own:   map[netip.Addr]bool{},
 		sites: newCache[*site](cfg.Entries, cfg.Now),
 		addrs: newCache[[]netip.Addr](cfg.Entries, cfg.Now),
 	}
+	r.dns.setServers(cfg.Servers)
 	for _, a := range cfg.Own {
 		r.own[a.Unmap()] = true
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postern/node/queue"
@@ -71,7 +72,8 @@ type scheduler struct {
 	ctx       context.Context
 	hard      context.Context // ends when open dots may no longer finish
 	nudged    chan struct{}
-	tallies   sync.Map // tenant.ID -> *tally
+	waits     atomic.Pointer[[]time.Duration] // instead of cfg.Retry, once they were changed
+	tallies   sync.Map                        // tenant.ID -> *tally
 
 	mu      sync.Mutex // guards everything below, and all lanes, targets and budgets
 	closing bool

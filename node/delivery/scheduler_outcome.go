@@ -26,7 +26,7 @@ func (s *scheduler) terms(it *queue.Item, now time.Time) terms {
 		s.mu.Unlock()
 	}
 	return terms{
-		now: now, over: over, life: e.Expires.Sub(e.Arrived), retry: s.cfg.Retry,
+		now: now, over: over, life: e.Expires.Sub(e.Arrived), retry: s.retry(),
 		limit: deadline(st, e), random: s.random(), n: it.Attempts + 1, arrived: e.Arrived,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -99,7 +100,10 @@ func (c Config) withDefaults() (Config, error) {
 
 // Sender is the outgoing half of a node. New starts nothing; Run blocks until
 // ctx ends, then lets open dots finish (bounded by 30 s) and settles them.
-type Sender struct{ s *scheduler }
+type Sender struct {
+	s          *scheduler
+	setServers func([]netip.AddrPort)
+}
 
 // New makes a Sender from cfg. It starts nothing.
 func New(cfg Config) (*Sender, error) {
@@ -115,12 +119,31 @@ func New(cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{s: s}, nil
+	return &Sender{s: s, setServers: find.dns.setServers}, nil
 }
 
 // Run sends until ctx ends. It returns once every session is closed and every
 // outcome is on its way to the disk or durable.
 func (s *Sender) Run(ctx context.Context) error { return s.s.run(ctx) }
+
+// SetRetry changes the waits after an attempt, for attempts from now on; none
+// means the built-in ones. What waits already keeps its time, and how long a
+// destination out of reach is left alone stays as New was told.
+func (s *Sender) SetRetry(waits []time.Duration) {
+	waits = slices.Clone(waits)
+	s.s.waits.Store(&waits)
+}
+
+// SetResolvers changes who is asked for MX and addresses, from the next question
+// on. What is known stays for its time.
+func (s *Sender) SetResolvers(servers []netip.AddrPort) { s.setServers(servers) }
+
+func (s *scheduler) retry() []time.Duration {
+	if w := s.waits.Load(); w != nil {
+		return *w
+	}
+	return s.cfg.Retry
+}
 
 // Evidence gives what the world told each source of itself within the window (a
 // second at least), in order of source: for the node to report when it changed.

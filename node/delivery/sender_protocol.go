@@ -1,7 +1,7 @@
 package delivery
 
 // newProtocol makes the parts that speak DNS and SMTP.
-func newProtocol(cfg Config) (finder, dialer) {
+func newProtocol(cfg Config) (*mxResolver, dialer) {
 	find := newResolver(resolverConfig{
 		Servers: cfg.Resolvers, Port: cfg.Port, Own: cfg.Own, AllowLoopback: cfg.AllowLoopback,
 		OwnName: func(name string) bool { return ownName(cfg, name) },

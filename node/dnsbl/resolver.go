@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -35,7 +36,7 @@ type asker interface {
 // concurrent use. Its failures are reasons, not errors: an error's text would
 // hold the name that was asked, and with it a key.
 type Resolver struct {
-	servers []string
+	servers atomic.Pointer[[]string]
 	timeout time.Duration // for one question to one server
 	tries   int           // rounds over all servers
 	dialer  net.Dialer
@@ -43,17 +44,27 @@ type Resolver struct {
 
 // NewResolver makes a Resolver of host:port addresses.
 func NewResolver(servers []netip.AddrPort, timeout time.Duration) (*Resolver, error) {
-	if len(servers) == 0 {
-		return nil, errors.New("make resolver: no server is given")
-	}
 	r := &Resolver{timeout: timeout, tries: 2}
-	for _, s := range servers {
-		if !s.IsValid() || s.Port() == 0 {
-			return nil, fmt.Errorf("make resolver: %s is no address of a server", s)
-		}
-		r.servers = append(r.servers, s.String())
+	if err := r.SetServers(servers); err != nil {
+		return nil, fmt.Errorf("make resolver: %w", err)
 	}
 	return r, nil
+}
+
+// SetServers changes who is asked, from the next question on.
+func (r *Resolver) SetServers(servers []netip.AddrPort) error {
+	if len(servers) == 0 {
+		return errors.New("no server is given")
+	}
+	all := make([]string, len(servers))
+	for i, s := range servers {
+		if !s.IsValid() || s.Port() == 0 {
+			return fmt.Errorf("%s is no address of a server", s)
+		}
+		all[i] = s.String()
+	}
+	r.servers.Store(&all)
+	return nil
 }
 
 // SystemServers reads the name servers of a resolv.conf.
@@ -158,8 +169,9 @@ func unescape(s string) string {
 // ask puts one question to the servers in turn until one gives a final answer.
 func (r *Resolver) ask(ctx context.Context, name string, qtype uint16) (m *dns.Msg, why tenant.Why) {
 	why = tenant.WhyTimeout
+	servers := *r.servers.Load()
 	for range r.tries {
-		for _, server := range r.servers {
+		for _, server := range servers {
 			if ctx.Err() != nil {
 				return nil, why
 			}

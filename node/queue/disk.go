@@ -15,7 +15,8 @@ type disk struct {
 	full    atomic.Bool
 	suspect atomic.Bool // a write stalled or failed since the last check
 	free    atomic.Uint64
-	floor   atomic.Uint64
+	wanted  atomic.Uint64 // Config.FreeFloor, until it is changed
+	floor   atomic.Uint64 // in force
 }
 
 // defaultFloor is the free space below which mail is refused.
@@ -37,6 +38,13 @@ func (s *Store) Full() error {
 	return nil
 }
 
+// SetFreeFloor changes the octets that must stay free; 0 is the default of
+// Config.FreeFloor. The next message is judged by it.
+func (s *Store) SetFreeFloor(octets uint64) {
+	s.disk.wanted.Store(octets)
+	s.disk.suspect.Store(true)
+}
+
 // checkDisk measures the free space.
 func (s *Store) checkDisk() error {
 	s.disk.suspect.Store(false)
@@ -47,7 +55,7 @@ func (s *Store) checkDisk() error {
 	if err != nil {
 		return fmt.Errorf("measure free space: %w", err)
 	}
-	floor := s.cfg.FreeFloor
+	floor := s.disk.wanted.Load()
 	if floor == 0 {
 		floor = min(defaultFloor, u.TotalBytes/20)
 	}

@@ -268,10 +268,20 @@ func TestDurable(t *testing.T) {
 	hang = true
 	mu.Unlock()
 	s.beat.last.Store(int64(time.Since(s.beat.start) - 6*time.Second))
+	if err := s.Stuck(); err != nil {
+		t.Errorf("stuck before it tried: %v", err)
+	}
 	until(t, "an error", func() bool { return s.Durable() != nil })
+	if err := s.Stuck(); err != nil {
+		t.Errorf("stuck at once: %v", err)
+	}
+	s.beat.began.Store(int64(time.Since(s.beat.start) - 6*time.Second))
+	if err := s.Stuck(); !errors.Is(err, ErrFailed) {
+		t.Errorf("a sync that does not end: %v", err)
+	}
 	mu.Lock()
 	hang = false
 	mu.Unlock()
 	on.Do(func() { close(stuck) })
-	until(t, "a sync", func() bool { return s.Durable() == nil })
+	until(t, "a sync", func() bool { return s.Durable() == nil && s.Stuck() == nil })
 }

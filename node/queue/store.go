@@ -161,6 +161,7 @@ func (s *Store) open() (err error) {
 	if err = s.recoverStarts(); err != nil {
 		return err
 	}
+	s.disk.wanted.Store(s.cfg.FreeFloor)
 	return s.checkDisk()
 }
 

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,8 +71,7 @@ type Reports interface {
 // on, so it cannot be a relay.
 type Intake struct {
 	cfg     IntakeConfig
-	domains map[string]bool
-	traps   map[string]bool // in lower case
+	ours    atomic.Pointer[addresses]
 	doors   *doors
 	bodies  chan struct{} // one place for each message coming in
 	reading chan struct{} // one place for each report being read
@@ -113,18 +113,29 @@ func NewIntake(cfg IntakeConfig) (*Intake, error) {
 		return nil, err
 	}
 	in := &Intake{
-		cfg: cfg, domains: map[string]bool{strings.ToLower(cfg.Hostname): true}, traps: map[string]bool{}, metrics: m,
+		cfg: cfg, metrics: m,
 		doors:  newDoors(Limits{Conns: l.Conns, ConnsPerIP: l.ConnsPerIP}),
 		bodies: make(chan struct{}, l.Bodies), reading: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		conns: map[net.Conn]struct{}{},
 	}
-	for _, d := range cfg.Domains {
-		in.domains[strings.ToLower(d)] = true
-	}
-	for _, a := range cfg.Traps {
-		in.traps[strings.ToLower(a)] = true
-	}
+	in.SetAddresses(cfg.Domains, cfg.Traps)
 	return in, nil
+}
+
+// addresses are those the intake takes, in lower case.
+type addresses struct{ domains, traps map[string]bool }
+
+// SetAddresses changes Domains and Traps of the configuration, for recipients
+// named from now on.
+func (in *Intake) SetAddresses(domains, traps []string) {
+	a := &addresses{domains: map[string]bool{strings.ToLower(in.cfg.Hostname): true}, traps: map[string]bool{}}
+	for _, d := range domains {
+		a.domains[strings.ToLower(d)] = true
+	}
+	for _, t := range traps {
+		a.traps[strings.ToLower(t)] = true
+	}
+	in.ours.Store(a)
 }
 
 // Run serves the listeners until ctx ends; then every client is told 421. It

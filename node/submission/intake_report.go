@@ -68,11 +68,12 @@ var roleMailboxes = map[string]bounce.Role{
 // of ours are taken below a tenant's domain: the tenant points the MX of such a
 // subdomain here.
 func (in *Intake) judge(a address) (*mailbox, *reply) {
-	if in.traps[strings.ToLower(a.local+"@"+a.domain)] {
+	known := in.ours.Load()
+	if known.traps[strings.ToLower(a.local+"@"+a.domain)] {
 		return &mailbox{address: a, role: bounce.RoleTrap}, nil
 	}
 	path, err := in.cfg.Signer.ReadLocal(a.local)
-	switch ours := in.domains[a.domain]; {
+	switch ours := known.domains[a.domain]; {
 	case err == nil && (ours || in.delegated(path.Tenant, a.domain)):
 		return &mailbox{address: a, role: bounce.RoleBounce, path: &path}, nil
 	case ours:
