@@ -16,7 +16,7 @@ NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-monitoring pictures
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -64,6 +64,17 @@ fuzz:
 ARCHS ?= amd64 arm64
 package:
 	deploy/package/build $(NFPM) $(ARCHS)
+
+# Alerts and dashboards against a running cluster: a real Prometheus asks it, and
+# no query is empty. pictures goes on for a while and draws the dashboards.
+test-monitoring: packages
+	@.ci/packages prometheus-blackbox-exporter
+	POSTERN_MONITORING=1 go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
+
+pictures: packages
+	@.ci/packages prometheus-blackbox-exporter
+	go run ./deploy/grafana
+	POSTERN_MONITORING=1 POSTERN_PICTURES=150s go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
 
 # Debian packages the tests talk to: real clients and servers.
 packages:

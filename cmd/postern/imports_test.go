@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/report", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
+	"deploy/grafana":  {},
 	// observe works beside any relay, without a node: it asks node/dnsbl itself.
 	"cmd/postern": {"node", "node/admin", "node/dnsbl", "node/lab", "tenant"},
 }
