@@ -35,6 +35,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"archive", n.archive.Run},
 		{"heard", n.heard.Run},
 		{"list notices", n.listTold.Run},
+		{"wrote", n.wrote.Run},
 		{"doctor", n.doctor.Run},
 		{"ages", n.ages.Run},
 		{"grants", n.grants.Run},

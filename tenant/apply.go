@@ -69,6 +69,7 @@ func (d *draft) publish() *State {
 	s.customers.publish()
 	s.askings.publish()
 	s.echoes.publish()
+	s.circles.publish()
 	return &s
 }
 
@@ -129,7 +130,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote:
 		return false
 	}
 	return true
@@ -261,6 +262,8 @@ func (d *draft) runListing(op Op) error {
 		return d.denied(op)
 	case Heard:
 		return d.heard(op)
+	case Wrote:
+		return d.wrote(op)
 	}
 	return d.runBans(op)
 }

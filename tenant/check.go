@@ -124,6 +124,7 @@ func (s *State) checkConfig(before *State) error {
 		{tenants || gone || !s.conducts.same(&before.conducts) || !s.pooled.same(&before.pooled), s.checkConducts},
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{gone || !s.echoes.same(&before.echoes) || !s.accounts.same(&before.accounts), s.checkEchoes},
+		{gone || !s.circles.same(&before.circles) || !s.accounts.same(&before.accounts), s.checkCircles},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

@@ -132,6 +132,9 @@ func (d *draft) setContain(c SetContain) error {
 		for len(d.echoes.keys) > 0 {
 			remove(d, &d.echoes, d.echoes.keys[0])
 		}
+		for len(d.circles.keys) > 0 {
+			remove(d, &d.circles, d.circles.keys[0])
+		}
 	}
 	put(d, &d.contain, 0, &c.Contain)
 	d.emit(ListsChanged{})

@@ -10,6 +10,7 @@ func (x *trial) note(m *mailer, _ int, s sent, at time.Time) {
 	for _, d := range s.complaints {
 		x.open = append(x.open, complaint{m.n, at.Add(d)})
 	}
+	x.write(m.n, at, int(s.counts.Tried), s.first)
 	if s.fed > 0 {
 		x.heard.Fed = append(x.heard.Fed, Fed{AccountID(m.n), at, uint64(s.fed)})
 	}
@@ -61,4 +62,69 @@ func (x *trial) tell() {
 		x.do(Heard{Node: 1, Fed: fed})
 	}
 	x.heard = Heard{}
+	x.tellWrote()
+}
+
+// letter is what an account wrote in some hour and nobody was told of yet.
+type letter struct {
+	by         int
+	at         time.Time
+	all, first int
+}
+
+func (x *trial) write(by int, at time.Time, all, first int) {
+	if all > 0 {
+		x.letters = append(x.letters, letter{by, at, all, first})
+	}
+}
+
+// tellWrote tells of whom the state would keep, some at a time: how many it
+// keeps depends on how many it knows. Who was written to before is known to it.
+func (x *trial) tellWrote() {
+	for letters := range slices.Chunk(x.letters, MaxWrote) {
+		var op Wrote
+		for _, l := range letters {
+			op.Written = append(op.Written, Written{AccountID(l.by), l.at, uint64(l.all)})
+		}
+		x.do(op)
+	}
+	for left := x.letters; len(left) > 0; {
+		var op Wrote
+		for i := range left {
+			l, level := &left[i], uint8(0)
+			if c := x.s.circles.get(AccountID(l.by)); c != nil {
+				level = c.level
+			}
+			part := min(l.first, maxCircle/2<<level)
+			l.first -= part
+			d := x.dice(x.seed, 12, uint64(l.by), uint64(l.at.Unix()), uint64(l.first))
+			kept := part
+			if level > 0 {
+				kept = d.some(float64(part) / float64(uint64(1)<<level))
+			}
+			for range kept {
+				op.Recipients = append(op.Recipients, Recipient{AccountID(l.by), d.Uint32() << level, l.at})
+			}
+		}
+		for part := range slices.Chunk(op.Recipients, MaxWrote) {
+			x.do(Wrote{Recipients: part})
+		}
+		left = slices.DeleteFunc(left, func(l letter) bool { return l.first == 0 })
+	}
+	x.letters = nil
+}
+
+// befriend tells of whom each account wrote to before four weeks ago.
+func (x *trial) befriend(at time.Time) {
+	for _, m := range x.accounts {
+		if m.began.Before(at) {
+			days := 5.0
+			if m.kind == "news" || m.kind == "sloppy" {
+				days = 1
+			}
+			n := int(days * m.usual.volume)
+			x.write(m.n, at.Add(7*time.Hour), n, n) // so that it is remembered at all
+		}
+	}
+	x.tell()
 }

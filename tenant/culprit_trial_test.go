@@ -32,6 +32,7 @@ type trial struct {
 	backlogs map[int]sent // of who waits, by account
 	refs     uint64
 	heard    Heard // since it was last told
+	letters  []letter
 
 	how         string
 	held        time.Duration // after the verdict; -1: never
@@ -175,14 +176,20 @@ func (x *trial) found() {
 	for _, m := range x.accounts {
 		x.do(AddAccount{Tenant: ID(m.tenant + 1), Username: fmt.Sprintf("u%d@t%d.test", m.n, m.tenant+1)})
 	}
+	x.now = x.start.AddDate(0, 0, -28)
+	x.befriend(x.now)
 	var uses []Use
-	for _, m := range x.accounts {
-		for at := x.start.AddDate(0, 0, -28); at.Before(x.start); at = at.Add(6 * time.Hour) {
-			var sum Counts
+	for at := x.now; at.Before(x.start); at = at.Add(6 * time.Hour) {
+		for _, m := range x.accounts {
+			var sum sent
 			for h := range 6 {
-				sum = sum.Plus(x.sends(m, at.Add(time.Duration(h)*time.Hour)).counts)
+				sum.add(x.sends(m, at.Add(time.Duration(h)*time.Hour)))
 			}
-			uses = append(uses, Use{AccountID(m.n), SourceID(x.tenants[m.tenant].home), at.Add(3 * time.Hour), sum})
+			uses = append(uses, Use{AccountID(m.n), SourceID(x.tenants[m.tenant].home), at.Add(3 * time.Hour), sum.counts})
+			x.write(m.n, at.Add(3*time.Hour), int(sum.counts.Tried), sum.first)
+		}
+		if x.now = at.Add(6 * time.Hour); x.now.Hour() == 0 {
+			x.tellWrote()
 		}
 	}
 	x.used(uses)

@@ -39,7 +39,8 @@ type mailer struct {
 	hour    int     // and when
 	fbl     float64
 	delay   float64
-	logins  int // from so many new networks within an hour
+	first   [2]float64 // share of usual mail, and of spam, to recipients it never wrote to
+	logins  int        // from so many new networks within an hour
 	loginAt time.Time
 }
 
@@ -50,6 +51,7 @@ type traffic struct{ volume, unknown, content, complaints, traps float64 }
 type sent struct {
 	counts     Counts
 	fed        int             // delivered where complaints are reported
+	first      int             // recipients it never wrote to
 	complaints []time.Duration // after so long
 	traps      int
 }
@@ -57,6 +59,7 @@ type sent struct {
 func (s *sent) add(o sent) {
 	s.counts = s.counts.Plus(o.counts)
 	s.fed += o.fed
+	s.first += o.first
 	s.traps += o.traps
 	s.complaints = append(s.complaints, o.complaints...)
 }
@@ -65,7 +68,7 @@ func (s *sent) add(o sent) {
 func (s sent) part(d dice, share float64) (out sent) {
 	of := func(n uint64) uint64 { return uint64(math.Round(float64(n) * share)) }
 	out.counts = Counts{of(s.counts.Tried), of(s.counts.Delivered), of(s.counts.Unknown), of(s.counts.Content)}
-	out.fed = int(of(uint64(s.fed)))
+	out.fed, out.first = int(of(uint64(s.fed))), int(of(uint64(s.first)))
 	for range s.traps {
 		if d.chance(share) {
 			out.traps++
@@ -132,6 +135,7 @@ func (w *town20) newMailer(d dice, tenant int, shares map[string]float64, fresh 
 	if d.chance(fresh) {
 		days = 0.5 + 6.5*d.Float64()
 	}
+	m.first[0] = w.dice(w.seed, 9, uint64(m.n)).draw(m.kind + ".first")
 	m.began = w.start.Add(-time.Duration(days * 24 * float64(time.Hour)))
 	m.usual = traffic{d.draw(m.kind + ".volume"), d.draw(m.kind + ".unknown"), d.draw(m.kind + ".content"), d.draw(m.kind + ".complaints"), d.draw(m.kind + ".traps")}
 	mailings := int(math.Round(d.draw("news.mailings")))
@@ -154,6 +158,7 @@ func (w *town20) corrupt(d dice, m *mailer) {
 		kind = "fresh"
 	}
 	m.how = kind
+	m.first[1] = w.dice(w.seed, 9, uint64(m.n), 1).draw(kind + ".first")
 	m.spam = &traffic{d.draw(kind + ".volume"), d.draw(kind + ".unknown"), d.draw(kind + ".content"), d.draw(kind + ".complaints"), d.draw(kind + ".traps")}
 	switch kind {
 	case "stolen":
@@ -191,10 +196,18 @@ func (w *town20) sends(m *mailer, at time.Time) (s sent) {
 	}
 	d := w.dice(w.seed, 3, uint64(m.n), uint64(at.Unix()))
 	if share := m.shareOf(at.Weekday(), hour, w.noise.weekend); share > 0 {
-		s.add(m.usual.scaled(volume*share, rate).happens(d, m, w.lost))
+		s.add(m.usual.scaled(volume*share, rate).happens(d, m, w.lost).strange(w, m, 0, at))
 	}
 	if m.spam != nil && !at.Before(m.begins) && float64((hour+24-m.hour)%24) < 24*m.hours {
-		s.add(m.spam.scaled(today.about(1, w.noise.volume)/(24*m.hours), rate).happens(d, m, w.lost))
+		s.add(m.spam.scaled(today.about(1, w.noise.volume)/(24*m.hours), rate).happens(d, m, w.lost).strange(w, m, 1, at))
+	}
+	return s
+}
+
+// strange draws how many of an hour's recipients were never written to.
+func (s sent) strange(w *town20, m *mailer, spam int, at time.Time) sent {
+	if n := int(s.counts.Tried); n > 0 {
+		s.first = min(n, w.dice(w.seed, 11, uint64(m.n), uint64(spam), uint64(at.Unix())).some(float64(n)*m.first[spam]))
 	}
 	return s
 }

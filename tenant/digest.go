@@ -91,6 +91,7 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.customers)
 	sumTable(&total, c, &s.askings)
 	sumTable(&total, c, &s.echoes)
+	sumTable(&total, c, &s.circles)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

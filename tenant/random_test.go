@@ -355,6 +355,9 @@ func randomListingOp(c *choices, at time.Time) Op {
 		return op
 	}
 	if c.one(8) {
+		return randomWrote(c, at)
+	}
+	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
 		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
 		for range c.n(4) {
@@ -469,6 +472,18 @@ func randomHeard(c *choices, at time.Time) Op {
 	for range c.n(8) {
 		op.Echoes = append(op.Echoes, Echo{Account: AccountID(c.n(8)), Kind: EchoKind(c.n(6)), Ref: uint64(c.n(256)) << c.n(60), At: at.Add(time.Duration(c.n(5)-3) * time.Hour)})
 		op.Fed = append(op.Fed, Fed{AccountID(c.n(8)), at.Add(time.Duration(c.n(5)-3) * time.Hour), pick(c, 0, uint64(c.n(256)), 9000)})
+	}
+	return op
+}
+
+func randomWrote(c *choices, at time.Time) Op {
+	op := Wrote{Node: NodeID(c.n(4))}
+	for range c.n(8) {
+		when := at.Add(time.Duration(c.n(5)-3) * time.Hour)
+		op.Written = append(op.Written, Written{AccountID(c.n(8)), when, pick(c, 0, uint64(c.n(256)), 9000)})
+		for range c.n(60) {
+			op.Recipients = append(op.Recipients, Recipient{AccountID(c.n(8)), uint32(c.n(256)) << c.n(25), when})
+		}
 	}
 	return op
 }

@@ -55,3 +55,34 @@ func (c *coder) heard(o *Heard) {
 		c.uint(&f.Delivered)
 	})
 }
+
+func (*circle) kind() recordKind { return kindCircle }
+
+func (x *circle) code(c *coder) {
+	number(c, &x.account)
+	c.time(&x.since)
+	number(c, &x.level)
+	list(c, &x.known, maxCircle, func(c *coder, a *acquaintance) {
+		number(c, &a.ref)
+		c.uint(&a.first)
+		c.uint(&a.last)
+	})
+	list(c, &x.written, maxUses, func(c *coder, s *writtenSpan) {
+		c.uint(&s.slot)
+		c.uint(&s.recipients)
+	})
+}
+
+func (c *coder) wrote(o *Wrote) {
+	number(c, &o.Node)
+	list(c, &o.Written, MaxWrote, func(c *coder, w *Written) {
+		number(c, &w.Account)
+		c.time(&w.At)
+		c.uint(&w.Recipients)
+	})
+	list(c, &o.Recipients, MaxWrote, func(c *coder, m *Recipient) {
+		number(c, &m.Account)
+		number(c, &m.Ref)
+		c.time(&m.At)
+	})
+}

@@ -52,7 +52,10 @@ func (s *State) form() byte {
 	if s.level < listWordVersion {
 		return hashSnapshot
 	}
-	return wordSnapshot
+	if s.level < circleVersion {
+		return wordSnapshot
+	}
+	return circleSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -149,6 +152,9 @@ func (s *State) codeAll(c *coder, version byte) {
 	}
 	if version >= wordSnapshot {
 		codeTable(c, &s.listWords, func(x *listWords) SourceID { return x.source })
+	}
+	if version >= circleSnapshot {
+		codeTable(c, &s.circles, func(x *circle) AccountID { return x.account })
 	}
 	s.codeRequests(c)
 }

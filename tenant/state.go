@@ -44,6 +44,7 @@ type State struct {
 	customers table[ID, *customer]
 	askings   table[string, *Delisting] // by delistingKey
 	echoes    table[AccountID, *echoBook]
+	circles   table[AccountID, *circle]
 	notices   table[byte, *Notices] // one, under key 0, or none
 	outbox    table[uint64, *Notice]
 	bounces   table[string, *bouncePath]

@@ -57,6 +57,7 @@ const (
 	kindHashed
 	kindEnrolments
 	kindListWords
+	kindCircle
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -69,6 +69,8 @@ func (x *transcript) listingOp(name string) Op {
 		return AddEvidence{Account: AccountID(x.num("account")), Source: SourceID(x.num("source")), Note: x.text("note")}
 	case "heard":
 		return x.heard()
+	case "wrote":
+		return x.wrote()
 	case "denied":
 		return x.denied()
 	case "review":
@@ -264,6 +266,24 @@ func (x *transcript) heard() Op {
 		}
 		if n := num("fed"); n > 0 {
 			op.Fed = append(op.Fed, Fed{Account: a, At: x.at, Delivered: n})
+		}
+	}
+	return op
+}
+
+// wrote reads "account=1 all=100 first=20 from=7" lines: to so many, of whom so
+// many have numbers from there on.
+func (x *transcript) wrote() Op {
+	op := Wrote{Node: NodeID(x.num("node"))}
+	for _, line := range x.lines() {
+		f := x.fields(line)
+		num := func(key string) uint64 { return x.uint(orZero(f[key])) }
+		a := AccountID(num("account"))
+		if n := num("all"); n > 0 {
+			op.Written = append(op.Written, Written{a, x.at, n})
+		}
+		for i := range num("first") {
+			op.Recipients = append(op.Recipients, Recipient{a, uint32(num("from") + i), x.at})
 		}
 	}
 	return op

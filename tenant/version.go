@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 17
+const NewestVersion = 18
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -62,6 +62,9 @@ const weighVersion = 16
 
 // listWordVersion is the one that signed notices of lists' operators came with.
 const listWordVersion = 17
+
+// circleVersion is the one that whom accounts write to came with.
+const circleVersion = 18
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

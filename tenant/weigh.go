@@ -33,7 +33,7 @@ func (w *weighing) terms(a AccountID, tried, total uint64) []SuspectTerm {
 	return []SuspectTerm{
 		w.trapped(w.named(a, w.src, w.raised, w.r), a, w.raised, w.r),
 		w.unknown(a), w.content(a), w.growth(a), w.followed(a, w.src, w.raised, w.r), share(tried, total),
-		w.complained(a), {Name: "domain lists", NoData: true}, {Name: "first-time recipients", NoData: true}, w.loggedIn(a, w.raised, w.r)}
+		w.complained(a), {Name: "domain lists", NoData: true}, w.strangers(a), w.loggedIn(a, w.raised, w.r)}
 }
 
 // The last step of each share is twice or more of what makes large senders'

@@ -21,8 +21,9 @@ const (
 	noticeSnapshot  = 11 // and of version 13
 	bounceSnapshot  = 12 // and of version 14
 	hashSnapshot    = 13 // and of version 16
-	wordSnapshot    = 14
-	snapshotVersion = wordSnapshot
+	wordSnapshot    = 14 // and of version 17
+	circleSnapshot  = 15
+	snapshotVersion = circleSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -91,6 +92,7 @@ const (
 	opSetHash
 	opEnrol
 	opListTold
+	opWrote
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -281,6 +283,8 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).denied)
 	case opHeard:
 		codeOp(c, cmd, (*coder).heard)
+	case opWrote:
+		codeOp(c, cmd, (*coder).wrote)
 	default:
 		codeBanOp(c, cmd, code)
 	}
@@ -452,6 +456,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opAskedDelisting
 	case Heard:
 		return opHeard
+	case Wrote:
+		return opWrote
 	case SetNotices:
 		return opSetNotices
 	case TestNotices:
