@@ -16,7 +16,7 @@ NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-monitoring pictures
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-monitoring pictures test-ansible lint-ansible ansible-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -49,6 +49,7 @@ check:
 	go mod verify
 	.ci/licences $(LICENSES)
 	.ci/vulnerabilities $(GOVULNCHECK)
+	@if command -v ansible-lint >/dev/null; then $(MAKE) --no-print-directory lint-ansible; fi
 
 # Every fuzz target for FUZZTIME. Minimizing is kept short: by default one slow
 # input may take a minute of it, and the run then fails at its deadline.
@@ -75,6 +76,25 @@ pictures: packages
 	@.ci/packages prometheus-blackbox-exporter
 	go run ./deploy/grafana
 	POSTERN_MONITORING=1 POSTERN_PICTURES=150s go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
+
+# The playbooks of ansible/ on three machines that systemd boots, as root: from
+# bare Debian to mail, through kills, a listing, an upgrade, a restore, and back.
+# The tree they boot from is made once, below MACHINES.
+MACHINES ?= /var/cache/postern-ansible
+test-ansible: ansible-packages lint-ansible
+	ansible/base $(MACHINES)/machines
+	VERSION=1 OUT=$(MACHINES)/debs/1 deploy/package/build $(NFPM) amd64
+	VERSION=2 OUT=$(MACHINES)/debs/2 deploy/package/build $(NFPM) amd64
+	POSTERN_ANSIBLE=1 POSTERN_ANSIBLE_BASE=$(MACHINES)/machines POSTERN_ANSIBLE_DEBS=$(MACHINES)/debs \
+		go test -count=1 -timeout 60m -v ./ansible $(ANSIBLE)
+
+# Does every playbook read well? In CI it is asked where ansible-lint is.
+lint-ansible:
+	cd ansible && ansible-lint --offline --profile production playbooks roles
+	cd ansible && ansible-playbook --syntax-check -i inventory.example playbooks/*.yml >/dev/null
+
+ansible-packages:
+	@.ci/packages ansible ansible-lint systemd-container debootstrap openssh-client iproute2 util-linux
 
 # Debian packages the tests talk to: real clients and servers.
 packages:

@@ -1,0 +1,323 @@
+package ansible
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/node/lab"
+)
+
+// declaration is what the inventory says of tenants; passwords are made here,
+// so that the clients know them.
+func (g *rig) declaration(t *testing.T) string {
+	t.Helper()
+	declared := filepath.Join(g.dir, "declared")
+	must(t, os.MkdirAll(declared, 0o700))
+	var b strings.Builder
+	b.WriteString("    postern_declaration:\n      plans:\n        usual: {bytes_per_month: 50GB, mails_per_month: 5000000}\n      tenants:\n")
+	for _, x := range tenants {
+		home, backup := x.home, x.backup
+		if x.dedicated {
+			home, backup = home+"/"+g.dedicated(home), backup+"/"+g.dedicated(backup)
+		}
+		fmt.Fprintf(&b, "        - name: %s\n          hostname: %s.relay.test\n          home: %s\n          backup: %s\n", x.name, x.name, home, backup)
+		fmt.Fprintf(&b, "          domains: [{name: %s.test}]\n", x.name)
+		fmt.Fprintf(&b, "          accounts: [{address: mail@%s.test, plan: usual, password_file: %s.password}]\n", x.name, x.name)
+		must(t, os.WriteFile(filepath.Join(declared, x.name+".password"), []byte(password(x.name)+"\n"), 0o600))
+	}
+	zone := "zones: [{name: " + list + ", asks: [ipv4], heavy: true, every: 5m, rate: 1000, delist: 'https://" + list + "/?{}', " +
+		"codes: [{code: 127.0.0.2-254, weight: 100, means: spam source}]}]"
+	fmt.Fprintf(&b, "      zones: {text: %q, round: 2s}\n", zone)
+	return b.String()
+}
+
+func password(name string) string { return "a-password-of-the-test-for-" + name }
+
+func (g *rig) dedicated(node string) string {
+	for i, m := range g.machines {
+		if m.name == node {
+			return sourcesOf(i)[0].addr
+		}
+	}
+	return ""
+}
+
+// stream is a load of mail that goes to the one address clients know.
+type stream struct {
+	g    *rig
+	stop context.CancelFunc
+	done chan struct{}
+
+	accepted chan time.Time
+	gap      time.Duration
+	gapAt    time.Time
+	n        int
+}
+
+// send begins to send from all tenants, until stopped.
+func (g *rig) send(t *testing.T, rate float64) *stream {
+	t.Helper()
+	trust, err := g.trust()
+	must(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	s := &stream{g: g, stop: stop, done: make(chan struct{}), accepted: make(chan time.Time, 100)}
+	l := lab.Load{Addrs: []string{net.JoinHostPort(entry, "587")}, TLS: trust, Run: g.mark8, Domains: []string{"inbox.test", "secure.test"},
+		Sessions: 6, PerConn: 10, Rate: rate, Size: 2000, Timeout: 10 * time.Second, Backoff: 300 * time.Millisecond,
+		Sent: func(x *lab.Submission) {
+			lab.Record(g.ledger, x)
+			if x.Verdict[0] == lab.Accepted {
+				s.accepted <- time.Now()
+			}
+		}}
+	for _, x := range tenants {
+		l.Senders = append(l.Senders, lab.Sender{Username: "mail@" + x.name + ".test", Password: password(x.name), From: "mail@" + x.name + ".test"})
+	}
+	counted := make(chan struct{})
+	go func() {
+		defer close(counted)
+		last := time.Now()
+		for at := range s.accepted {
+			s.n++
+			if d := at.Sub(last); d > s.gap {
+				s.gap, s.gapAt = d, last
+			}
+			last = at
+		}
+	}()
+	go func() {
+		defer close(s.done)
+		_, _ = l.Send(ctx)
+		close(s.accepted)
+		<-counted
+	}()
+	t.Cleanup(func() { stop(); <-s.done })
+	return s
+}
+
+// end stops the stream and waits until everything that was accepted arrived.
+func (s *stream) end(t *testing.T, what string) {
+	t.Helper()
+	s.stop()
+	<-s.done
+	wait(t, 3*time.Minute, "all accepted mail arrived", func() error {
+		if c := s.g.ledger.Counts(); c.Queued > 0 {
+			return fmt.Errorf("%d are on their way", c.Queued)
+		}
+		return nil
+	})
+	c := s.g.ledger.Final()
+	b, _ := json.Marshal(c)
+	t.Logf("%s: %d accepted, longest pause %.1f s at %s; ledger %s", what, s.n, s.gap.Seconds(), s.gapAt.Format("15:04:05"), b)
+	if err := c.Sound(); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if s.gap > 30*time.Second {
+		t.Errorf("%s: nothing was accepted for %v", what, s.gap)
+	}
+	if s.n == 0 {
+		t.Errorf("%s: nothing was accepted", what)
+	}
+}
+
+// first sends one message over and over until it is accepted, and says when it
+// arrived.
+func (g *rig) first(ctx context.Context) (time.Time, error) {
+	seen := g.taken(func(*lab.Mail) bool { return true })
+	for ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+		trust, err := g.trust()
+		if err != nil {
+			continue // made by the playbook
+		}
+		l := lab.Load{Addrs: []string{net.JoinHostPort(entry, "587")}, TLS: trust, Run: g.mark8, Domains: []string{"inbox.test"}, Count: 1, Timeout: 5 * time.Second,
+			Senders: []lab.Sender{{Username: "mail@shoes.test", Password: password("shoes"), From: "mail@shoes.test"}},
+			Sent:    func(x *lab.Submission) { lab.Record(g.ledger, x) }}
+		if sum, _ := l.Send(ctx); sum.Accepted == 0 {
+			continue
+		}
+		for ctx.Err() == nil {
+			if g.taken(func(*lab.Mail) bool { return true }) > seen {
+				return time.Now(), nil
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return time.Time{}, ctx.Err()
+}
+
+// build makes a package of this tree with a version of its own.
+func build(t *testing.T, version string) string {
+	t.Helper()
+	debs, err := filepath.Glob(os.Getenv("POSTERN_ANSIBLE_DEBS") + "/" + version + "/postern_*_amd64.deb")
+	must(t, err)
+	if len(debs) != 1 {
+		t.Fatalf("found packages %q, want one: make test-ansible builds them", debs)
+	}
+	return debs[0]
+}
+
+func none(changed map[string]int) error {
+	if len(changed) == 0 {
+		return errors.New("no machine was in the run")
+	}
+	for name, n := range changed {
+		if n != 0 {
+			return fmt.Errorf("%s: %d changes", name, n)
+		}
+	}
+	return nil
+}
+
+// status asks a node how it is.
+func (m *machine) status() (s struct {
+	Ready   bool
+	Version string
+	Queued  int
+}, err error) {
+	out, err := m.try("postern node status --json")
+	if out != "" {
+		err = json.Unmarshal([]byte(out), &s)
+	}
+	return s, err
+}
+
+// holder is the machine that has the entry's address.
+func (g *rig) holder(t *testing.T) *machine {
+	t.Helper()
+	for _, m := range g.machines {
+		if out, err := m.try("ip -o addr show to " + entry); err == nil && out != "" {
+			return m
+		}
+	}
+	t.Fatal("no machine has the address that clients know")
+	return nil
+}
+
+// TestCluster goes from bare machines to a cluster, through what happens to one,
+// and back to bare machines.
+func TestCluster(t *testing.T) {
+	g := newRig(t, 3)
+	g.inventory(t, build(t, "1"))
+	bare := map[string]string{}
+	for _, m := range g.machines {
+		bare[m.name] = m.do(t, listFiles)
+	}
+	steps := []struct {
+		name string
+		do   func(*testing.T, *rig)
+	}{
+		{"first", testFirst}, {"again", testAgain}, {"check", testCheck}, {"network", testNetwork}, {"upgrade", testUpgrade}, {"listing", testListing},
+		{"kill", testKill}, {"backup", testBackup}, {"replace", testReplace}, {"uninstall", func(t *testing.T, g *rig) { testUninstall(t, g, bare) }},
+	}
+	for _, s := range steps {
+		if only := os.Getenv("POSTERN_ANSIBLE_STEPS"); only != "" && !strings.Contains(only, s.name) {
+			continue
+		}
+		if !t.Run(s.name, func(t *testing.T) { s.do(t, g) }) {
+			g.tell(t)
+			t.FailNow()
+		}
+	}
+}
+
+// tell shows what the machines' nodes said last.
+func (g *rig) tell(t *testing.T) {
+	for _, m := range g.machines {
+		out, err := m.try("systemctl --failed --no-legend; postern node status; journalctl --no-pager -n 40 -u postern -u keepalived -u unbound -o cat | tail -60")
+		t.Logf("%s: %s (%v)", m.name, tail(out, 4000), err)
+	}
+}
+
+func testFirst(t *testing.T, g *rig) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	start := time.Now()
+	arrived := make(chan time.Time, 1)
+	go func() {
+		at, _ := g.first(ctx)
+		arrived <- at
+	}()
+	g.play(t, "site")
+	played := time.Since(start)
+	select {
+	case at := <-arrived:
+		t.Logf("bare machines to the first delivered message: %.1f s; the playbook ran %.1f s", at.Sub(start).Seconds(), played.Seconds())
+		if at.Sub(start) > 5*time.Minute {
+			t.Errorf("the first message arrived after %v", at.Sub(start))
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("no message arrived")
+	}
+}
+
+func testAgain(t *testing.T, g *rig) {
+	must(t, none(g.play(t, "site")))
+}
+
+func testCheck(t *testing.T, g *rig) {
+	must(t, none(g.play(t, "site", "--check", "--diff")))
+	before := g.machines[0].do(t, "sha256sum /etc/postern/* /etc/keepalived/*; postern export 2>/dev/null | sha256sum")
+	changed, out, err := g.tryPlay("site", "--check", "--diff", "-e", `{"postern_metrics_from": ["198.18.7.0/24"], "postern_settings": {"queue": {"grace": "30s"}}, "postern_declaration": {"routes": [{"domain": "partner.test", "host": "mx.inbox.test"}]}}`)
+	must(t, err)
+	if none(changed) == nil || !strings.Contains(out, "+ route partner.test") || !strings.Contains(out, "grace: 30s") {
+		t.Errorf("a check with other variables told of no change: %v", changed)
+	}
+	if after := g.machines[0].do(t, "sha256sum /etc/postern/* /etc/keepalived/*; postern export 2>/dev/null | sha256sum"); after != before {
+		t.Errorf("a check changed the machine:\n%s\n%s", before, after)
+	}
+}
+
+func testNetwork(t *testing.T, g *rig) {
+	for i, m := range g.machines {
+		s := sourcesOf(i)[0]
+		if way := m.do(t, "ip route get 203.0.113.9 from "+s.addr); !strings.Contains(way, "via "+s.gateway+" ") {
+			t.Errorf("%s: mail from %s leaves by %s", m.name, s.addr, way)
+		}
+		if out, err := m.try("timeout 3 bash -c '</dev/tcp/198.18.200.10/25'"); err == nil {
+			t.Errorf("%s: root may send mail: %s", m.name, out)
+		}
+		for port, open := range map[string]bool{"8472": false, "8470": false, "8471": true, "587": true, "465": true} {
+			c, err := net.DialTimeout("tcp", net.JoinHostPort(m.addr, port), 2*time.Second)
+			if (err == nil) != open {
+				t.Errorf("%s: from outside port %s: %v, want open %v", m.name, port, err, open)
+			}
+			if err == nil {
+				_ = c.Close()
+			}
+		}
+	}
+	if out, err := exec.Command("ssh", append(g.ssh(), "root@"+g.machines[0].addr, "postern doctor --json")...).Output(); err == nil {
+		t.Logf("doctor: %d bytes", len(out))
+	}
+}
+
+func testUpgrade(t *testing.T, g *rig) {
+	s := g.send(t, 20)
+	start := time.Now()
+	g.play(t, "upgrade", "-e", "postern_package_file="+build(t, "2"))
+	t.Logf("rolling upgrade of three nodes: %.1f s", time.Since(start).Seconds())
+	if d := time.Since(start); d > 3*time.Minute {
+		t.Errorf("the upgrade took %v", d)
+	}
+	s.end(t, "upgrade")
+	for _, m := range g.machines {
+		at, err := m.status()
+		must(t, err)
+		if !strings.HasPrefix(at.Version, "2") {
+			t.Errorf("%s runs version %s", m.name, at.Version)
+		}
+	}
+	g.inventory(t, build(t, "2"))
+	must(t, none(g.play(t, "site")))
+}
+
+func decode(text string, into any) error { return json.Unmarshal([]byte(text), into) }
