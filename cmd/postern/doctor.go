@@ -31,8 +31,11 @@ type diagnosis struct {
 func (a *app) doctorCommand() *cobra.Command {
 	var name, include string
 	var all bool
-	c := a.verb("doctor", "Look whether the DNS says what receivers want to find",
+	var machine examining
+	c := a.verb("doctor", "Look whether machine, cluster and DNS are as they should be",
 		`  postern doctor
+  postern doctor --machine --config /etc/postern/postern.yaml \
+      --source 192.0.2.10
   postern doctor --tenant acme
   postern doctor --json | jq '.checked[].findings[] | select(.state != "ok")'`,
 		func(ctx context.Context, c *admin.Client, _ []string) error {
@@ -49,11 +52,25 @@ func (a *app) doctorCommand() *cobra.Command {
 			}
 			return errSilent
 		})
-	c.Long = `Check the DNS, through the nodes' resolvers: each source is on its node, has one
-name forth and back, and that name is no access line's; each tenant's domain
-takes mail, its SPF passes for every source of the tenant's home and backup, its
-DKIM record is the key that signs, it has a DMARC record, and its bounce
-subdomain, if it has one, is ready.
+	inner := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if !machine.on {
+			return inner(cmd, args)
+		}
+		return a.examine(cmd.Context(), machine, all)
+	}
+	machine.flags(c.Flags())
+	c.Long = `With --machine, before or after a node is on it: the configuration, its ports,
+certificates and their chain, the addresses, whether mail can leave by port
+25, resolvers (of your own, neither public nor forwarding), the test points of
+the DNS lists and their keys, the clock, the disk and how fast it syncs, the
+limit of open files. What is doubtful does not count for the exit status.
+
+Else check the DNS, through the nodes' resolvers: each source is on its node,
+has one name forth and back, and that name is no access line's; each tenant's
+domain takes mail, its SPF passes for every source of the tenant's home and
+backup, its DKIM record is the key that signs, it has a DMARC record, and its
+bounce subdomain, if it has one, is ready.
 
 A source is checked by its own node, a domain by the node that is asked. What
 could not be asked is "not known", never wrong. What postern tenant dns and
