@@ -26,6 +26,8 @@ type diagnosis struct {
 	Unknown int             `json:"unknown"`
 	Nodes   []string        `json:"nodes"` // that asked, each through its own resolvers
 	Checked []admin.Checked `json:"checked"`
+	Cluster []admin.Finding `json:"cluster,omitempty"` // of the nodes, and of the copies
+	Enrol   []enrolling     `json:"enrol,omitempty"`   // sources with something to do at receivers
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -46,6 +48,12 @@ func (a *app) doctorCommand() *cobra.Command {
 			d, err := a.diagnose(ctx, c, what, include)
 			if err != nil {
 				return err
+			}
+			if name == "" {
+				if err := d.wholeCluster(ctx, c); err != nil {
+					return err
+				}
+				d.Well = d.Wrong == 0 && d.Unknown == 0
 			}
 			if err := a.show(d, func() { a.diagnosis(d, all) }); err != nil || d.Well {
 				return err
@@ -70,7 +78,10 @@ Else check the DNS, through the nodes' resolvers: each source is on its node,
 has one name forth and back, and that name is no access line's; each tenant's
 domain takes mail, its SPF passes for every source of the tenant's home and
 backup, its DKIM record is the key that signs, it has a DMARC record, and its
-bounce subdomain, if it has one, is ready.
+bounce subdomain, if it has one, is ready. Without --tenant the cluster is
+looked at, too: nodes that are away, different programs, one copy of a tenant's
+mail; and what is still to do at receivers for each source is named, which does
+not count for the exit status (postern source enrol).
 
 A source is checked by its own node, a domain by the node that is asked. What
 could not be asked is "not known", never wrong. What postern tenant dns and
@@ -139,12 +150,16 @@ func (d *diagnosis) add(v admin.Checked) {
 		d.Nodes = append(d.Nodes, v.Node)
 	}
 	for _, f := range v.Findings {
-		switch f.State {
-		case admin.FindingWrong:
-			d.Wrong++
-		case admin.FindingUnknown:
-			d.Unknown++
-		}
+		d.count(f)
+	}
+}
+
+func (d *diagnosis) count(f admin.Finding) {
+	switch f.State {
+	case admin.FindingWrong:
+		d.Wrong++
+	case admin.FindingUnknown:
+		d.Unknown++
 	}
 }
 
@@ -175,6 +190,16 @@ func (a *app) diagnosis(d diagnosis, all bool) {
 	heads := map[string]string{admin.FindingWrong: "WRONG", admin.FindingUnknown: "NOT KNOWN", admin.FindingOK: "Well"}
 	for _, state := range states {
 		head := false
+		for _, f := range d.Cluster {
+			if f.State != state {
+				continue
+			}
+			if !head {
+				a.say("%s", heads[state])
+				head = true
+			}
+			a.paragraph("  ", f.Text)
+		}
 		for _, v := range d.Checked {
 			for _, f := range v.Findings {
 				if f.State != state {
@@ -195,6 +220,7 @@ func (a *app) diagnosis(d diagnosis, all bool) {
 			}
 		}
 	}
+	a.enrolments(d.Enrol)
 	a.paragraph("", d.sum())
 }
 
@@ -218,7 +244,7 @@ func (d *diagnosis) sum() string {
 		text += " by " + strings.Join(d.Nodes, ", ")
 	}
 	switch {
-	case len(d.Checked) == 0:
+	case len(d.Checked) == 0 && d.Well:
 		return "Nothing to check: there are no sources and no domains."
 	case d.Well:
 		return text + ": all is well."

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,18 +38,4 @@ postern doctor says what is still to do:
 	c.Flags().StringVar(&s.Note, "note", "", "a ticket, or who has the login")
 	_ = c.MarkFlagRequired("state") // the flag exists
 	return c
-}
-
-// enrolmentsToDo names what is still to do or was applied for.
-func enrolmentsToDo(all []admin.Enrolment) string {
-	var open []string
-	for _, e := range all {
-		switch e.State {
-		case "to-do":
-			open = append(open, e.Programme)
-		case "applied":
-			open = append(open, e.Programme+" (applied)")
-		}
-	}
-	return strings.Join(open, ", ")
 }
