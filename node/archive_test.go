@@ -41,7 +41,9 @@ func journaled(t *testing.T, st *tenant.State, n uint64, reason string) *tenant.
 	return st
 }
 
-func testArchive(dir string) *archive { return newArchive("n1", dir, nil, slog.New(slog.DiscardHandler)) }
+func testArchive(dir string) *archive {
+	return newArchive("n1", dir, nil, slog.New(slog.DiscardHandler))
+}
 
 func written(t *testing.T, a *archive, st *tenant.State) {
 	t.Helper()

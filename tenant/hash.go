@@ -142,10 +142,12 @@ func parseArgon2(text string, parts []string, kind HashKind) (Hash, error) {
 		return Hash{}, bad
 	}
 	for i, p := range params {
-		n, ok := strings.CutPrefix(p, [...]string{"m=", "t=", "p="}[i])
-		if of[i], ok = decimal(n, 1<<31); !ok || of[i] == 0 || n == p {
+		n, named := strings.CutPrefix(p, [...]string{"m=", "t=", "p="}[i])
+		value, ok := decimal(n, 1<<31)
+		if !named || !ok || value == 0 {
 			return Hash{}, bad
 		}
+		of[i] = value
 	}
 	m, t, lanes := of[0], of[1], of[2]
 	if m > maxArgonKiB || m*t > maxArgonWork || lanes > maxLanes || m < 8*lanes {
