@@ -227,6 +227,9 @@ func TestCluster(t *testing.T) {
 			t.FailNow()
 		}
 	}
+	for _, text := range g.late {
+		t.Error(text)
+	}
 }
 
 // tell shows what the machines' nodes said last.
@@ -238,24 +241,25 @@ func (g *rig) tell(t *testing.T) {
 }
 
 func testFirst(t *testing.T, g *rig) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	start := time.Now()
-	arrived := make(chan time.Time, 1)
-	go func() {
-		at, _ := g.first(ctx)
-		arrived <- at
-	}()
 	g.play(t, "site")
 	played := time.Since(start)
-	select {
-	case at := <-arrived:
-		t.Logf("bare machines to the first delivered message: %.1f s; the playbook ran %.1f s", at.Sub(start).Seconds(), played.Seconds())
-		if at.Sub(start) > 5*time.Minute {
-			t.Errorf("the first message arrived after %v", at.Sub(start))
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("no message arrived")
+	// Not before: who tries an account that is not there yet is soon kept out.
+	at, err := g.first(ctx)
+	if err != nil {
+		t.Fatalf("no message arrived: %v", err)
+	}
+	t.Logf("bare machines to the first delivered message: %.1f s; the playbook ran %.1f s", at.Sub(start).Seconds(), played.Seconds())
+	g.within(5*time.Minute, at.Sub(start), "bare machines to the first delivered message")
+}
+
+// within keeps what took too long, for the end: a machine that is busy with
+// other work shall not hide what comes after.
+func (g *rig) within(most, took time.Duration, what string) {
+	if took > most {
+		g.late = append(g.late, fmt.Sprintf("%s took %.1f s, more than %v", what, took.Seconds(), most))
 	}
 }
 
@@ -305,9 +309,7 @@ func testUpgrade(t *testing.T, g *rig) {
 	start := time.Now()
 	g.play(t, "upgrade", "-e", "postern_package_file="+build(t, "2"))
 	t.Logf("rolling upgrade of three nodes: %.1f s", time.Since(start).Seconds())
-	if d := time.Since(start); d > 3*time.Minute {
-		t.Errorf("the upgrade took %v", d)
-	}
+	g.within(3*time.Minute, time.Since(start), "the rolling upgrade of three nodes")
 	s.end(t, "upgrade")
 	for _, m := range g.machines {
 		at, err := m.status()

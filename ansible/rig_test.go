@@ -34,6 +34,7 @@ type rig struct {
 	lab             *lab.Lab
 	ledger          *lab.Ledger
 	mark8           lab.RunID
+	late            []string // what took longer than it may
 
 	mu    sync.Mutex
 	mails []*lab.Mail // what the recipients' hosts took
