@@ -241,11 +241,11 @@ func (g *rig) tell(t *testing.T) {
 }
 
 func testFirst(t *testing.T, g *rig) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	start := time.Now()
 	g.play(t, "site")
 	played := time.Since(start)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	// Not before: who tries an account that is not there yet is soon kept out.
 	at, err := g.first(ctx)
 	if err != nil {
