@@ -303,6 +303,8 @@ func (d *draft) runBans(op Op) error {
 		return d.enrol(op)
 	case ListTold:
 		return d.listTold(op)
+	case Batch:
+		return d.batch(op, d.actor)
 	}
 	return refuse("operation is not known")
 }

@@ -16,6 +16,7 @@ type wrapping uint8
 
 const (
 	inBy wrapping = iota + 1
+	inBatch
 	inVetted
 )
 

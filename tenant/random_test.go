@@ -58,6 +58,9 @@ func (g *generator) next(s *State) (Command, bool) {
 		g.at = g.at.Add(time.Duration(c.n(256)) * time.Minute)
 	}
 	cmd := Command{At: g.at, Op: randomOp(c, s, g.at)}
+	if c.one(10) {
+		cmd.Op = Batch{After: minus(s.Index(), uint64(c.n(3))), Name: randomText(c), Ops: []Op{cmd.Op, randomOp(c, s, g.at)}}
+	}
 	if c.one(3) {
 		cmd.Op = By{Actor: randomText(c), Op: cmd.Op}
 	}

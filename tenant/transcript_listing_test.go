@@ -22,6 +22,18 @@ func (x *transcript) listingOp(name string) Op {
 		return op
 	case "observe":
 		return x.observe()
+	case "batch":
+		op := Batch{After: x.num("after"), Name: "by hand", Ops: []Op{SetRoute{Route{Domain: "a.example", Host: "h.example", Port: 25}}}}
+		if x.has("bad") {
+			op.Ops = append(op.Ops, SetRoute{Route{Domain: "b.example", Host: "-", Port: 25}})
+		}
+		if x.has("nested") {
+			op.Ops = append(op.Ops, Batch{Ops: op.Ops})
+		}
+		if x.has("hold") {
+			op.Ops = append(op.Ops, Hold{Tenant: 1, Reason: "no setting"})
+		}
+		return op
 	case "set-contain":
 		op := SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}}
 		if x.has("mode") {

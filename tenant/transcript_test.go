@@ -54,6 +54,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return ""
 	case "show":
 		return x.show()
+	case "diff", "declare":
+		return x.declare()
 	case "reincarnate":
 		x.s = Reincarnate(x.s, x.str("keep"))
 		x.must(sound(x.s))

@@ -93,6 +93,7 @@ const (
 	opEnrol
 	opListTold
 	opWrote
+	opBatch
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -325,6 +326,8 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).enrol)
 	case opListTold:
 		codeOp(c, cmd, (*coder).listTold)
+	case opBatch:
+		codeOp(c, cmd, (*coder).batch)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -476,6 +479,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opEnrol
 	case ListTold:
 		return opListTold
+	case Batch:
+		return opBatch
 	}
 	return 0
 }
