@@ -114,6 +114,26 @@ func (s *sealer) open(sealed, bound []byte) ([]byte, error) {
 	return plain, nil
 }
 
+// sealsKey says whether that key, as PEM, is what is sealed.
+func (s *sealer) sealsKey(domain, selector string, sealed, pem []byte) bool {
+	key, _, err := parseKey(pem)
+	if err != nil {
+		return false
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return false
+	}
+	kept, err := s.open(sealed, sealedFor(domain, selector))
+	return err == nil && bytes.Equal(kept, der)
+}
+
+// sealsText says whether that is what is sealed under a name.
+func (s *sealer) sealsText(name string, sealed, plain []byte) bool {
+	kept, err := s.openBytes(name, sealed)
+	return err == nil && bytes.Equal(kept, plain)
+}
+
 // sealBytes and openBytes keep the cluster's own keys, bound to a name.
 func (s *sealer) sealBytes(name string, plain []byte) ([]byte, error) {
 	return s.seal(plain, boundTo(name)), nil

@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 			p := newProcess()
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d, Running: p,
-				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, Incident: incident, Mark: mark, SealText: func(_ string, plain []byte) ([]byte, error) { return plain, nil }, Delist: delist,
+				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, WriteZones: writeZones, Incident: incident, Mark: mark, SealText: func(_ string, plain []byte) ([]byte, error) { return plain, nil }, Delist: delist,
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")
@@ -66,11 +66,19 @@ func TestScripts(t *testing.T) {
 			token := filepath.Join(env.WorkDir, "operator.token")
 			env.Setenv("POSTERN_TOKEN_FILE", token)
 			env.Setenv("POSTERN_OPERATOR", "anna")
+			if err := copyFile("../../deploy/cluster.yaml", filepath.Join(env.WorkDir, "cluster.yaml")); err != nil {
+				return err
+			}
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
 			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "reloads": reloads},
 	})
+}
+
+func writeZones(l tenant.SetLists) string {
+	text, _ := dnsbl.WriteLists(l)
+	return text
 }
 
 func readZones(text string) (tenant.SetLists, []string) {
@@ -413,4 +421,12 @@ func TestTableFits(t *testing.T) {
 			t.Errorf("%q", line)
 		}
 	}
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o600)
 }

@@ -60,6 +60,14 @@ type Config struct {
 	// each fault on a line; nil refuses zones files.
 	ReadZones func(text string) (tenant.SetLists, []string)
 
+	// WriteZones writes DNS lists as a zones file, whose reading gives them again;
+	// nil: they are not exported.
+	WriteZones func(tenant.SetLists) string
+
+	// SealsKey and SealsText say whether that is what is sealed; nil: never known.
+	SealsKey  func(domain, selector string, sealed, pem []byte) bool
+	SealsText func(name string, sealed, plain []byte) bool
+
 	// SealText encrypts a secret for the replicated state, bound to a name; nil
 	// refuses secrets.
 	SealText func(name string, plain []byte) ([]byte, error)

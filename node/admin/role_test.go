@@ -59,6 +59,7 @@ var bodies = map[string]string{
 	"set-password-hash": `{"hash":"$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}`, "enrol-source": `{"state":"done"}`,
 	"set-lists":     `{"zones":"x"}`,
 	"ask-delisting": `{"zone":"zen.test"}`,
+	"apply":         `{"declaration":{}}`,
 	"set-notices":   `{"webhook":"https://h.test/","secret":"s"}`,
 	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,

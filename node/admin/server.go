@@ -73,6 +73,7 @@ func New(cfg Config) (*Server, error) {
 	s.domainRoutes()
 	s.dnsRoutes()
 	s.accountRoutes()
+	s.declareRoutes()
 	s.routeRoutes()
 	s.usageRoutes()
 	s.queueRoutes()
