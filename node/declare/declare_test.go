@@ -73,12 +73,12 @@ func TestSample(t *testing.T) {
 	}
 	secret := strings.Repeat("x", 30)
 	d := dir(t, map[string]string{"cluster.yaml": string(text), "shoes.example.pem": "pem", "news.password": secret, "zones.yaml": "zones: []", "smarthost.password": "p", "webhook.secret": "s"})
-	set, err := Load(d, nil)
-	if err == nil {
+	if _, err := Load(d, nil); err == nil {
 		t.Fatal("zones.yaml was read as a declaration without a word")
 	}
 	name := filepath.Join(d, "cluster.yaml")
-	if set, err = Load(name, nil); err != nil {
+	set, err := Load(name, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	news := (*(*set.Declaration.Tenants)[0].Accounts)[1]
