@@ -16,7 +16,7 @@ NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-monitoring pictures test-ansible lint-ansible ansible-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-package test-monitoring pictures test-ansible lint-ansible ansible-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -65,6 +65,13 @@ fuzz:
 ARCHS ?= amd64 arm64
 package:
 	deploy/package/build $(NFPM) $(ARCHS)
+
+# A real systemd installs the package, starts, reloads, upgrades and purges it,
+# and restarts a process that stands still. As root.
+test-package:
+	@.ci/packages systemd-container debootstrap openssl
+	$(MAKE) --no-print-directory package ARCHS=$$(go env GOARCH)
+	deploy/package/trial
 
 # Alerts and dashboards against a running cluster: a real Prometheus asks it, and
 # no query is empty. pictures goes on for a while and draws the dashboards.
