@@ -160,7 +160,7 @@ func TestComplaintsCountOnce(t *testing.T) {
 		}
 		return terms()["complaints"].Text != "none came in about anybody"
 	})
-	if got := terms()["complaints"]; got.Points != 30 || got.Text != "4 of 400 at providers that tell of them" {
+	if got := terms()["complaints"]; got.Points != 40 || got.Text != "4 of 400 at providers that tell of them" {
 		t.Errorf("complaints: %+v", got)
 	}
 	if got := terms()["evidence"]; got.Points != 50 || got.Text != "mail of it came to spam traps: 1" {
