@@ -27,7 +27,7 @@ func (g *rig) declaration(t *testing.T) string {
 	for _, x := range tenants {
 		home, backup := x.home, x.backup
 		if x.dedicated {
-			home, backup = home+"/"+g.dedicated(home), backup+"/"+g.dedicated(backup)
+			home += "/" + g.dedicated(home) // its backup is a pool that others send from: a source nobody uses is not warm
 		}
 		fmt.Fprintf(&b, "        - name: %s\n          hostname: %s.relay.test\n          home: %s\n          backup: %s\n", x.name, x.name, home, backup)
 		fmt.Fprintf(&b, "          domains: [{name: %s.test}]\n", x.name)

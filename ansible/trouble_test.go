@@ -36,7 +36,7 @@ func (g *rig) owner(t *testing.T, name string) (string, []string) {
 }
 
 func testListing(t *testing.T, g *rig) {
-	home, backup := netip.MustParseAddr(g.dedicated("n1")), g.dedicated("n2")
+	home, backup := netip.MustParseAddr(g.dedicated("n1")), sourcesOf(1)[1].addr
 	wait(t, 90*time.Second, "the backup of shoes is armed", func() error {
 		if _, why := g.owner(t, "shoes"); len(why) > 0 {
 			return fmt.Errorf("not armed: %q", why)
@@ -46,7 +46,7 @@ func testListing(t *testing.T, g *rig) {
 	s := g.send(t, 20)
 	must(t, g.lab.SetListing(home, lab.Listing{}))
 	took := wait(t, 2*time.Minute, "mail of shoes comes from its backup", func() error {
-		if g.taken(func(m *lab.Mail) bool { return m.Source == backup }) == 0 {
+		if g.taken(func(m *lab.Mail) bool { return m.Source == backup && m.From == "mail@shoes.test" }) == 0 {
 			return fmt.Errorf("none from %s", backup)
 		}
 		return nil
