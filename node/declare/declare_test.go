@@ -65,6 +65,18 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// People and programs write booleans in each of YAML's ways.
+func TestBooleans(t *testing.T) {
+	for text, want := range map[string]bool{"true": true, "True": true, "TRUE": true, "false": false, "False": false} {
+		set, err := Load(filepath.Join(dir(t, map[string]string{"c.yaml": "version: 1\nsources: [{addr: 192.0.2.11, node: n1, ehlo: out-1.relay.example, shared: " + text + "}]\n"}), "c.yaml"), nil)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := (*set.Declaration.Sources)[0].Shared; got != want {
+			t.Errorf("%s is %v", text, got)
+		}
+	}
+}
+
 // The sample that is shipped names every key there is.
 func TestSample(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/cluster.yaml")

@@ -269,9 +269,9 @@ func (p *fileParser) scalar(n ast.Node, field reflect.Value, at string) {
 			field.SetInt(int64(d))
 			bad = err != nil || d < 0
 		case bool:
-			_, isBool := n.(*ast.BoolNode)
+			b, isBool := n.(*ast.BoolNode)
 			bad = !isBool
-			field.SetBool(text == "true")
+			field.SetBool(isBool && b.Value) // YAML has true, True and TRUE
 		case string:
 			// A name may look like a number, but on and no are what they say.
 			field.SetString(text)
