@@ -75,7 +75,10 @@ func (n *notices) take(node string) uint64 {
 // proposal or read would wait for that. What comes while one is on its way waits
 // for its answer: a follower that says nothing does not collect connections.
 func (c *Cluster) notice(node string, index uint64) {
-	if _, ok := c.transport.(*transport); !ok || index == 0 || node == c.cfg.Name || !c.notices.add(node, index) {
+	if index == 0 || node == c.cfg.Name || !c.started() { // calls come in before raft runs, and c.transport is set with it
+		return
+	}
+	if _, ok := c.transport.(*transport); !ok || !c.notices.add(node, index) {
 		return
 	}
 	if !c.calls.begin(func() {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"postern/tenant"
@@ -18,14 +19,13 @@ import (
 type between struct {
 	*world
 	before func(nth int) error
-	nth    int
+	nth    atomic.Int64
 }
 
 func (b *between) Propose(ctx context.Context, req tenant.RequestID, op tenant.Op) ([]tenant.Event, *tenant.State, error) {
 	if by, ok := op.(tenant.By); ok {
 		if _, ok := by.Op.(tenant.Batch); ok {
-			b.nth++
-			if err := b.before(b.nth); err != nil {
+			if err := b.before(int(b.nth.Add(1))); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -73,8 +73,8 @@ func TestApplyBesideAnother(t *testing.T) {
 		return err
 	})
 	got, err := c.Apply(t.Context(), accounts(3, 5))
-	if err != nil || !got.Changed || len(got.Operations) != 3 || b.nth != 3 {
-		t.Fatalf("%+v %v after %d batches", got, err, b.nth)
+	if err != nil || !got.Changed || len(got.Operations) != 3 || b.nth.Load() != 3 {
+		t.Fatalf("%+v %v after %d batches", got, err, b.nth.Load())
 	}
 	st := b.State()
 	for _, name := range []string{"u0@acme.example", "u2@acme.example", "b1@blue.example", "b2@blue.example"} {
