@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(srv.Close)
 			env.Values["desk"], env.Values["process"] = d, p
 			env.Setenv("POSTERN_API", srv.URL)
+			env.Setenv("MONTH", time.Now().UTC().Format("2006-01"))
 			// The program in a script is this test binary as postern.
 			self, err := os.Executable()
 			if err != nil {

@@ -25,6 +25,7 @@ func (a *app) usageCommand() *cobra.Command {
 		}))
 	c.Flags().StringVar(&tenant, "tenant", "", "only of this tenant")
 	c.Flags().StringVar(&account, "account", "", "only of this account")
+	c.AddCommand(a.usageExport())
 	return c
 }
 

@@ -174,6 +174,11 @@ func (c *Client) Usage(ctx context.Context, tenant, account string, l List) (Pag
 	return ask[Page[Usage]](ctx, c, http.MethodGet, path("usage")+l.query("tenant", tenant, "account", account), nil)
 }
 
+// MonthUsage says what accounts used in a month, as 2026-10; tenant "" means all.
+func (c *Client) MonthUsage(ctx context.Context, month, tenant string, l List) (MonthPage, error) {
+	return ask[MonthPage](ctx, c, http.MethodGet, path("usage", "export")+l.query("month", month, "tenant", tenant), nil)
+}
+
 // Queue lists waiting messages, oldest first.
 func (c *Client) Queue(ctx context.Context, m Match, l List) (Page[Message], error) {
 	return ask[Page[Message]](ctx, c, http.MethodGet,

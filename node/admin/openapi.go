@@ -48,8 +48,9 @@ type in struct {
 	tag        string
 	does       string
 	access     access
-	status     int   // of success; 0 is 200
-	body       int64 // largest request in octets; 0 is maxBody
+	status     int            // of success; 0 is 200
+	body       int64          // largest request in octets; 0 is maxBody
+	answer     *huma.Response // of success, when no Go type says it
 }
 
 // out is an answer with a body.
@@ -117,6 +118,9 @@ func register[I, O any](s *Server, at in, do func(ctx context.Context, who calle
 				Content: map[string]*huma.MediaType{"application/problem+json": {Schema: fault}}},
 		},
 		Errors: nil,
+	}
+	if at.answer != nil {
+		op.Responses["200"] = at.answer
 	}
 	huma.Register(s.api, op, func(ctx context.Context, i *I) (*O, error) {
 		return do(ctx, callerOf(ctx), i)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/tenant"
 )
@@ -86,6 +87,9 @@ func fill(path, id string) string {
 	}
 	if id == "get-plan" {
 		path += "?loss=n1"
+	}
+	if id == "export-usage" {
+		path += "?month=" + time.Now().UTC().Format(monthLayout)
 	}
 	domain := "acme.example"
 	if strings.HasSuffix(id, "-route") {

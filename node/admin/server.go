@@ -76,6 +76,7 @@ func New(cfg Config) (*Server, error) {
 	s.declareRoutes()
 	s.routeRoutes()
 	s.usageRoutes()
+	s.exportRoutes()
 	s.queueRoutes()
 	s.plainRoutes()
 	return s, nil

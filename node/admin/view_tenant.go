@@ -174,3 +174,27 @@ type Usage struct {
 	BytesLimit uint64    `json:"bytes_limit" doc:"0 means none"`
 	Granted    bool      `json:"granted" doc:"Its owner has a live grant for this window"`
 }
+
+// MonthUsage is what an account used in a month.
+type MonthUsage struct {
+	Tenant     string `json:"tenant"`
+	Customer   string `json:"customer,omitempty" doc:"The provider's own number of the tenant"`
+	Account    string `json:"account"`
+	AccountID  uint64 `json:"account_id" doc:"Never used again, unlike a name"`
+	Plan       string `json:"plan,omitempty" enum:"bandwidth,count,flat" doc:"By what it limits in that month; absent: that was not noted"`
+	Mails      uint64 `json:"mails" doc:"One e-mail is one recipient"`
+	Bytes      uint64 `json:"bytes" doc:"Weight in octets: size times recipients; 1 MB is 1,000,000"`
+	MailsLimit uint64 `json:"mails_limit" doc:"0 means none"`
+	BytesLimit uint64 `json:"bytes_limit" doc:"0 means none"`
+	MailsOver  uint64 `json:"mails_over" doc:"Beyond the limit"`
+	BytesOver  uint64 `json:"bytes_over" doc:"Beyond the limit"`
+}
+
+// MonthPage is a stretch of a month's use.
+type MonthPage struct {
+	Month       string       `json:"month"`
+	State       string       `json:"state" enum:"running,settling,closed" doc:"Settling: over, but what a lost node spent may still come to light; closed: it never changes"`
+	Provisional bool         `json:"provisional" doc:"It may still change"`
+	Items       []MonthUsage `json:"items" nullable:"false"`
+	Next        string       `json:"next,omitempty"`
+}
