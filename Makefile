@@ -101,7 +101,7 @@ lint-ansible:
 	cd ansible && ansible-playbook --syntax-check -i inventory.example playbooks/*.yml >/dev/null
 
 ansible-packages:
-	@.ci/packages ansible ansible-lint systemd-container debootstrap openssh-client iproute2 util-linux
+	@.ci/packages ansible ansible-lint systemd-container debootstrap openssh-client iproute2 util-linux haproxy
 
 # Debian packages the tests talk to: real clients and servers.
 packages:

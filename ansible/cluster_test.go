@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +24,7 @@ func (g *rig) declaration(t *testing.T) string {
 	must(t, os.MkdirAll(declared, 0o700))
 	var b strings.Builder
 	b.WriteString("    postern_declaration:\n      plans:\n        usual: {bytes_per_month: 50GB, mails_per_month: 5000000}\n      tenants:\n")
-	for _, x := range tenants {
+	for _, x := range g.tenants {
 		home, backup := x.home, x.backup
 		if x.dedicated {
 			home += "/" + g.dedicated(home) // its backup is a pool that others send from: a source nobody uses is not warm
@@ -43,19 +43,14 @@ func (g *rig) declaration(t *testing.T) string {
 func password(name string) string { return "a-password-of-the-test-for-" + name }
 
 func (g *rig) dedicated(node string) string {
-	for i, m := range g.machines {
-		if m.name == node {
-			return sourcesOf(i)[0].addr
-		}
-	}
-	return ""
+	return g.machine(node).sources[0].addr
 }
 
 // stream is a load of mail that goes to the one address clients know.
 type stream struct {
-	g    *rig
-	stop context.CancelFunc
-	done chan struct{}
+	ledger *lab.Ledger
+	stop   context.CancelFunc
+	done   chan struct{}
 
 	accepted chan time.Time
 	gap      time.Duration
@@ -69,16 +64,17 @@ func (g *rig) send(t *testing.T, rate float64) *stream {
 	trust, err := g.trust()
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())
-	s := &stream{g: g, stop: stop, done: make(chan struct{}), accepted: make(chan time.Time, 100)}
-	l := lab.Load{Addrs: []string{net.JoinHostPort(entry, "587")}, TLS: trust, Run: g.mark8, Domains: []string{"inbox.test", "secure.test"},
+	run, ledger := g.open()
+	s := &stream{ledger: ledger, stop: stop, done: make(chan struct{}), accepted: make(chan time.Time, 100)}
+	l := lab.Load{Addrs: []string{net.JoinHostPort(g.way, "587")}, TLS: trust, Run: run, Domains: []string{"inbox.test", "secure.test"},
 		Sessions: 6, PerConn: 10, Rate: rate, Size: 2000, Timeout: 10 * time.Second, Backoff: 300 * time.Millisecond,
 		Sent: func(x *lab.Submission) {
-			lab.Record(g.ledger, x)
+			lab.Record(ledger, x)
 			if x.Verdict[0] == lab.Accepted {
 				s.accepted <- time.Now()
 			}
 		}}
-	for _, x := range tenants {
+	for _, x := range g.tenants {
 		l.Senders = append(l.Senders, lab.Sender{Username: "mail@" + x.name + ".test", Password: password(x.name), From: "mail@" + x.name + ".test"})
 	}
 	counted := make(chan struct{})
@@ -103,22 +99,37 @@ func (g *rig) send(t *testing.T, rate float64) *stream {
 	return s
 }
 
+// flows waits until something of the stream was accepted.
+func (s *stream) flows(t *testing.T) {
+	t.Helper()
+	wait(t, time.Minute, "mail is accepted", func() error {
+		if s.ledger.Counts().Accepted == 0 {
+			return errors.New("none yet")
+		}
+		return nil
+	})
+}
+
 // end stops the stream and waits until everything that was accepted arrived.
 func (s *stream) end(t *testing.T, what string) {
 	t.Helper()
 	s.stop()
 	<-s.done
 	wait(t, 3*time.Minute, "all accepted mail arrived", func() error {
-		if c := s.g.ledger.Counts(); c.Queued > 0 {
+		if c := s.ledger.Counts(); c.Queued > 0 {
 			return fmt.Errorf("%d are on their way", c.Queued)
 		}
 		return nil
 	})
-	c := s.g.ledger.Final()
+	c := s.ledger.Final()
 	b, _ := json.Marshal(c)
 	t.Logf("%s: %d accepted, longest pause %.1f s at %s; ledger %s", what, s.n, s.gap.Seconds(), s.gapAt.Format("15:04:05"), b)
 	if err := c.Sound(); err != nil {
 		t.Errorf("%s: %v", what, err)
+	}
+	// A message twice is allowed where a node died between the dot and the answer.
+	if c.Twice > 0 && what != "kill" {
+		t.Errorf("%s: %d arrived twice", what, c.Twice)
 	}
 	if s.gap > 30*time.Second {
 		t.Errorf("%s: nothing was accepted for %v", what, s.gap)
@@ -138,9 +149,10 @@ func (g *rig) first(ctx context.Context) (time.Time, error) {
 		if err != nil {
 			continue // made by the playbook
 		}
-		l := lab.Load{Addrs: []string{net.JoinHostPort(entry, "587")}, TLS: trust, Run: g.mark8, Domains: []string{"inbox.test"}, Count: 1, Timeout: 5 * time.Second,
+		run, ledger := g.open()
+		l := lab.Load{Addrs: []string{net.JoinHostPort(g.way, "587")}, TLS: trust, Run: run, Domains: []string{"inbox.test"}, Count: 1, Timeout: 5 * time.Second,
 			Senders: []lab.Sender{{Username: "mail@shoes.test", Password: password("shoes"), From: "mail@shoes.test"}},
-			Sent:    func(x *lab.Submission) { lab.Record(g.ledger, x) }}
+			Sent:    func(x *lab.Submission) { lab.Record(ledger, x) }}
 		if sum, _ := l.Send(ctx); sum.Accepted == 0 {
 			continue
 		}
@@ -205,30 +217,59 @@ func (g *rig) holder(t *testing.T) *machine {
 // TestCluster goes from bare machines to a cluster, through what happens to one,
 // and back to bare machines.
 func TestCluster(t *testing.T) {
-	g := newRig(t, 3)
+	g := newRig(t)
 	g.inventory(t, build(t, "1"))
-	bare := map[string]string{}
-	for _, m := range g.machines {
-		bare[m.name] = m.do(t, listFiles)
-	}
-	steps := []struct {
-		name string
-		do   func(*testing.T, *rig)
-	}{
-		{"first", testFirst}, {"again", testAgain}, {"check", testCheck}, {"network", testNetwork}, {"upgrade", testUpgrade}, {"listing", testListing},
-		{"kill", testKill}, {"backup", testBackup}, {"replace", testReplace}, {"uninstall", func(t *testing.T, g *rig) { testUninstall(t, g, bare) }},
+	bare := g.machines[0].do(t, listFiles)
+	steps := []step{
+		{"first", testFirst}, {"again", testAgain}, {"check", testCheck}, {"network", testNetwork}, {"resolver", testResolver}, {"renewal", testRenewal},
+		{"upgrade", testUpgrade}, {"listing", testListing},
+		{"kill", testKill}, {"backup", testBackup}, {"replace", testReplace}, {"balancer", testBalancer}, {"scaleout", testScaleOut}, {"drain", testDrain},
+		{"uninstall", func(t *testing.T, g *rig) { testUninstall(t, g, bare) }},
 	}
 	for _, s := range steps {
 		if only := os.Getenv("POSTERN_ANSIBLE_STEPS"); only != "" && !strings.Contains(only, s.name) {
 			continue
 		}
-		if !t.Run(s.name, func(t *testing.T) { s.do(t, g) }) {
-			g.tell(t)
+		if !g.step(t, s) {
+			g.hold(t, steps)
 			t.FailNow()
 		}
 	}
+	g.hold(t, steps)
 	for _, text := range g.late {
 		t.Error(text)
+	}
+}
+
+// step is something that happens to the cluster.
+type step struct {
+	name string
+	do   func(*testing.T, *rig)
+}
+
+func (g *rig) step(t *testing.T, s step) bool {
+	ok := t.Run(s.name, func(t *testing.T) { s.do(t, g) })
+	if !ok {
+		g.tell(t)
+	}
+	return ok
+}
+
+// hold keeps the machines up, for who works on the playbooks: it does the steps
+// whose names are written into the FIFO, until that is removed.
+func (g *rig) hold(t *testing.T, steps []step) {
+	name := os.Getenv("POSTERN_ANSIBLE_HOLD")
+	for name != "" {
+		fmt.Printf("    machines of %s are held: echo STEP >%s\n", g.dir, name)
+		asked, err := os.ReadFile(name)
+		if err != nil {
+			return
+		}
+		for _, s := range steps {
+			if slices.Contains(strings.Fields(string(asked)), s.name) {
+				g.step(t, s)
+			}
+		}
 	}
 }
 
@@ -278,16 +319,27 @@ func testCheck(t *testing.T, g *rig) {
 	if after := g.machines[0].do(t, "sha256sum /etc/postern/* /etc/keepalived/*; postern export 2>/dev/null | sha256sum"); after != before {
 		t.Errorf("a check changed the machine:\n%s\n%s", before, after)
 	}
+	// A file that keepalived does not understand stays out.
+	if _, out, err := g.tryPlay("site", "-e", "postern_entry_id=999"); err == nil || !strings.Contains(out, "must be between 1 & 255") {
+		t.Errorf("a fault for keepalived was not found: %v: %s", err, tail(out, 2000))
+	}
+	if after := g.machines[0].do(t, "sha256sum /etc/postern/* /etc/keepalived/*; postern export 2>/dev/null | sha256sum"); after != before {
+		t.Errorf("a faulty file for keepalived was taken:\n%s\n%s", before, after)
+	}
 }
 
 func testNetwork(t *testing.T, g *rig) {
-	for i, m := range g.machines {
-		s := sourcesOf(i)[0]
+	for _, m := range g.machines {
+		s := m.sources[0]
 		if way := m.do(t, "ip route get 203.0.113.9 from "+s.addr); !strings.Contains(way, "via "+s.gateway+" ") {
 			t.Errorf("%s: mail from %s leaves by %s", m.name, s.addr, way)
 		}
-		if out, err := m.try("timeout 3 bash -c '</dev/tcp/198.18.200.10/25'"); err == nil {
-			t.Errorf("%s: root may send mail: %s", m.name, out)
+		// Only Postern's user leaves by port 25; who is refused hears so at once.
+		for user, may := range map[string]bool{"root": false, "nobody": false, "postern": true} {
+			_, err := m.try("timeout 5 setpriv --reuid=" + user + " --clear-groups bash -c '</dev/tcp/198.18.200.10/25'")
+			if (err == nil) != may || !may && !strings.Contains(err.Error(), "refused") {
+				t.Errorf("%s: user %s to port 25: %v, want open %v", m.name, user, err, may)
+			}
 		}
 		for port, open := range map[string]bool{"8472": false, "8470": false, "8471": true, "587": true, "465": true} {
 			c, err := net.DialTimeout("tcp", net.JoinHostPort(m.addr, port), 2*time.Second)
@@ -298,9 +350,6 @@ func testNetwork(t *testing.T, g *rig) {
 				_ = c.Close()
 			}
 		}
-	}
-	if out, err := exec.Command("ssh", append(g.ssh(), "root@"+g.machines[0].addr, "postern doctor --json")...).Output(); err == nil {
-		t.Logf("doctor: %d bytes", len(out))
 	}
 }
 
@@ -319,7 +368,6 @@ func testUpgrade(t *testing.T, g *rig) {
 		}
 	}
 	g.inventory(t, build(t, "2"))
-	must(t, none(g.play(t, "site")))
 }
 
 func decode(text string, into any) error { return json.Unmarshal([]byte(text), into) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 type machine struct {
 	name, addr string // addr is of its own; the sources come by the playbook
 	dir        string // its layer over the common tree, and its log
+	sources    []source
 	rig        *rig
 	nspawn     *exec.Cmd // nil: it does not run
 	ended      chan error
@@ -101,7 +103,16 @@ func (m *machine) kill(t *testing.T) {
 	if m.nspawn == nil {
 		return
 	}
-	must(t, m.nspawn.Process.Kill())
+	// The machine outlives its nspawn, so its first process goes before.
+	pid := m.nspawn.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	must(t, err)
+	for _, child := range strings.Fields(string(children)) {
+		n, err := strconv.Atoi(child)
+		must(t, err)
+		must(t, syscall.Kill(n, syscall.SIGKILL))
+	}
+	_ = m.nspawn.Process.Kill() // it may have ended with it
 	select {
 	case <-m.ended:
 	case <-time.After(20 * time.Second):
@@ -109,6 +120,13 @@ func (m *machine) kill(t *testing.T) {
 	}
 	m.nspawn = nil
 	m.ungroup()
+}
+
+// gone takes the machine away for good.
+func (m *machine) gone(t *testing.T) {
+	t.Helper()
+	m.kill(t)
+	run(t, "umount", m.root())
 }
 
 // ungroup removes the control groups that a machine leaves behind.

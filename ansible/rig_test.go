@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,9 @@ const (
 	entry   = "198.18.0.10" // the only address clients know
 	relay   = "smtp.relay.test"
 	list    = "zen.lab.test"
+
+	balancer = "198.18.0.20" // another way in, which a step sets up
+	most     = 4             // machines that the Internet knows
 )
 
 // rig is the machines, the pretend Internet around them, and who sends.
@@ -32,12 +36,13 @@ type rig struct {
 	dir, base, mark string
 	machines        []*machine
 	lab             *lab.Lab
-	ledger          *lab.Ledger
-	mark8           lab.RunID
 	late            []string // what took longer than it may
+	tenants         []customer
+	way             string // the address that clients use now
 
 	mu    sync.Mutex
-	mails []*lab.Mail // what the recipients' hosts took
+	mails []*lab.Mail               // what the recipients' hosts took
+	books map[lab.RunID]*lab.Ledger // of each load
 }
 
 // source is an outbound address of a machine.
@@ -56,31 +61,30 @@ func sourcesOf(i int) []source {
 	}
 }
 
-// newRig makes the network and the Internet, and boots so many machines.
-func newRig(t *testing.T, machines int) *rig {
+// newRig makes the network and the Internet, and boots three machines.
+func newRig(t *testing.T) *rig {
 	t.Helper()
 	if os.Getenv("POSTERN_ANSIBLE") != inside {
 		t.Skip("boots machines: make test-ansible")
 	}
 	g := &rig{dir: t.TempDir(), base: os.Getenv("POSTERN_ANSIBLE_BASE"), mark: strconv.FormatInt(time.Now().UnixNano()%1e9, 36),
-		ledger: lab.NewLedger(0), mark8: lab.NewRunID()}
+		way: entry, books: map[lab.RunID]*lab.Ledger{},
+		tenants: []customer{{"shoes", "n1", "n2", true}, {"books", "n2", "n3", false}, {"hotel", "n3", "n1", false}}}
 	for _, c := range []string{"link set lo up", "link add br0 type bridge", "addr add " + labAddr + "/16 dev br0", "link set br0 up"} {
 		run(t, "ip", strings.Fields(c)...)
 	}
-	for i := range machines {
+	for i := range most {
 		run(t, "ip", "addr", "add", sourcesOf(i)[0].gateway+"/32", "dev", "br0")
 	}
-	g.startLab(t, machines)
+	g.startLab(t)
 	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(g.dir, "key"))
-	for i := range machines {
-		name := fmt.Sprintf("n%d", i+1)
-		m := &machine{name: name, addr: fmt.Sprintf("198.18.0.%d", 11+i), dir: filepath.Join(g.dir, name), rig: g}
-		g.machines = append(g.machines, m)
-		t.Cleanup(func() {
-			m.kill(t)
-			run(t, "umount", m.root())
-		})
-		m.fresh(t)
+	t.Cleanup(func() {
+		for _, m := range g.machines {
+			m.gone(t)
+		}
+	})
+	for range 3 {
+		g.add(t)
 	}
 	for _, m := range g.machines {
 		m.boot(t)
@@ -88,24 +92,42 @@ func newRig(t *testing.T, machines int) *rig {
 	return g
 }
 
-// tenants of the test: home, backup, and whether they have sources of their own.
-var tenants = []struct {
+// add makes one more machine, which is not booted yet.
+func (g *rig) add(t *testing.T) *machine {
+	t.Helper()
+	i := len(g.machines)
+	name := fmt.Sprintf("n%d", i+1)
+	m := &machine{name: name, addr: fmt.Sprintf("198.18.0.%d", 11+i), dir: filepath.Join(g.dir, name), sources: sourcesOf(i), rig: g}
+	g.machines = append(g.machines, m)
+	m.fresh(t)
+	return m
+}
+
+// machine finds one by its name.
+func (g *rig) machine(name string) *machine {
+	i := slices.IndexFunc(g.machines, func(m *machine) bool { return m.name == name })
+	return g.machines[i]
+}
+
+// customer is a tenant of the test: home, backup, and whether it has a source of
+// its own.
+type customer struct {
 	name, home, backup string
 	dedicated          bool
-}{{"shoes", "n1", "n2", true}, {"books", "n2", "n3", false}, {"hotel", "n3", "n1", false}}
+}
 
-func (g *rig) startLab(t *testing.T, machines int) {
+func (g *rig) startLab(t *testing.T) {
 	t.Helper()
 	w := lab.UsualAt(netip.MustParseAddr("198.18.200.10"))
 	for _, x := range w.Exchangers {
 		run(t, "ip", "addr", "add", x.Addr.String()+"/32", "dev", "br0")
 	}
-	for i := range machines {
+	for i := range most {
 		for _, s := range sourcesOf(i) {
 			w.AddSource(netip.MustParseAddr(s.addr), s.ehlo)
 		}
 	}
-	for _, x := range tenants {
+	for _, x := range g.tenants {
 		w.AddSender(x.name+".test", "mx.inbox.test", netip.MustParsePrefix("198.18.0.0/16"))
 		w.Names[x.name+".relay.test"] = lab.Name{Records: []string{"A " + entry}}
 	}
@@ -121,10 +143,21 @@ func (g *rig) startLab(t *testing.T, machines int) {
 }
 
 func (g *rig) took(m *lab.Mail) {
-	lab.Book(g.ledger, g.mark8, m)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for run, ledger := range g.books {
+		lab.Book(ledger, run, m)
+	}
 	g.mails = append(g.mails, m)
+}
+
+// open opens the books of a load.
+func (g *rig) open() (lab.RunID, *lab.Ledger) {
+	run, ledger := lab.NewRunID(), lab.NewLedger(0)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.books[run] = ledger
+	return run, ledger
 }
 
 // taken counts the mails that match.
@@ -145,9 +178,9 @@ func (g *rig) inventory(t *testing.T, deb string) {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("postern:\n  hosts:\n")
-	for i, m := range g.machines {
-		fmt.Fprintf(&b, "    %s:\n      ansible_host: %s\n      postern_sources:\n", m.name, m.addr)
-		for _, s := range sourcesOf(i) {
+	for _, m := range g.machines {
+		fmt.Fprintf(&b, "    %s:\n      ansible_host: %s\n      postern_sources:%s\n", m.name, m.addr, map[bool]string{true: " []"}[len(m.sources) == 0])
+		for _, s := range m.sources {
 			fmt.Fprintf(&b, "        - {address: %s, ehlo: %s, gateway: %s, shared: %v}\n", s.addr, s.ehlo, s.gateway, s.shared)
 		}
 	}
@@ -157,11 +190,12 @@ func (g *rig) inventory(t *testing.T, deb string) {
     postern_hostname: %s
     postern_package_file: %s
     postern_keep: %s
-    postern_entry: vrrp
+    postern_entry: %s
     postern_entry_address: %s
+    postern_entry_balancers: [%s]
     postern_metrics_from: [%s]
     postern_declaration_files: %s
-`, relay, deb, filepath.Join(g.dir, "keep"), entry, labAddr, filepath.Join(g.dir, "declared"))
+`, relay, deb, filepath.Join(g.dir, "keep"), map[bool]string{true: "balancer", false: "vrrp"}[g.way == balancer], entry, labAddr, labAddr, filepath.Join(g.dir, "declared"))
 	b.WriteString(g.declaration(t))
 	must(t, os.WriteFile(filepath.Join(g.dir, "inventory.yml"), []byte(b.String()), 0o644))
 }

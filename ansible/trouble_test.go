@@ -36,7 +36,7 @@ func (g *rig) owner(t *testing.T, name string) (string, []string) {
 }
 
 func testListing(t *testing.T, g *rig) {
-	home, backup := netip.MustParseAddr(g.dedicated("n1")), sourcesOf(1)[1].addr
+	home, backup := netip.MustParseAddr(g.dedicated("n1")), g.machine("n2").sources[1].addr
 	wait(t, 90*time.Second, "the backup of shoes is armed", func() error {
 		if _, why := g.owner(t, "shoes"); len(why) > 0 {
 			return fmt.Errorf("not armed: %q", why)
@@ -60,12 +60,7 @@ func testListing(t *testing.T, g *rig) {
 func testKill(t *testing.T, g *rig) {
 	s := g.send(t, 20)
 	at := g.holder(t)
-	wait(t, 30*time.Second, "mail is accepted", func() error {
-		if g.ledger.Counts().Accepted == 0 {
-			return fmt.Errorf("none yet")
-		}
-		return nil
-	})
+	s.flows(t)
 	at.kill(t)
 	wait(t, 30*time.Second, "another machine has the address", func() error {
 		for _, m := range g.machines {
@@ -79,7 +74,7 @@ func testKill(t *testing.T, g *rig) {
 		return fmt.Errorf("none has it")
 	})
 	wait(t, time.Minute, "the tenants of "+at.name+" have another owner", func() error {
-		for _, x := range tenants {
+		for _, x := range g.tenants {
 			if owner, _ := g.owner(t, x.name); owner == at.name || owner == "" {
 				return fmt.Errorf("%s is owned by %q", x.name, owner)
 			}
@@ -110,14 +105,8 @@ func testBackup(t *testing.T, g *rig) {
 	}
 	g.play(t, "restore", "-e", "postern_backup="+files[0], "-e", "postern_really=yes")
 	s := g.send(t, 10)
-	wait(t, time.Minute, "mail arrives after the restore", func() error {
-		if g.ledger.Counts().Accepted == 0 {
-			return fmt.Errorf("none yet")
-		}
-		return nil
-	})
+	s.flows(t)
 	s.end(t, "restore")
-	must(t, none(g.play(t, "site")))
 }
 
 func testReplace(t *testing.T, g *rig) {
@@ -131,12 +120,7 @@ func testReplace(t *testing.T, g *rig) {
 	g.play(t, "replace", "-e", "postern_replace=n3")
 	must(t, none(g.play(t, "site")))
 	s := g.send(t, 10)
-	wait(t, time.Minute, "mail arrives", func() error {
-		if g.ledger.Counts().Accepted == 0 {
-			return fmt.Errorf("none yet")
-		}
-		return nil
-	})
+	s.flows(t)
 	s.end(t, "replace")
 }
 
@@ -144,16 +128,28 @@ func testReplace(t *testing.T, g *rig) {
 const listFiles = `find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /run -o -path /tmp -o -path /var/tmp -o -path /root \
  -o -path /var/lib/systemd -o -path /proc -o -path /sys -o -path /dev -o -name __pycache__ -o -path /usr/share/info \) -prune -o -print | sort`
 
-func testUninstall(t *testing.T, g *rig, bare map[string]string) {
+func testUninstall(t *testing.T, g *rig, bare string) {
 	if _, _, err := g.tryPlay("uninstall"); err == nil {
 		t.Error("uninstalled without being told to")
 	}
-	g.play(t, "uninstall", "-e", "postern_really=yes")
+	for _, d := range []string{"inbox.test", "secure.test"} {
+		must(t, g.lab.SetMood("mx."+d, lab.Mood{Kind: lab.TempFail}))
+	}
+	s := g.send(t, 10)
+	s.flows(t)
+	s.stop()
+	if _, out, err := g.tryPlay("uninstall", "-e", "postern_really=yes"); err == nil || !strings.Contains(out, "Mail waits on") {
+		t.Errorf("uninstalled while mail waits: %v", err)
+	}
+	if state := g.machines[0].do(t, "systemctl is-active postern"); state != "active" {
+		t.Errorf("a refusal left postern %s", state)
+	}
+	g.play(t, "uninstall", "-e", "postern_really=yes", "-e", "postern_lose_mail=true")
+	had := map[string]bool{}
+	for name := range strings.Lines(bare) {
+		had[strings.TrimSpace(name)] = true
+	}
 	for _, m := range g.machines {
-		had := map[string]bool{}
-		for name := range strings.Lines(bare[m.name]) {
-			had[strings.TrimSpace(name)] = true
-		}
 		for name := range strings.Lines(m.do(t, listFiles)) {
 			if name = strings.TrimSpace(name); !had[name] && !strings.HasPrefix(name, "/usr/lib") && !strings.HasPrefix(name, "/usr/share") {
 				t.Errorf("%s: left behind: %s", m.name, name)
