@@ -12,7 +12,7 @@ import (
 // and lists: of tenants their owner alone, of a source its own node, or a large
 // cluster would show everything seven times. It costs what the state has of them
 // and nothing of what is queued. Labels are names the operator gave: tenants,
-// nodes, zones and our own addresses.
+// nodes, zones, our own addresses and domains, and proved sender domains.
 type stateGauges struct {
 	state func() *tenant.State
 	self  func() tenant.NodeID
@@ -20,7 +20,7 @@ type stateGauges struct {
 
 	nodeUp, away, paused, held, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
 
-	limit, automation, aside, refusers, waits, oldest *prometheus.Desc
+	limit, automation, aside, domain, refusers, waits, oldest *prometheus.Desc
 }
 
 func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now func() time.Time) *stateGauges {
@@ -41,6 +41,7 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 		limit:        desc("postern_waiting_limit_seconds", "How long waiting because of a listing keeps mail of a class from expiring.", []string{"class"}, nil),
 		automation:   desc("postern_automation_on", "1 while listings move tenants by themselves; 0 in shadow and off.", nil, nil),
 		aside:        desc("postern_zone_aside", "1 while a DNS list counts nothing, because it began to list most sources at once.", []string{"zone"}, nil),
+		domain:       desc("postern_domain_listed", "1 while a domain counts as listed by a DNS list; of: relay for our names, sender for tenants' domains.", []string{"domain", "of"}, nil),
 		refusers:     desc("postern_source_refusing_providers", "Known providers that refused a source because of its address within the listing rule's time.", []string{"source"}, nil),
 		waits:        desc("postern_notices_waiting", "Notices that were not taken yet.", nil, nil),
 		oldest:       desc("postern_notices_oldest_seconds", "Age of the oldest notice that waits; 0: none does.", nil, nil),
@@ -50,7 +51,7 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 // Describe implements prometheus.Collector.
 func (g *stateGauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.nodeUp, g.away, g.paused, g.held, g.unread, g.waiting, g.armed, g.unprepared,
-		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.refusers, g.waits, g.oldest} {
+		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.domain, g.refusers, g.waits, g.oldest} {
 		ch <- d
 	}
 }
@@ -81,6 +82,14 @@ func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i := range l.Zones {
 		show(g.aside, flag(l.IsAside(l.Zones[i].Name)), l.Zones[i].Name)
+	}
+	for _, x := range st.DomainListings() {
+		if of := "sender"; !x.Raised.IsZero() {
+			if x.Relay {
+				of = "relay"
+			}
+			show(g.domain, 1, x.Domain, of)
+		}
 	}
 	for src := range st.Sources() {
 		if me == 0 || src.Node != me {

@@ -68,6 +68,7 @@ type Node struct {
 	heard      *heard
 	listTold   *listTold
 	wrote      *wrote
+	sentAs     *sentAs
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -195,6 +196,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.heard = newHeard(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	n.listTold = newListTold(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	n.wrote = newWrote(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
+	n.sentAs = newSentAs(n.cfg.Name, n.cluster, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -202,7 +204,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
 		Hostname: n.cfg.Hostname, Returns: n.seal.references, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
-		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e); n.wrote.settled(e) },
+		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e); n.wrote.settled(e); n.sentAs.settled(e) },
 		Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {

@@ -36,6 +36,7 @@ func (n *Node) Run(ctx context.Context) error {
 		{"heard", n.heard.Run},
 		{"list notices", n.listTold.Run},
 		{"wrote", n.wrote.Run},
+		{"sent as", n.sentAs.Run},
 		{"doctor", n.doctor.Run},
 		{"ages", n.ages.Run},
 		{"grants", n.grants.Run},

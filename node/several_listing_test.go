@@ -79,9 +79,9 @@ func (l *lists) refuse(i int) {
 }
 
 // applyLists makes the cluster ask the servers, in rounds of that length.
-func (c *several) applyLists(round time.Duration) {
+func (c *several) applyLists(text string, round time.Duration) {
 	c.t.Helper()
-	op, faults := readZones(zonesText)
+	op, faults := readZones(text)
 	if len(faults) > 0 {
 		c.t.Fatal(faults)
 	}
@@ -101,8 +101,11 @@ type street struct {
 	sent    int64
 }
 
-func newStreet(t *testing.T) *street {
-	l := newLists(t, 3)
+func newStreet(t *testing.T) *street { return newStreetOf(t, newLists(t, 3), zonesText) }
+
+// newStreetOf asks these servers, one a node, as the zones file says.
+func newStreetOf(t *testing.T, l *lists, zones string) *street {
+	t.Helper()
 	s := &street{several: newSeveral(t, 3, func(i int, cfg *Config) { cfg.DNSBL.Resolvers = []string{l.servers[i].Addr.String()} }), lists: l, senders: map[string]lab.Sender{}}
 	st := s.nodes[0].cluster.State()
 	id := func(i int) tenant.NodeID { return st.NodeByName(s.cfgs[i].Name).ID }
@@ -127,7 +130,7 @@ func newStreet(t *testing.T) *street {
 			s.senders[user] = lab.Sender{Username: user, Password: password, From: user}
 		}
 	}
-	s.applyLists(time.Second)
+	s.applyLists(zones, time.Second)
 	await(t, "the leader to open the journal", func() bool { return s.state().Journals() })
 	s.propose(0, tenant.SetContain{Contain: tenant.Usual(time.Second)})
 	for name, mirror := range map[string]int{"shoes": 1, "bakery": 1, "clinic": 2} {
@@ -198,7 +201,7 @@ func TestClusterSeesAListing(t *testing.T) {
 	l := newLists(t, 3)
 	c := newSeveral(t, 3, func(i int, cfg *Config) { cfg.DNSBL.Resolvers = []string{l.servers[i].Addr.String()} })
 	c.prepare(0, 1)
-	c.applyLists(time.Second)
+	c.applyLists(zonesText, time.Second)
 	bad, good := c.source(0), c.source(1)
 	level := func(src netip.Addr, want tenant.ListingLevel) func() bool {
 		return func() bool {

@@ -44,6 +44,8 @@ type watcher struct {
 	rule     tenant.ListingRule
 	zones    []tenant.Zone // those it asks
 	watched  []*tenant.Source
+	domains  []dnsbl.Subject      // asked about beside them
+	named    time.Time            // when it was looked which
 	hurried  map[string]time.Time // when a zone was asked last because a refusal named it
 }
 
@@ -107,7 +109,7 @@ func sameLists(a, b *tenant.Lists) bool {
 
 // begin starts an observer of the state's lists and gives what ends it.
 func (w *watcher) begin(ctx context.Context, st *tenant.State) (end func()) {
-	w.observer, w.watched, w.zones = nil, nil, nil
+	w.observer, w.watched, w.zones, w.domains = nil, nil, nil, nil
 	w.metrics.clear()
 	book, failed := dnsbl.BookOf(st.Lists(), w.beside, w.credentials)
 	for _, err := range failed {
@@ -140,31 +142,39 @@ func (w *watcher) begin(ctx context.Context, st *tenant.State) (end func()) {
 	}
 }
 
-// follow makes the observer ask about the sources there are.
+// follow makes the observer ask about the sources and domains there are.
 func (w *watcher) follow(st *tenant.State) {
 	sources := slices.Collect(st.Sources())
-	if w.watched != nil && slices.Equal(sources, w.watched) {
+	domains := w.names(st, time.Now())
+	if w.watched != nil && slices.Equal(sources, w.watched) && slices.Equal(domains, w.domains) {
 		return
 	}
-	subjects := make([]dnsbl.Subject, len(sources))
+	subjects := make([]dnsbl.Subject, len(sources), len(sources)+len(domains))
 	for i, src := range sources {
 		subjects[i] = dnsbl.AddrSubject(src.Addr)
 	}
+	subjects = append(subjects, domains...)
 	if err := w.observer.Watch(subjects); err != nil {
-		w.log.Error("some sources are not asked about", "err", err)
+		w.log.Error("some sources or domains are not asked about", "err", err)
 		return
 	}
-	w.watched = sources
+	w.watched, w.domains = sources, domains
 }
 
-// tell proposes what the state does not know yet, in one entry.
+// tell proposes what the state does not know yet, in one entry; of domains when
+// there is nothing of sources.
 func (w *watcher) tell(ctx context.Context, st *tenant.State) error {
 	me := st.NodeByName(w.name)
 	if me == nil {
 		return nil
 	}
-	op := w.news(st, me.ID)
-	if len(op.Seen)+len(op.Upto) == 0 {
+	var op tenant.Op
+	switch seen, domains := w.news(st, me.ID); {
+	case len(seen.Seen)+len(seen.Upto) > 0:
+		op = seen
+	case len(domains.Seen) > 0:
+		op = domains
+	default:
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellWait)
@@ -176,7 +186,7 @@ func (w *watcher) tell(ctx context.Context, st *tenant.State) error {
 }
 
 // news is what the observer knows and the state does not.
-func (w *watcher) news(st *tenant.State, me tenant.NodeID) tenant.Observe {
+func (w *watcher) news(st *tenant.State, me tenant.NodeID) (tenant.Observe, tenant.SawDomains) {
 	op := tenant.Observe{Node: me}
 	asked := make(map[string]*asking, len(w.zones))
 	for i := range w.zones {
@@ -200,14 +210,15 @@ func (w *watcher) news(st *tenant.State, me tenant.NodeID) tenant.Observe {
 			}
 		}
 	}
-	if len(op.Seen) == 0 { // what is new first: it may change what is said here
+	domains := w.newsOfDomains(st, me, asked)
+	if len(op.Seen)+len(domains.Seen) == 0 { // what is new first: it may change what is said here
 		for _, z := range w.zones {
 			if at := asked[z.Name].upto(); at.Sub(st.WatchedUpto(me, z.Name)) >= w.rule.FreshFor(&z)/3 {
 				op.Upto = append(op.Upto, tenant.Upto{Zone: z.Name, At: at})
 			}
 		}
 	}
-	return op
+	return op, domains
 }
 
 // whyOf is why there are no values; with some, their meaning is the state's to

@@ -151,6 +151,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.closures, closureKey(0, id))
 	remove(d, &d.echoes, id)
 	remove(d, &d.circles, id)
+	remove(d, &d.senders, id)
 	remove(d, &d.hashes, id)
 	d.names = true
 	d.emit(AccountRemoved{id})

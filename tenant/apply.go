@@ -70,6 +70,8 @@ func (d *draft) publish() *State {
 	s.askings.publish()
 	s.echoes.publish()
 	s.circles.publish()
+	s.domainSeen.publish()
+	s.senders.publish()
 	return &s
 }
 
@@ -130,7 +132,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote, SawDomains, SentAs:
 		return false
 	}
 	return true
@@ -264,6 +266,10 @@ func (d *draft) runListing(op Op) error {
 		return d.heard(op)
 	case Wrote:
 		return d.wrote(op)
+	case SawDomains:
+		return d.sawDomains(op)
+	case SentAs:
+		return d.sentAs(op)
 	}
 	return d.runBans(op)
 }

@@ -125,6 +125,8 @@ func (s *State) checkConfig(before *State) error {
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{gone || !s.echoes.same(&before.echoes) || !s.accounts.same(&before.accounts), s.checkEchoes},
 		{gone || !s.circles.same(&before.circles) || !s.accounts.same(&before.accounts), s.checkCircles},
+		{sources || gone || !s.domains.same(&before.domains) || !s.lists.same(&before.lists) || !s.domainSeen.same(&before.domainSeen), s.checkDomainSeen},
+		{gone || !s.senders.same(&before.senders) || !s.accounts.same(&before.accounts), s.checkSenders},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

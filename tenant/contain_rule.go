@@ -135,6 +135,7 @@ func (d *draft) setContain(c SetContain) error {
 		for len(d.circles.keys) > 0 {
 			remove(d, &d.circles, d.circles.keys[0])
 		}
+		d.forgetSenders()
 	}
 	put(d, &d.contain, 0, &c.Contain)
 	d.emit(ListsChanged{})

@@ -92,6 +92,8 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.askings)
 	sumTable(&total, c, &s.echoes)
 	sumTable(&total, c, &s.circles)
+	sumTable(&total, c, &s.domainSeen)
+	sumTable(&total, c, &s.senders)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

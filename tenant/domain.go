@@ -40,6 +40,9 @@ func (d *draft) setDomain(c SetDomain) error {
 	d.names = d.names || old == nil && d.bounces.len() > 0 // it may lie above one
 	key := append([]byte(nil), c.SealedKey...)
 	put(d, &d.domains, c.Name, &Domain{Name: c.Name, Tenant: c.Tenant, Selector: c.Selector, SealedKey: key})
+	if old == nil {
+		d.newDomain(c.Name)
+	}
 	d.emit(DomainChanged{c.Name})
 	return nil
 }
@@ -51,6 +54,7 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 	remove(d, &d.domains, c.Name)
 	remove(d, &d.outlooks, c.Name)
 	remove(d, &d.bounces, c.Name)
+	d.forgetDomains()
 	d.names = true
 	d.emit(DomainChanged(c))
 	return nil

@@ -123,6 +123,7 @@ func (d *draft) judgeAll() {
 	if changed {
 		d.review() // one decision for all that changed at once
 	}
+	d.judgeDomains()
 }
 
 // ranged looks anew which ranges are listed.

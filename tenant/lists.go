@@ -91,6 +91,7 @@ func (d *draft) setLists(c SetLists) error {
 			return z != nil && z.Asks(spaceOf(src.Addr))
 		})
 	}
+	d.keepSeenDomains(func(g *domainSighting) bool { return l.domainZone(g.zone) != nil })
 	for _, w := range slices.Clone(d.watches.vals) {
 		kept := without(w.zones, func(u Upto) bool { return l.Zone(u.Zone) == nil })
 		if len(kept) < len(w.zones) {

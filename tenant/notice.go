@@ -204,7 +204,7 @@ func (d *draft) notify(e *Entry) {
 		if c != nil && c.Entry != e.Index && !drill {
 			d.tellOperators(n, e)
 		}
-	case "down", "set aside", "test notices":
+	case "down", "set aside", "test notices", "domain listed":
 		d.tellOperators(n, e)
 	case "move", "wait":
 		if c != nil && !drill && d.mode(c, e.Tenant) == AutomationOn {

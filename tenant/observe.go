@@ -221,6 +221,7 @@ func (d *draft) forgetSource(id SourceID) {
 	remove(d, &d.listWords, id)
 	d.forgetUses(id)
 	d.forgetDelistings(id)
+	d.forgetDomains()
 }
 
 // forgetWatcher drops what a node saw that is gone.
@@ -230,5 +231,6 @@ func (d *draft) forgetWatcher(n NodeID) {
 	for _, x := range slices.Clone(d.seen.vals) {
 		d.keepSeen(x, func(g *sighting) bool { return g.node != n })
 	}
+	d.keepSeenDomains(func(g *domainSighting) bool { return g.node != n })
 	d.judgeAll()
 }

@@ -217,6 +217,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 		d.emit(DomainChanged{n})
 	}
 	remove(d, &d.tenants, c.Tenant)
+	d.forgetDomains()
 	remove(d, &d.plights, c.Tenant)
 	d.forgetTenant(c.Tenant)
 	remove(d, &d.conducts, c.Tenant)

@@ -360,6 +360,12 @@ func randomListingOp(c *choices, at time.Time) Op {
 	if c.one(8) {
 		return randomWrote(c, at)
 	}
+	if c.one(6) {
+		return randomSentAs(c, at)
+	}
+	if c.one(4) {
+		return randomSawDomains(c, at, zones)
+	}
 	if c.one(8) {
 		op := SetLists{Rule: DefaultListingRule(), Groups: pick(c, nil, []ZoneGroup{{Name: "g", Cap: 20}})}
 		op.Rule.Apart, op.Rule.Nodes = pick(c, 0, 2*time.Minute, -1), pick(c, 1, 2, 2)
@@ -475,6 +481,28 @@ func randomHeard(c *choices, at time.Time) Op {
 	for range c.n(8) {
 		op.Echoes = append(op.Echoes, Echo{Account: AccountID(c.n(8)), Kind: EchoKind(c.n(6)), Ref: uint64(c.n(256)) << c.n(60), At: at.Add(time.Duration(c.n(5)-3) * time.Hour)})
 		op.Fed = append(op.Fed, Fed{AccountID(c.n(8)), at.Add(time.Duration(c.n(5)-3) * time.Hour), pick(c, 0, uint64(c.n(256)), 9000)})
+	}
+	return op
+}
+
+func randomSentAs(c *choices, at time.Time) Op {
+	op := SentAs{Node: NodeID(c.n(4))}
+	for range c.n(6) {
+		op.Sent = append(op.Sent, Sender{AccountID(c.n(8)), pick(c, randomNames...), at.Add(time.Duration(c.n(5)-3) * time.Hour)})
+	}
+	return op
+}
+
+var randomNames = []string{"a.test", "acme.test", "b.test", "bravo.test", "test", "n1.test", "Bad", "mail.a.test", "start0.test", "start1.test", "out.test", "start0.example", "n7.example", "t3.example"}
+
+func randomSawDomains(c *choices, at time.Time, zones []string) Op {
+	op := SawDomains{Node: NodeID(c.n(4))}
+	for range c.n(6) {
+		x := SeenDomain{Domain: pick(c, randomNames...), Zone: pick(c, zones...), At: at.Add(time.Duration(c.n(5)-3) * time.Minute)}
+		if x.Why = pick(c, "", "", "", WhyTimeout, WhyRefused, "odd"); x.Why == "" {
+			x.Values = pick(c, nil, []netip.Addr{netip.MustParseAddr("127.0.0.2")}, []netip.Addr{netip.MustParseAddr("127.0.0.2")}, []netip.Addr{netip.MustParseAddr("127.255.255.254")})
+		}
+		op.Seen = append(op.Seen, x)
 	}
 	return op
 }

@@ -55,7 +55,10 @@ func (s *State) form() byte {
 	if s.level < circleVersion {
 		return wordSnapshot
 	}
-	return circleSnapshot
+	if s.level < domainVersion {
+		return circleSnapshot
+	}
+	return domainSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -155,6 +158,10 @@ func (s *State) codeAll(c *coder, version byte) {
 	}
 	if version >= circleSnapshot {
 		codeTable(c, &s.circles, func(x *circle) AccountID { return x.account })
+	}
+	if version >= domainSnapshot {
+		codeTable(c, &s.domainSeen, func(x *domainSeen) string { return x.domain })
+		codeTable(c, &s.senders, func(x *sender) AccountID { return x.account })
 	}
 	s.codeRequests(c)
 }

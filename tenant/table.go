@@ -58,6 +58,8 @@ const (
 	kindEnrolments
 	kindListWords
 	kindCircle
+	kindDomainSeen
+	kindSender
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -15,8 +15,13 @@ func (x *transcript) listingOp(name string) Op {
 	case "set-lists":
 		op := SetLists{Rule: DefaultListingRule()}
 		for _, line := range x.lines() {
-			z := readZone(x.t, strings.Fields(line))
-			z.Spaces = []Space{SpaceIPv4, SpaceIPv6}
+			words := strings.Fields(line)
+			spaces := []Space{SpaceIPv4, SpaceIPv6}
+			if i := slices.Index(words, "domains"); i > 0 {
+				spaces, words = []Space{SpaceDomain}, slices.Delete(words, i, i+1)
+			}
+			z := readZone(x.t, words)
+			z.Spaces = spaces
 			op.Zones = append(op.Zones, z)
 		}
 		return op
@@ -83,6 +88,15 @@ func (x *transcript) listingOp(name string) Op {
 		return x.heard()
 	case "wrote":
 		return x.wrote()
+	case "saw-domains":
+		return x.sawDomains()
+	case "sent-as":
+		op := SentAs{Node: NodeID(x.num("node"))}
+		for _, line := range x.lines() {
+			f := x.fields(line)
+			op.Sent = append(op.Sent, Sender{AccountID(x.uint(f["account"])), f["as"], x.at})
+		}
+		return op
 	case "denied":
 		return x.denied()
 	case "review":
@@ -299,6 +313,53 @@ func (x *transcript) wrote() Op {
 		}
 	}
 	return op
+}
+
+// sawDomains reads "shoes.test dbl.test 127.0.1.2" lines: values, "clean", or why
+// there are none.
+func (x *transcript) sawDomains() Op {
+	op := SawDomains{Node: NodeID(x.num("node"))}
+	for _, line := range x.lines() {
+		words := strings.Fields(line)
+		s := SeenDomain{Domain: words[0], Zone: words[1], At: x.at}
+		if a, err := netip.ParseAddr(words[2]); err == nil {
+			s.Values = []netip.Addr{a}
+		} else if rest := strings.Join(words[2:], " "); rest != "clean" {
+			s.Why = Why(rest)
+		}
+		op.Seen = append(op.Seen, s)
+	}
+	return op
+}
+
+// domainsText shows what is told of domains, and the verdicts on those named.
+func (x *transcript) domainsText() string {
+	var b strings.Builder
+	for _, d := range x.s.DomainListings() {
+		fmt.Fprintf(&b, "%s:", d.Domain)
+		if d.Relay {
+			b.WriteString(" ours")
+		}
+		if len(d.Tenants) > 0 {
+			fmt.Fprintf(&b, " of tenants %v", d.Tenants)
+		}
+		if !d.Raised.IsZero() {
+			fmt.Fprintf(&b, ", listed since %s", d.Raised.Format(time.TimeOnly))
+		}
+		for _, s := range d.Told {
+			fmt.Fprintf(&b, "\n  %s told %s: %s %s", s.Zone, s.Node, s.Answer.Kind, s.Answer.Why)
+		}
+		b.WriteString("\n")
+	}
+	for _, name := range x.args["of"] {
+		v := x.s.DomainVerdict(name)
+		fmt.Fprintf(&b, "%s: %d points, known %v:", name, v.Points, v.Known)
+		for _, t := range v.Terms {
+			fmt.Fprintf(&b, " %s %s", t.Zone, t.State)
+		}
+		fmt.Fprintf(&b, " (%s)\n", v.Why())
+	}
+	return b.String()
 }
 
 // denied reads "source=1 attempts=400 by=comcast:10,gmx:5 named=zen.test" lines.

@@ -64,6 +64,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.ask()
 	case "cases":
 		return x.caseText()
+	case "domains":
+		return x.domainsText()
 	case "outbox":
 		return x.outboxText()
 	case "journal":

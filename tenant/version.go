@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 19
+const NewestVersion = 21
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -68,6 +68,9 @@ const circleVersion = 18
 
 // batchVersion is the one that several operations in one command came with.
 const batchVersion = 19
+
+// domainVersion is the one that what lists say of domains came with.
+const domainVersion = 21
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -17,7 +17,8 @@ type weighing struct {
 	raised time.Time
 	// Spans: since which one what was sent counts, that of the listing, and now.
 	from, at, now uint64
-	loops         bool // some provider told of complaints
+	loops         bool         // some provider told of complaints
+	domainsSeen   *domainSight // nil until it is asked for
 }
 
 func (s *State) weighing(src SourceID, raised time.Time) *weighing {
@@ -33,7 +34,7 @@ func (w *weighing) terms(a AccountID, tried, total uint64) []SuspectTerm {
 	return []SuspectTerm{
 		w.trapped(w.named(a, w.src, w.raised, w.r), a, w.raised, w.r),
 		w.unknown(a), w.content(a), w.growth(a), w.followed(a, w.src, w.raised, w.r), share(tried, total),
-		w.complained(a), {Name: "domain lists", NoData: true}, w.strangers(a), w.loggedIn(a, w.raised, w.r)}
+		w.complained(a), w.domainLists(a), w.strangers(a), w.loggedIn(a, w.raised, w.r)}
 }
 
 // The last step of each share is twice or more of what makes large senders'

@@ -22,8 +22,9 @@ const (
 	bounceSnapshot  = 12 // and of version 14
 	hashSnapshot    = 13 // and of version 16
 	wordSnapshot    = 14 // and of version 17
-	circleSnapshot  = 15
-	snapshotVersion = circleSnapshot
+	circleSnapshot  = 15 // and of version 20
+	domainSnapshot  = 16
+	snapshotVersion = domainSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -94,6 +95,8 @@ const (
 	opListTold
 	opWrote
 	opBatch
+	opSawDomains
+	opSentAs
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -286,6 +289,10 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).heard)
 	case opWrote:
 		codeOp(c, cmd, (*coder).wrote)
+	case opSawDomains:
+		codeOp(c, cmd, (*coder).sawDomains)
+	case opSentAs:
+		codeOp(c, cmd, (*coder).sentAs)
 	default:
 		codeBanOp(c, cmd, code)
 	}
@@ -461,6 +468,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opHeard
 	case Wrote:
 		return opWrote
+	case SawDomains:
+		return opSawDomains
+	case SentAs:
+		return opSentAs
 	case SetNotices:
 		return opSetNotices
 	case TestNotices:

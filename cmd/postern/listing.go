@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 func (a *app) listingCommand() *cobra.Command {
-	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow(), a.listingDismiss(), a.listingAutomation(), a.listingDelist())
+	return family("listing", "What DNS lists say of the outbound IPs, and what follows", a.listingList(), a.listingShow(), a.listingDomains(), a.listingDismiss(), a.listingAutomation(), a.listingDelist())
 }
 
 func (a *app) listingList() *cobra.Command {
@@ -61,8 +62,15 @@ func instantText(t *time.Time) string {
 }
 
 func (a *app) listingShow() *cobra.Command {
-	return a.verb("show ADDRESS", "Show how an outbound IP stands, with every answer and the sum", "  postern listing show 192.0.2.10",
+	return a.verb("show ADDRESS", "Show how an outbound IP, or a domain, stands, with every answer", "  postern listing show 192.0.2.10\n  postern listing show relay.example",
 		func(ctx context.Context, c *admin.Client, args []string) error {
+			if _, err := netip.ParseAddr(args[0]); err != nil && strings.Contains(args[0], ".") {
+				x, err := c.DomainListingOf(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.show(x, func() { a.domainText(x) })
+			}
 			x, err := c.ListingOf(ctx, args[0])
 			if err != nil {
 				return err
@@ -81,16 +89,7 @@ func (a *app) listingText(x admin.ListingDetail) {
 	for _, z := range x.Zones {
 		a.paragraph("  ", fmt.Sprintf("%s: %s; %d listed, %d clean, %d not known; counts %d", z.Zone, z.State, z.Listed, z.Clean, z.Blind, z.Counts))
 		for _, s := range z.Answers {
-			text := s.Node + ": " + s.Says
-			if len(s.Codes) > 0 {
-				text += " " + strings.Join(s.Codes, " ")
-			}
-			for _, m := range append(s.Means, s.Why) {
-				if m != "" {
-					text += ", " + m
-				}
-			}
-			a.paragraph("    ", fmt.Sprintf("%s (%s since %s)", text, some(s.Rounds, "round"), instantText(s.Since)))
+			a.paragraph("    ", fmt.Sprintf("%s (%s since %s)", answerText(s), some(s.Rounds, "round"), instantText(s.Since)))
 		}
 		if z.Delist != "" {
 			a.say("    -> %s", clean(z.Delist))
@@ -110,6 +109,20 @@ func (a *app) listingText(x admin.ListingDetail) {
 	if x.Incident != nil {
 		a.incidentText(x.Incident)
 	}
+}
+
+// answerText is what one node was told.
+func answerText(s admin.ListingAnswer) string {
+	text := s.Node + ": " + s.Says
+	if len(s.Codes) > 0 {
+		text += " " + strings.Join(s.Codes, " ")
+	}
+	for _, m := range append(s.Means, s.Why) {
+		if m != "" {
+			text += ", " + m
+		}
+	}
+	return text
 }
 
 // refusalsText is the line of what was refused while delivering.

@@ -25,6 +25,16 @@ func (c *Client) ListingOf(ctx context.Context, addr string) (ListingDetail, err
 	return ask[ListingDetail](ctx, c, http.MethodGet, path("listings", addr), nil)
 }
 
+// DomainListings lists the domains that a DNS list has in the words of a node.
+func (c *Client) DomainListings(ctx context.Context, l List) (Page[DomainListing], error) {
+	return ask[Page[DomainListing]](ctx, c, http.MethodGet, path("domain-listings")+l.query(), nil)
+}
+
+// DomainListingOf shows what DNS lists say of a domain.
+func (c *Client) DomainListingOf(ctx context.Context, domain string) (DomainListing, error) {
+	return ask[DomainListing](ctx, c, http.MethodGet, path("domain-listings", domain), nil)
+}
+
 // Drill pretends that a source is listed; tenant "" means for all.
 func (c *Client) Drill(ctx context.Context, addr, tenant string) (Case, error) {
 	return ask[Case](ctx, c, http.MethodPost, path("listings", addr, "drill"), DrillListing{Tenant: tenant})

@@ -61,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 	s.planRoutes()
 	s.sourceRoutes()
 	s.listingRoutes()
+	s.domainListingRoutes()
 	s.caseRoutes()
 	s.journalRoutes()
 	s.delistRoutes()

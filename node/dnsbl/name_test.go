@@ -74,7 +74,7 @@ func TestReadSubjects(t *testing.T) {
 		"# none\n":                  "no address in it",
 		"192.0.2.10\n192.0.2.300\n": "line 2: read \"192.0.2.300\"",
 		"192.0.2.10\n" + strings.Repeat("x", 5000):    "line 2: ",
-		strings.Repeat("192.0.2.10\n", MaxSubjects+1): "more than 4096 addresses",
+		strings.Repeat("192.0.2.10\n", MaxSubjects+1): "more than 8192 addresses",
 	} {
 		if _, err := ReadSubjects(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30q: %v, want %s", text, err, want)

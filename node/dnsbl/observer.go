@@ -16,7 +16,7 @@ import (
 
 // MaxSubjects bounds what one Observer watches, and with the bound of zones its
 // memory.
-const MaxSubjects = 4096
+const MaxSubjects = 8192
 
 // Config of an Observer. Values in brackets are what zero means.
 type Config struct {
@@ -57,6 +57,7 @@ type kept struct {
 	last     tenant.Answer // the latest of any kind
 	at       time.Time     // when it came
 	told     bool
+	ill      bool // the last is the zone's ill health
 }
 
 // New makes an Observer; it asks nothing before Round or Run.
@@ -179,6 +180,7 @@ type Known struct {
 	At       time.Time
 	Latest   tenant.Answer
 	Sighting tenant.Sighting
+	Ill      bool // the latest is the ill health of the zone: nothing about the subject was asked, or believed
 }
 
 // Known lists what is known of a subject, zone by zone in the order of the
@@ -188,7 +190,7 @@ func (o *Observer) Known(s Subject) (all []Known) {
 	defer o.mu.Unlock()
 	for i := range o.cfg.Book.Zones {
 		if k := o.kept[s][o.cfg.Book.Zones[i].Name]; k != nil {
-			all = append(all, Known{Zone: o.cfg.Book.Zones[i].Name, At: k.at, Latest: k.last, Sighting: k.sighting})
+			all = append(all, Known{Zone: o.cfg.Book.Zones[i].Name, At: k.at, Latest: k.last, Sighting: k.sighting, Ill: k.ill})
 		}
 	}
 	return all
@@ -248,8 +250,9 @@ func (o *Observer) Sight() (s Sight) {
 	return s
 }
 
-// record keeps an answer and tells of a change.
-func (o *Observer) record(s Subject, z *Zone, a tenant.Answer) {
+// record keeps an answer, or the ill health of the zone for one, and tells of a
+// change.
+func (o *Observer) record(s Subject, z *Zone, a tenant.Answer, ill bool) {
 	o.telling.Lock()
 	defer o.telling.Unlock()
 	ob := tenant.Observation{Node: o.cfg.Node, Subject: s.String(), Zone: z.Name, At: o.now(), Answer: a}
@@ -267,7 +270,7 @@ func (o *Observer) record(s Subject, z *Zone, a tenant.Answer) {
 		o.kept[s][z.Name] = k
 	}
 	changed := !k.told || !Same(k.last, a)
-	k.sighting, k.last, k.at, k.told = o.cfg.Rule.Fold(k.sighting, ob), a, ob.At, true
+	k.sighting, k.last, k.at, k.told, k.ill = o.cfg.Rule.Fold(k.sighting, ob), a, ob.At, true, ill
 	o.mu.Unlock()
 	if changed && o.cfg.Changed != nil {
 		o.cfg.Changed(ob)

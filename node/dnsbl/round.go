@@ -129,7 +129,7 @@ func (o *Observer) askAll(ctx context.Context, v *view, subjects []Subject, spre
 			return ctx.Err()
 		}
 		for _, s := range subjects {
-			o.record(s, v.zone, h.answer())
+			o.record(s, v.zone, h.answer(), true)
 		}
 		return nil
 	}
@@ -170,7 +170,7 @@ func (o *Observer) places(v *view, subjects []Subject, spread time.Duration) []p
 }
 
 func (o *Observer) askOne(ctx context.Context, v *view, s Subject) error {
-	a := o.ask(ctx, v.zone, s.label(), true)
+	a, ill := o.ask(ctx, v.zone, s.label(), true), false
 	// The zone may have gone bad since its test: before it is believed, it is
 	// tested again when that was a while ago.
 	if a.Says() {
@@ -179,13 +179,13 @@ func (o *Observer) askOne(ctx context.Context, v *view, s Subject) error {
 			age = proofAge
 		}
 		if h := o.healthOf(ctx, v, age); h.State != Usable {
-			a = h.answer()
+			a, ill = h.answer(), true
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err() // an unanswered question of a process that ends says nothing
 	}
-	o.record(s, v.zone, a)
+	o.record(s, v.zone, a, ill)
 	return nil
 }
 

@@ -74,6 +74,11 @@ func operatorNotice(st *tenant.State, n *tenant.Notice) string {
 	if n.Why != "" {
 		say("%s", n.Why)
 	}
+	if n.Act == "domain listed" {
+		say("")
+		say("Another IP does not help, so nobody is moved for it.")
+		say("All of it: postern listing domains")
+	}
 	if c := st.Case(n.Case); c != nil {
 		say("")
 		for _, f := range c.Fates {
