@@ -183,6 +183,7 @@ func (d *draft) openCase(src *Source, v *ListingVerdict, c Case) uint64 {
 		c.Seen = d.firstSeen(src.ID)
 	}
 	d.from(weighVersion)
+	d.from(pastVersion)
 	c.Suspects = d.suspects(src.ID, d.Now())
 	put(d, &d.cases, c.ID, &c)
 	d.decided(Entry{Act: "case", Subject: d.sourceText(src.ID), Source: src.ID, Case: c.ID, Why: caseSum(&c)})

@@ -54,13 +54,14 @@ func (d *draft) dropHandovers() {
 // decide finds who did it and gives every tenant that leaves by the source its
 // fate: the least suspicious first, for the room may not do for all.
 func (d *draft) decide(c *Case, src *Source) {
-	id, r := c.ID, d.containRule()
+	id := c.ID
 	d.from(weighVersion)
+	d.from(pastVersion)
 	found := d.suspects(src.ID, c.Raised)
 	for i := range found {
 		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })
 	}
-	if who := culprit(found, r); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
+	if who := d.culprit(found); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
 		if who != c.Culprit && who != 0 {
 			d.decided(Entry{Act: "name culprit", Subject: d.accountText(who), Tenant: d.tenantOf(who), Case: id, Why: found[0].Sum()})
 		}
@@ -82,9 +83,15 @@ func (d *draft) decide(c *Case, src *Source) {
 	}
 }
 
-// culprit is the account with enough points, and twice those of the next.
-func culprit(all []Suspect, r ContainRule) AccountID {
-	if len(all) == 0 || all[0].Score < r.Culprit || len(all) > 1 && all[0].Score < 2*all[1].Score {
+// culprit is the account with enough points, and twice those of the next, or
+// half of what is enough more: beside a careless neighbour nobody has twice as
+// many.
+func (s *State) culprit(all []Suspect) AccountID {
+	bar := s.containRule().Culprit
+	if len(all) == 0 || all[0].Score < bar {
+		return 0
+	}
+	if first := all[0].Score; len(all) > 1 && first < 2*all[1].Score && (s.level < pastVersion || first < all[1].Score+bar/2) {
 		return 0
 	}
 	return all[0].Account

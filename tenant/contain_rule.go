@@ -31,7 +31,7 @@ type ContainRule struct {
 	Window  time.Duration // what was sent, and said, this long ago counts
 	History time.Duration // and this long ago it is what an account usually sends
 	Young   time.Duration // who began to send after that is new
-	Culprit int           // an account with so many points, twice those of the next, is held
+	Culprit int           // an account with so many points, and twice those of the next or half of this more, is held
 	Suspect int           // one with so many waits when nobody is the culprit
 	Top     int           // but no more tenants than this
 
@@ -49,7 +49,7 @@ type ContainRule struct {
 // DefaultContainRule is what a cluster has that sets nothing else.
 func DefaultContainRule() ContainRule {
 	const day = 24 * time.Hour
-	return ContainRule{Slot: 6 * time.Hour, Window: 3 * day, History: 28 * day, Young: 7 * day, Culprit: 60, Suspect: 20, Top: 2,
+	return ContainRule{Slot: 6 * time.Hour, Window: 3 * day, History: 28 * day, Young: 7 * day, Culprit: 55, Suspect: 20, Top: 2,
 		Patience: 2 * time.Hour, Again: day, Hourly: 40, Hour: time.Hour, Repeat: 3 * day, HomeIn: day,
 		Transactional: 2 * time.Hour, Bulk: 2 * day}
 }

@@ -126,19 +126,22 @@ func TestUsesAreBounded(t *testing.T) {
 	}
 }
 
-// One culprit, or none: enough points, and twice the next one's.
+// One culprit, or none: enough points, and twice the next one's, or half of enough
+// more than the next one.
 func TestCulprit(t *testing.T) {
-	r := DefaultContainRule()
 	for _, x := range []struct {
-		scores []int
-		want   AccountID
-	}{{nil, 0}, {[]int{59}, 0}, {[]int{60}, 1}, {[]int{60, 30}, 1}, {[]int{60, 31}, 0}, {[]int{90, 45, 44}, 1}} {
+		scores      []int
+		before, now AccountID // pastVersion
+	}{{nil, 0, 0}, {[]int{54}, 0, 0}, {[]int{55}, 1, 1}, {[]int{56, 28}, 1, 1}, {[]int{57, 31}, 0, 0}, {[]int{76, 50}, 0, 0}, {[]int{77, 50}, 0, 1}, {[]int{90, 45, 44}, 1, 1}} {
 		var all []Suspect
 		for i, n := range x.scores {
 			all = append(all, Suspect{Account: AccountID(i + 1), Score: n})
 		}
-		if got := culprit(all, r); got != x.want {
-			t.Errorf("%v: account %d, want %d", x.scores, got, x.want)
+		s := New()
+		for level, want := range map[uint32]AccountID{weighVersion: x.before, pastVersion: x.now} {
+			if s.level = level; s.culprit(all) != want {
+				t.Errorf("%v by version %d: account %d, want %d", x.scores, level, s.culprit(all), want)
+			}
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (s *State) Throttled(a AccountID) (least uint64) {
 			continue
 		}
 		i := slices.IndexFunc(c.Suspects, func(x Suspect) bool { return x.Account == a })
-		if i < 0 || c.Suspects[i].Held || !strong(c.Suspects[i], r) || s.mode(c, c.Suspects[i].Tenant) != AutomationOn {
+		if i < 0 || c.Suspects[i].Held || !s.strong(c.Suspects[i], r) || s.mode(c, c.Suspects[i].Tenant) != AutomationOn {
 			continue
 		}
 		if n := s.tenth(a, c, r); least == 0 || n < least {
@@ -31,8 +31,14 @@ func (s *State) Throttled(a AccountID) (least uint64) {
 	return least
 }
 
-// strong is a suspicion of two thirds of what makes a culprit: 40 of 60 points.
-func strong(x Suspect, r ContainRule) bool { return 3*x.Score >= 2*r.Culprit }
+// strong is a suspicion of three quarters of what makes a culprit: 41 of 55 points.
+// Before pastVersion it was two thirds, when 60 were usual.
+func (s *State) strong(x Suspect, r ContainRule) bool {
+	if s.level < pastVersion {
+		return 3*x.Score >= 2*r.Culprit
+	}
+	return 4*x.Score >= 3*r.Culprit
+}
 
 // tenth is a tenth of what an account sent in an hour in the window before a
 // case; what it sent last, in the span in which it was listed, does not count.

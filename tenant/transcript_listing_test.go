@@ -41,6 +41,10 @@ func (x *transcript) listingOp(name string) Op {
 		return op
 	case "set-contain":
 		op := SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}}
+		op.Contain.Rule.Culprit = 60
+		if x.has("culprit") {
+			op.Contain.Rule.Culprit = int(x.num("culprit"))
+		}
 		if x.has("mode") {
 			var err error
 			op.Contain.Mode, err = ParseAutomation(x.str("mode"))

@@ -69,6 +69,10 @@ const circleVersion = 18
 // batchVersion is the one that several operations in one command came with.
 const batchVersion = 19
 
+// pastVersion is the one since which an account that was no better before is
+// suspected less for it.
+const pastVersion = 20
+
 // domainVersion is the one that what lists say of domains came with.
 const domainVersion = 21
 

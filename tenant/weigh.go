@@ -69,7 +69,7 @@ const fewest = 10
 // days would hide them.
 func (w *weighing) worst(name string, x *uses, of func(Counts) uint64, least uint64, steps [][2]uint64) SuspectTerm {
 	c := w.sent(x, w.from, w.now)
-	t := ratio(name, of(c), c.Tried, least, steps...)
+	t, bad := ratio(name, of(c), c.Tried, least, steps...), c
 	for _, length := range []uint64{1, uint64(scaledDay(w.r) / w.r.Slot)} {
 		for end := w.from + length; end <= w.now; end++ {
 			c := w.sent(x, end-length, end)
@@ -77,10 +77,24 @@ func (w *weighing) worst(name string, x *uses, of func(Counts) uint64, least uin
 				continue
 			}
 			if part := ratio(name, of(c), c.Tried, least, steps...); part.Points > t.Points {
-				t = part
+				t, bad = part, c
 				t.Text += " within " + spell(time.Duration(length+1)*w.r.Slot)
 			}
 		}
+	}
+	return w.asEver(t, x.anywhere(w.from-min(w.from, 1), w.from), bad, of)
+}
+
+// asEver halves the points of who was hardly better in the weeks before: a
+// careless sender is bad in the same way for months, and was not listed for it.
+// What begins in these days is what a list has just seen.
+func (w *weighing) asEver(t SuspectTerm, before, bad Counts, of func(Counts) uint64) SuspectTerm {
+	if w.level < pastVersion || t.Points == 0 || before.Tried < leastVolume {
+		return t
+	}
+	if usual := of(before) * 1000 / before.Tried; 2*usual >= of(bad)*1000/bad.Tried {
+		t.Points /= 2
+		t.Text += fmt.Sprintf("; %d.%d %% before that too", usual/10, usual%10)
 	}
 	return t
 }

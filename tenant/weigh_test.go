@@ -55,6 +55,30 @@ func TestWorstPartCounts(t *testing.T) {
 	}
 }
 
+// What was as bad in the weeks before says half as much as what began now.
+func TestBadAsEver(t *testing.T) {
+	for _, x := range []struct {
+		before, now Counts
+		level       uint32
+		points      int
+	}{
+		{Counts{Tried: 1000, Unknown: 150}, Counts{Tried: 1000, Unknown: 300}, pastVersion, 17},
+		{Counts{Tried: 1000, Unknown: 149}, Counts{Tried: 1000, Unknown: 300}, pastVersion, 35},
+		{Counts{Tried: 1000, Unknown: 300}, Counts{Tried: 1000, Unknown: 300}, weighVersion, 35},
+		{Counts{Tried: leastVolume - 1, Unknown: 300}, Counts{Tried: 1000, Unknown: 300}, pastVersion, 35},
+		{Counts{Tried: leastVolume, Unknown: 300}, Counts{Tried: 1000, Unknown: 300}, pastVersion, 17},
+	} {
+		w := street(t, 1)
+		w.uses(t, 1, 1, x.before)
+		w.at = w.at.AddDate(0, 0, 10)
+		w.uses(t, 1, 1, x.now)
+		w.s.level = x.level
+		if got := weighed(t, w, 1, "unknown users"); got.Points != x.points {
+			t.Errorf("%+v after %+v by version %d: %+v, want %d points", x.now, x.before, x.level, got, x.points)
+		}
+	}
+}
+
 // Who sends on some days is compared with those; who always grew is not who
 // exploded; and what was sent while the list took its time counts.
 func TestUsualGrowth(t *testing.T) {
