@@ -291,23 +291,20 @@ func (s *State) DomainListings() (all []DomainListing) {
 	return all
 }
 
-// DomainListing is what is known of one domain, a name that lists are asked about
-// or what one lies below; false of any other.
+// DomainListing is what is known of a name that lists are asked about, or that one
+// lies below, or of what the name lies below when that was asked; false of others.
 func (s *State) DomainListing(name string) (DomainListing, bool) {
 	if !s.knownNames()[name] {
 		return DomainListing{}, false
 	}
-	w := s.domainSight()
-	d := w.listing(&domainSeen{domain: name}, s.relayNames())
+	asked := &domainSeen{domain: name}
 	for ; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
-		if x := s.domainSeen.get(name); x != nil {
-			d.Told = append(d.Told, s.told(x)...)
-			if d.Raised.IsZero() {
-				d.Raised = x.raised
-			}
+		if x := s.domainSeen.get(name); x != nil && (len(x.seen) > 0 || !x.raised.IsZero()) {
+			asked = x
+			break
 		}
 	}
-	return d, true
+	return s.domainSight().listing(asked, s.relayNames()), true
 }
 
 func (w *domainSight) listing(x *domainSeen, relay map[string]bool) DomainListing {

@@ -34,7 +34,11 @@ func (d *diagnosis) wholeCluster(ctx context.Context, c *admin.Client) error {
 	if err != nil {
 		return err
 	}
-	d.Cluster = append(nodeFindings(nodes), copyFindings(nodes, tenants)...)
+	domains, err := every(ctx, c.DomainListings)
+	if err != nil {
+		return err
+	}
+	d.Cluster = append(append(nodeFindings(nodes), copyFindings(nodes, tenants)...), domainFindings(domains)...)
 	for _, f := range d.Cluster {
 		d.count(f)
 	}
@@ -100,6 +104,17 @@ func nodeFindings(nodes []admin.Node) (all []admin.Finding) {
 	}
 	if len(all) == 0 {
 		all = append(all, admin.Finding{Check: "cluster", State: admin.FindingOK, Text: some(len(nodes), "node") + ": all there, one program"})
+	}
+	return all
+}
+
+// domainFindings are the domains that count as listed.
+func domainFindings(domains []admin.DomainListing) (all []admin.Finding) {
+	for _, x := range domains {
+		if x.Listed != nil {
+			all = append(all, admin.Finding{Check: "domain lists", State: admin.FindingWrong,
+				Text: fmt.Sprintf("%s is on lists of domains (%s): postern listing show %[1]s", x.Domain, domainWhose(x))})
+		}
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"postern/node/admin"
 )
@@ -49,6 +50,13 @@ func TestCopyFindings(t *testing.T) {
 	} {
 		checkFindings(t, name, copyFindings(x.nodes, []admin.Tenant{x.tenant}), x.want)
 	}
+}
+
+func TestDomainFindings(t *testing.T) {
+	now := time.Now()
+	checkFindings(t, "domains", domainFindings([]admin.DomainListing{
+		{Domain: "relay.example", Relay: true, Listed: &now}, {Domain: "one-node.example"}, {Domain: "acme.example", Tenants: []string{"acme"}, Listed: &now}}),
+		[]string{"relay.example is on lists of domains (ours): postern listing show relay.example", "acme.example is on lists of domains (acme)"})
 }
 
 func checkFindings(t *testing.T, name string, found []admin.Finding, want []string) {

@@ -73,7 +73,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
-			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "reloads": reloads},
+			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "seendomain": seenDomain, "reloads": reloads},
 	})
 }
 
@@ -88,6 +88,20 @@ func readZones(text string) (tenant.SetLists, []string) {
 		return tenant.SetLists{}, []string{faults[0].String()}
 	}
 	return b.Lists(), nil
+}
+
+// seendomain NODE DOMAIN ZONE VALUE: a node was told so; what it was not told of is
+// clean.
+func seenDomain(ts *testscript.TestScript, _ bool, args []string) {
+	d := deskOf(ts)
+	now := time.Now()
+	node := d.state().NodeByName(args[0]).ID
+	x := tenant.SeenDomain{Domain: args[1], Zone: args[2], At: now, Values: []netip.Addr{netip.MustParseAddr(args[3])}}
+	for _, op := range []tenant.Op{tenant.Observe{Node: node, Upto: []tenant.Upto{{Zone: args[2], At: now}}}, tenant.SawDomains{Node: node, Seen: []tenant.SeenDomain{x}}} {
+		if _, _, err := d.propose(context.Background(), tenant.RequestID{}, op); err != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
 }
 
 // seen NODE ADDR ZONE VALUE|clean: a node was told so a round ago, and is now.
