@@ -125,7 +125,7 @@ func testReplace(t *testing.T, g *rig) {
 }
 
 // listFiles lists what a machine has, without what any machine gathers.
-const listFiles = `find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /run -o -path /tmp -o -path /var/tmp -o -path /root \
+const listFiles = `find / -xdev \( -path /var/log -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/ucf -o -path /run -o -path /tmp -o -path /var/tmp -o -path /root \
  -o -path /var/lib/systemd -o -path /proc -o -path /sys -o -path /dev -o -name __pycache__ -o -path /usr/share/info \) -prune -o -print | sort`
 
 func testUninstall(t *testing.T, g *rig, bare string) {
