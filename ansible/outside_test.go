@@ -27,7 +27,10 @@ type roots struct {
 	asked []string // who asked for what
 }
 
-const atTheRoot = "198.51.100.77" // the address every name has there
+const (
+	atTheRoot = "198.51.100.77" // the address every name has there
+	rootAddr  = "198.41.0.4"    // but this one's, a.root-servers.net
+)
 
 // ServeDNS answers as the authority; who wants recursion is refused.
 func (r *roots) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
@@ -43,6 +46,9 @@ func (r *roots) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		a.Rcode = dns.RcodeRefused
 	case name == "." && kind == dns.TypeNS:
 		a.Answer = append(a.Answer, record(". 3600 NS a.root-servers.net."))
+		a.Extra = append(a.Extra, record("a.root-servers.net. 3600 A "+rootAddr))
+	case kind == dns.TypeA && strings.EqualFold(name, "a.root-servers.net."):
+		a.Answer = append(a.Answer, record("a.root-servers.net. 3600 A "+rootAddr))
 	case kind == dns.TypeA && strings.Count(name, ".") > 1:
 		a.Answer = append(a.Answer, record(name+" 60 A "+atTheRoot))
 	default:
