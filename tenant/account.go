@@ -144,6 +144,10 @@ func (d *draft) removeAccount(c RemoveAccount) error {
 
 // dropAccount takes an account away with its quotas.
 func (d *draft) dropAccount(id AccountID) {
+	if a := d.accounts.get(id); a != nil {
+		d.sellRemoved(a)
+		d.unsuspend(a.Tenant, id)
+	}
 	remove(d, &d.accounts, id)
 	remove(d, &d.open, id)
 	remove(d, &d.closed, id)

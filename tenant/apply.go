@@ -72,6 +72,10 @@ func (d *draft) publish() *State {
 	s.circles.publish()
 	s.domainSeen.publish()
 	s.senders.publish()
+	s.suspensions.publish()
+	s.retention.publish()
+	s.erasures.publish()
+	s.sold.publish()
 	return &s
 }
 
@@ -132,7 +136,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote, SawDomains, SentAs:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote, SawDomains, SentAs, SetRetention, Erased:
 		return false
 	}
 	return true
@@ -148,6 +152,10 @@ func (d *draft) tick(at time.Time) {
 	d.now = at.UnixNano()
 	if WindowAt(Month, d.Now()) != was {
 		d.rollAll()
+		if d.from(customerVersion) {
+			d.sell(was)
+			d.names = true // the level may have risen
+		}
 	}
 }
 
@@ -311,6 +319,14 @@ func (d *draft) runBans(op Op) error {
 		return d.listTold(op)
 	case Batch:
 		return d.batch(op, d.actor)
+	case Suspend:
+		return d.suspend(op)
+	case SetRetention:
+		return d.setRetention(op)
+	case EraseTenant:
+		return d.eraseTenant(op)
+	case Erased:
+		return d.erased(op)
 	}
 	return refuse("operation is not known")
 }

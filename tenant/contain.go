@@ -120,7 +120,8 @@ func (d *draft) holdCulprit(id uint64) {
 	if c.Suspects[i].Held || a == nil {
 		return
 	}
-	if a.Held == "" {
+	// Who is suspended for a bill must not send again when it is paid.
+	if a.Held == "" || d.suspensions.has(closureKey(a.Tenant, a.ID)) {
 		d.decided(Entry{Act: "hold", Subject: d.accountText(a.ID), Tenant: a.Tenant, account: a.ID, Source: c.Source, Case: id, Why: culpritText(c)})
 		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
 	}
@@ -395,7 +396,7 @@ func (d *draft) setFate(id uint64, f Fate) {
 		}
 		d.emit(TenantChanged{f.Tenant})
 	case FateHold:
-		if d.tenants.get(f.Tenant).Held == "" {
+		if d.tenants.get(f.Tenant).Held == "" || d.suspensions.has(closureKey(f.Tenant, 0)) {
 			_ = d.hold(Hold{Tenant: f.Tenant, Reason: heldText(c)}) // it exists
 		}
 	}

@@ -94,6 +94,10 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.circles)
 	sumTable(&total, c, &s.domainSeen)
 	sumTable(&total, c, &s.senders)
+	sumTable(&total, c, &s.suspensions)
+	sumTable(&total, c, &s.retention)
+	sumTable(&total, c, &s.erasures)
+	sumTable(&total, c, &s.sold)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

@@ -45,6 +45,7 @@ func (d *draft) hold(c Hold) error {
 		if !d.tenants.has(c.Tenant) {
 			return refuse("tenant %d is not known", c.Tenant)
 		}
+		d.unsuspend(c.Tenant, 0)
 		d.changeTenant(c.Tenant, func(t *Tenant) {
 			t.Held = c.Reason
 			t.Stopped = mark(t.Stopped, t.Paused != "" || t.Held != "", d.Now())
@@ -59,6 +60,7 @@ func (d *draft) hold(c Hold) error {
 	if c.Tenant != 0 && c.Tenant != old.Tenant {
 		return refuse("account %d is not of tenant %d", c.Account, c.Tenant)
 	}
+	d.unsuspend(old.Tenant, old.ID)
 	a := *old
 	a.Held = c.Reason
 	a.Stopped = mark(a.Stopped, a.Held != "", d.Now())

@@ -107,6 +107,14 @@ func (d *draft) tenantEntry(op Op) (Entry, bool) {
 			return account(op.Account, act, op.Reason)
 		}
 		return of(op.Tenant, act, op.Reason)
+	case Suspend:
+		why := op.Kind.String() + ": " + op.Reason
+		if op.Account != 0 {
+			return account(op.Account, "suspend", why)
+		}
+		return of(op.Tenant, "suspend", why)
+	case EraseTenant:
+		return of(op.Tenant, "erase", d.eraseText())
 	case Handover:
 		return of(op.Tenant, "handover", either(op.To == 0, "taken back", "to "+d.nodeText(op.To)))
 	case AddAccount:
@@ -293,6 +301,8 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 		e = Entry{Act: "enrol", Subject: d.sourceText(op.Source), Source: op.Source, Why: op.Programme.String() + " is " + op.State.String()}
 	case SetNotices:
 		e = Entry{Act: "set", Subject: "notices", Why: noticesText(&op.Notices)}
+	case SetRetention:
+		e = Entry{Act: "set", Subject: "retention", Why: op.Retention.text()}
 	case TestNotices:
 		e = Entry{Act: "test notices", Subject: "notices"}
 	default:

@@ -63,20 +63,39 @@ func (s *State) MonthState(w Window) MonthState {
 }
 
 // MonthUses is what accounts used in a month, of one tenant or, with 0, of all.
+// Those that were removed since are among them.
 func (s *State) MonthUses(w Window, only ID) []MonthUse {
 	var all []MonthUse
 	runs := s.MonthState(w) == MonthRuns
 	for a := range s.accounts.all() {
 		q := s.quotaIn(a.ID, w)
-		if only != 0 && a.Tenant != only || q == nil && !runs {
+		var then *soldMonth
+		if x := s.sold.get(a.ID); x != nil {
+			then = x.month(w)
+		}
+		if only != 0 && a.Tenant != only || q == nil && then == nil && !runs {
 			continue
 		}
 		u := MonthUse{Tenant: a.Tenant, Account: a.ID, TenantName: s.tenants.get(a.Tenant).Name, Customer: s.Customer(a.Tenant), Username: a.Username}
 		if q != nil {
 			u.Used = q.used.Plus(q.live.spent)
 		}
-		if runs {
+		switch {
+		case runs:
 			u.Plan = &a.Plan
+		case then != nil:
+			u.Plan, u.Customer = &then.plan, then.customer
+		}
+		all = append(all, u)
+	}
+	for x := range s.sold.all() {
+		m := x.month(w)
+		if !x.removed || m == nil || only != 0 && x.tenant != only {
+			continue
+		}
+		u := MonthUse{Tenant: x.tenant, Account: x.account, TenantName: x.name, Customer: m.customer, Username: x.username, Used: m.used}
+		if m.known {
+			u.Plan = &m.plan
 		}
 		all = append(all, u)
 	}

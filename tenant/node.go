@@ -176,6 +176,7 @@ func (d *draft) removeNode(c RemoveNode) error {
 			d.forgetNode(t, n.ID)
 		}
 	}
+	d.forgetErasing(n.ID)
 	remove(d, &d.nodes, n.ID)
 	d.forgetWatcher(n.ID)
 	d.names = true

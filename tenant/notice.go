@@ -210,7 +210,7 @@ func (d *draft) notify(e *Entry) {
 		if c != nil && !drill && d.mode(c, e.Tenant) == AutomationOn {
 			d.tellTenant(n, e)
 		}
-	case "hold", "release", "close":
+	case "hold", "release", "close", "suspend":
 		if c == nil || !drill && d.mode(c, e.Tenant) == AutomationOn {
 			d.tellTenant(n, e)
 		}

@@ -343,6 +343,9 @@ func randomListingOp(c *choices, at time.Time) Op {
 		return Passed{Case: uint64(c.n(12)), Tenant: t, LastDot: at, First: pick(c, at, time.Time{})}
 	}
 	zones := []string{"zen.test", "cop.test", "six.test", "Bad"}
+	if c.one(6) {
+		return randomCustomerOp(c)
+	}
 	if c.one(8) {
 		return randomDenied(c, at)
 	}
@@ -505,6 +508,21 @@ func randomSawDomains(c *choices, at time.Time, zones []string) Op {
 		op.Seen = append(op.Seen, x)
 	}
 	return op
+}
+
+func randomCustomerOp(c *choices) Op {
+	t, a := ID(c.n(5)), AccountID(c.n(8))
+	switch c.n(8) {
+	case 0:
+		return SetRetention{Retention{uint32(c.n(40)), uint32(c.n(12)), uint32(c.n(40)), pick(c, 0, 0, 90, uint32(c.n(256)))}}
+	case 1:
+		return EraseTenant{t}
+	case 2, 3:
+		return Erased{Node: NodeID(c.n(4)), Tenants: []ID{t, ID(c.n(5))}}
+	case 4:
+		return Hold{Tenant: t, Account: pick(c, 0, a)}
+	}
+	return Suspend{Tenant: pick(c, 0, t), Account: pick(c, 0, a), Kind: SuspensionKind(c.n(5)), Reason: randomText(c)}
 }
 
 func randomWrote(c *choices, at time.Time) Op {

@@ -58,7 +58,10 @@ func (s *State) form() byte {
 	if s.level < domainVersion {
 		return circleSnapshot
 	}
-	return domainSnapshot
+	if s.level < customerVersion {
+		return domainSnapshot
+	}
+	return customerSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -162,6 +165,12 @@ func (s *State) codeAll(c *coder, version byte) {
 	if version >= domainSnapshot {
 		codeTable(c, &s.domainSeen, func(x *domainSeen) string { return x.domain })
 		codeTable(c, &s.senders, func(x *sender) AccountID { return x.account })
+	}
+	if version >= customerSnapshot {
+		codeTable(c, &s.suspensions, func(x *Suspension) uint64 { return closureKey(x.Tenant, x.Account) })
+		codeTable(c, &s.retention, func(*Retention) byte { return 0 })
+		codeTable(c, &s.erasures, func(x *Erasure) ID { return x.Tenant })
+		codeTable(c, &s.sold, func(x *sold) AccountID { return x.account })
 	}
 	s.codeRequests(c)
 }

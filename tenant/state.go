@@ -46,18 +46,22 @@ type State struct {
 	echoes    table[AccountID, *echoBook]
 	circles   table[AccountID, *circle]
 	// What lists say of domains, by name, and as which of them accounts sent.
-	domainSeen table[string, *domainSeen]
-	senders    table[AccountID, *sender]
-	notices    table[byte, *Notices] // one, under key 0, or none
-	outbox     table[uint64, *Notice]
-	bounces    table[string, *bouncePath]
-	intakes    table[NodeID, *intakeHosts]
-	hashes     table[AccountID, *hashed]
-	enrolled   table[SourceID, *enrolments]
-	listWords  table[SourceID, *listWords]
-	requests   requests
-	sum        sum
-	lookup     *lookup // derived: neither encoded nor hashed
+	domainSeen  table[string, *domainSeen]
+	senders     table[AccountID, *sender]
+	notices     table[byte, *Notices] // one, under key 0, or none
+	outbox      table[uint64, *Notice]
+	bounces     table[string, *bouncePath]
+	intakes     table[NodeID, *intakeHosts]
+	hashes      table[AccountID, *hashed]
+	enrolled    table[SourceID, *enrolments]
+	listWords   table[SourceID, *listWords]
+	suspensions table[uint64, *Suspension] // by closureKey
+	retention   table[byte, *Retention]    // one, under key 0, or none
+	erasures    table[ID, *Erasure]
+	sold        table[AccountID, *sold]
+	requests    requests
+	sum         sum
+	lookup      *lookup // derived: neither encoded nor hashed
 }
 
 // Refused is the error of a command whose rule forbids it; the same on every

@@ -60,6 +60,10 @@ const (
 	kindCircle
 	kindDomainSeen
 	kindSender
+	kindSuspension
+	kindRetention
+	kindErasure
+	kindSold
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

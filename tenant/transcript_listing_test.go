@@ -138,6 +138,15 @@ func (x *transcript) listingOp(name string) Op {
 		return op
 	case "close":
 		return Close{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Reason: x.text("reason")}
+	case "suspend":
+		k, _ := SuspensionKindOf(x.str("kind"))
+		return Suspend{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Kind: k, Reason: x.text("reason")}
+	case "set-retention":
+		return SetRetention{Retention{uint32(x.num("recipients")), uint32(x.num("dialogues")), uint32(x.num("reports")), uint32(x.num("journal"))}}
+	case "erase-tenant":
+		return EraseTenant{ID(x.num("tenant"))}
+	case "erased":
+		return Erased{Node: NodeID(x.num("node")), Tenants: []ID{ID(x.num("tenant"))}}
 	case "purged":
 		return Purged{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Messages: x.num("n")}
 	case "ban":

@@ -66,6 +66,10 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.caseText()
 	case "domains":
 		return x.domainsText()
+	case "month":
+		return x.monthText()
+	case "erasures":
+		return x.erasureText()
 	case "outbox":
 		return x.outboxText()
 	case "journal":

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 21
+const NewestVersion = 22
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -75,6 +75,10 @@ const pastVersion = 20
 
 // domainVersion is the one that what lists say of domains came with.
 const domainVersion = 21
+
+// customerVersion is the one that suspensions, retention, erasing and the plans
+// of past months came with.
+const customerVersion = 22
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -7,24 +7,25 @@ import (
 
 // Versions of what is stored or sent. A version's meaning never changes.
 const (
-	firstVersion    = 1 // before there were clusters; still read
-	commandVersion  = 2
-	clusterSnapshot = 2  // as long as no command of version 2 was carried out
-	listingSnapshot = 3  // and of version 3
-	containSnapshot = 4  // and of version 5
-	journalSnapshot = 5  // and of version 6
-	readySnapshot   = 6  // and of version 7
-	denialSnapshot  = 7  // and of version 8
-	banSnapshot     = 8  // and of version 9
-	conductSnapshot = 9  // and of version 10
-	heardSnapshot   = 10 // and of version 12
-	noticeSnapshot  = 11 // and of version 13
-	bounceSnapshot  = 12 // and of version 14
-	hashSnapshot    = 13 // and of version 16
-	wordSnapshot    = 14 // and of version 17
-	circleSnapshot  = 15 // and of version 20
-	domainSnapshot  = 16
-	snapshotVersion = domainSnapshot
+	firstVersion     = 1 // before there were clusters; still read
+	commandVersion   = 2
+	clusterSnapshot  = 2  // as long as no command of version 2 was carried out
+	listingSnapshot  = 3  // and of version 3
+	containSnapshot  = 4  // and of version 5
+	journalSnapshot  = 5  // and of version 6
+	readySnapshot    = 6  // and of version 7
+	denialSnapshot   = 7  // and of version 8
+	banSnapshot      = 8  // and of version 9
+	conductSnapshot  = 9  // and of version 10
+	heardSnapshot    = 10 // and of version 12
+	noticeSnapshot   = 11 // and of version 13
+	bounceSnapshot   = 12 // and of version 14
+	hashSnapshot     = 13 // and of version 16
+	wordSnapshot     = 14 // and of version 17
+	circleSnapshot   = 15 // and of version 20
+	domainSnapshot   = 16 // and of version 21
+	customerSnapshot = 17
+	snapshotVersion  = customerSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -97,6 +98,10 @@ const (
 	opBatch
 	opSawDomains
 	opSentAs
+	opSuspend
+	opSetRetention
+	opEraseTenant
+	opErased
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -336,6 +341,22 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 	case opBatch:
 		codeOp(c, cmd, (*coder).batch)
 	default:
+		codeCustomerOp(c, cmd, code)
+	}
+}
+
+// codeCustomerOp codes what came with suspensions.
+func codeCustomerOp(c *coder, cmd *Command, code opCode) {
+	switch code {
+	case opSuspend:
+		codeOp(c, cmd, (*coder).suspend)
+	case opSetRetention:
+		codeOp(c, cmd, func(c *coder, o *SetRetention) { o.Retention.code(c) })
+	case opEraseTenant:
+		codeOp(c, cmd, func(c *coder, o *EraseTenant) { number(c, &o.Tenant) })
+	case opErased:
+		codeOp(c, cmd, (*coder).erased)
+	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
 }
@@ -492,6 +513,14 @@ func clusterOpCodeOf(op Op) opCode {
 		return opListTold
 	case Batch:
 		return opBatch
+	case Suspend:
+		return opSuspend
+	case SetRetention:
+		return opSetRetention
+	case EraseTenant:
+		return opEraseTenant
+	case Erased:
+		return opErased
 	}
 	return 0
 }

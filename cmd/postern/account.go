@@ -14,7 +14,7 @@ import (
 
 func (a *app) accountCommand() *cobra.Command {
 	return family("account", "Credentials of tenants: plan, limits, holds, passwords",
-		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountPassword(), a.accountEvidence(),
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountSuspend(), a.accountResume(), a.accountPassword(), a.accountEvidence(),
 		a.accountPurge(), a.accountClose())
 }
 
@@ -142,6 +142,10 @@ func mendAccount(x admin.Account) string {
 	switch {
 	case x.Closed:
 		return ""
+	case x.Suspended != nil && strings.HasPrefix(x.Held, "tenant: "):
+		return "postern tenant resume " + x.Tenant
+	case x.Suspended != nil:
+		return "postern account resume " + x.Username
 	case x.State == "held" && strings.HasPrefix(x.Held, "tenant: "):
 		return "postern tenant release " + x.Tenant
 	case x.State == "held":

@@ -15,7 +15,7 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantStop("hold", "Hold a tenant: its mail waits, its submissions get 550", "postern tenant hold acme --reason 'spam report 4711'", (*admin.Client).HoldTenant),
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
-		a.tenantGo("resume", "Let a paused tenant send again", (*admin.Client).PauseTenant),
+		a.tenantSuspend(), a.tenantResume(),
 		a.tenantPlace(), a.tenantConduct(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan())
 	return c
 }
@@ -112,7 +112,11 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 		if x.Queued != nil {
 			queued = count(*x.Queued)
 		}
-		t.row(x.Name, x.State, x.Owner, placeText(x.Home), backup, count(x.Accounts), queued)
+		state := x.State
+		if x.Suspended != nil {
+			state = "suspended"
+		}
+		t.row(x.Name, state, x.Owner, placeText(x.Home), backup, count(x.Accounts), queued)
 		if x.State != "sending" {
 			stopped = append(stopped, x)
 		}

@@ -300,6 +300,7 @@ func viewAccount(st *tenant.State, a *tenant.Account) Account {
 		v.Networks = append(v.Networks, n.String())
 	}
 	v.Closed = st.ClosedAccount(a) != nil
+	v.Suspended = viewSuspension(st.Suspended(a))
 	t := st.Tenant(a.Tenant)
 	if t == nil {
 		return v

@@ -71,6 +71,23 @@ func (c *Client) HoldTenant(ctx context.Context, name, reason string) (Tenant, e
 	return stop[Tenant](ctx, c, path("tenants", name, "hold"), reason)
 }
 
+// SuspendTenant holds a tenant and tells it why; an empty class ends that.
+func (c *Client) SuspendTenant(ctx context.Context, name string, x Suspend) (Tenant, error) {
+	return suspend[Tenant](ctx, c, path("tenants", name, "suspension"), x)
+}
+
+// SuspendAccount holds an account and tells it why; an empty class ends that.
+func (c *Client) SuspendAccount(ctx context.Context, username string, x Suspend) (Account, error) {
+	return suspend[Account](ctx, c, path("accounts", username, "suspension"), x)
+}
+
+func suspend[T any](ctx context.Context, c *Client, path string, x Suspend) (T, error) {
+	if x.Class == "" {
+		return ask[T](ctx, c, http.MethodDelete, path, nil)
+	}
+	return ask[T](ctx, c, http.MethodPut, path, x)
+}
+
 // PauseTenant pauses a tenant; an empty reason resumes it.
 func (c *Client) PauseTenant(ctx context.Context, name, reason string) (Tenant, error) {
 	return stop[Tenant](ctx, c, path("tenants", name, "pause"), reason)

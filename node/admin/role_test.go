@@ -58,11 +58,12 @@ var bodies = map[string]string{
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
 	"set-password-hash": `{"hash":"$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}`, "enrol-source": `{"state":"done"}`,
-	"set-lists":     `{"zones":"x"}`,
-	"ask-delisting": `{"zone":"zen.test"}`,
-	"apply":         `{"declaration":{}}`,
-	"set-notices":   `{"webhook":"https://h.test/","secret":"s"}`,
-	"close-tenant":  `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
+	"set-lists":      `{"zones":"x"}`,
+	"ask-delisting":  `{"zone":"zen.test"}`,
+	"apply":          `{"declaration":{}}`,
+	"set-notices":    `{"webhook":"https://h.test/","secret":"s"}`,
+	"suspend-tenant": `{"class":"billing","reason":"r"}`, "suspend-account": `{"class":"customer","reason":"r"}`,
+	"close-tenant": `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "set-log-level": `{"level":"debug"}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
@@ -119,6 +120,15 @@ func TestRoles(t *testing.T) {
 					lists, _ := readZones("x")
 					for _, op := range []tenant.Op{lists, tenant.SetNotices{Notices: tenant.Notices{Webhook: "https://h.test/", SealedSecret: []byte("s")}}, tenant.AddBan{Reason: "neglect", Marks: []tenant.Mark{markOf(tenant.MarkDomain, "banned.example")}}} {
 						if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, op); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if strings.HasPrefix(op.OperationID, "unsuspend-") {
+						one := tenant.Suspend{Tenant: w.State().TenantByName("acme").ID, Kind: tenant.SuspendBilling, Reason: "unpaid"}
+						if op.OperationID == "unsuspend-account" {
+							one.Account = w.State().AccountByUsername("info@acme.example").ID
+						}
+						if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, one); err != nil {
 							t.Fatal(err)
 						}
 					}

@@ -71,6 +71,7 @@ func New(cfg Config) (*Server, error) {
 	s.customerRoutes()
 	s.tenantRoutes()
 	s.stopRoutes()
+	s.suspendRoutes()
 	s.domainRoutes()
 	s.dnsRoutes()
 	s.accountRoutes()

@@ -56,8 +56,12 @@ func (s *Server) status(who caller) Status {
 		for a := range st.AccountsOf(t.ID) {
 			if a.Held != "" {
 				v.Stopped++
+				verb := "release "
+				if x := st.Suspended(a); x != nil && x.Account == a.ID {
+					verb = "resume "
+				}
 				v.Reasons = append(v.Reasons, Reason{Text: fmt.Sprintf("account %s is held: %s", a.Username, a.Held),
-					Mend: "postern account release " + a.Username})
+					Mend: "postern account " + verb + a.Username})
 			}
 		}
 	}
@@ -83,6 +87,8 @@ func mendStop(st *tenant.State, t *tenant.Tenant) string {
 	switch {
 	case st.ClosedTenant(t.ID) != nil:
 		return ""
+	case st.SuspendedTenant(t.ID) != nil:
+		return "postern tenant resume " + t.Name
 	case t.Held != "":
 		return "postern tenant release " + t.Name
 	case t.Paused == tenant.ReasonUnread:

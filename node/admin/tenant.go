@@ -203,6 +203,7 @@ func places(st *tenant.State, home Place, backup *Place) (h, b tenant.Place, err
 func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers) Tenant {
 	v := Tenant{ID: uint64(t.ID), Name: t.Name, Hostname: t.Hostname, Home: viewPlace(st, t.Home), Owner: nodeName(st, t.Owner),
 		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, Mend: mendStop(st, t), HasToken: t.Token != [32]byte{}}
+	v.Suspended = viewSuspension(st.SuspendedTenant(t.ID))
 	v.Closed, v.Customer = st.ClosedTenant(t.ID) != nil, st.Customer(t.ID)
 	if (t.Backup != tenant.Place{}) {
 		b := viewPlace(st, t.Backup)

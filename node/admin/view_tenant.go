@@ -4,26 +4,27 @@ import "time"
 
 // Tenant is one customer.
 type Tenant struct {
-	ID       uint64 `json:"id"`
-	Name     string `json:"name"`
-	Hostname string `json:"hostname" doc:"The tenant's own name for the relay; trace headers show it"`
-	Home     Place  `json:"home"`
-	Backup   *Place `json:"backup,omitempty"`
-	Owner    string `json:"owner" doc:"Node that accepts and sends for it now"`
-	Epoch    uint64 `json:"epoch"`
-	State    string `json:"state" enum:"sending,paused,held"`
-	Paused   string `json:"paused,omitempty" doc:"Reason"`
-	Held     string `json:"held,omitempty" doc:"Reason"`
-	Mend     string `json:"mend,omitempty" doc:"What makes a held or paused tenant send again"`
-	HasToken bool   `json:"has_token"`
-	Closed   bool   `json:"closed,omitempty" doc:"For ever"`
-	Customer string `json:"customer,omitempty" doc:"The provider's own number of it"`
-	Accounts int    `json:"accounts"`
-	Domains  int    `json:"domains"`
-	Queued   *int   `json:"queued,omitempty" doc:"Recipients without an outcome; absent while its owner gives no answer"`
-	Messages *int   `json:"messages,omitempty" doc:"Messages kept; absent as queued"`
-	InDoubt  *int   `json:"in_doubt,omitempty" doc:"Attempts begun before a crash whose result is unknown"`
-	To       string `json:"to,omitempty" doc:"Node it is being handed over to"`
+	ID        uint64      `json:"id"`
+	Name      string      `json:"name"`
+	Hostname  string      `json:"hostname" doc:"The tenant's own name for the relay; trace headers show it"`
+	Home      Place       `json:"home"`
+	Backup    *Place      `json:"backup,omitempty"`
+	Owner     string      `json:"owner" doc:"Node that accepts and sends for it now"`
+	Epoch     uint64      `json:"epoch"`
+	State     string      `json:"state" enum:"sending,paused,held"`
+	Paused    string      `json:"paused,omitempty" doc:"Reason"`
+	Held      string      `json:"held,omitempty" doc:"Reason"`
+	Suspended *Suspension `json:"suspended,omitempty" doc:"Why it is held, when an operator suspended it"`
+	Mend      string      `json:"mend,omitempty" doc:"What makes a held or paused tenant send again"`
+	HasToken  bool        `json:"has_token"`
+	Closed    bool        `json:"closed,omitempty" doc:"For ever"`
+	Customer  string      `json:"customer,omitempty" doc:"The provider's own number of it"`
+	Accounts  int         `json:"accounts"`
+	Domains   int         `json:"domains"`
+	Queued    *int        `json:"queued,omitempty" doc:"Recipients without an outcome; absent while its owner gives no answer"`
+	Messages  *int        `json:"messages,omitempty" doc:"Messages kept; absent as queued"`
+	InDoubt   *int        `json:"in_doubt,omitempty" doc:"Attempts begun before a crash whose result is unknown"`
+	To        string      `json:"to,omitempty" doc:"Node it is being handed over to"`
 	// NotArmed says why the backup would not work right now.
 	NotArmed []string `json:"not_armed,omitempty" doc:"Why its backup would not work right now; absent when it would"`
 	// Unprepared is the part of it that waiting does not mend.
@@ -62,6 +63,19 @@ type SetPlace struct {
 // Stop is why something is held or paused.
 type Stop struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"200"`
+}
+
+// Suspend is a hold whose reason the customer reads.
+type Suspend struct {
+	Class  string `json:"class" enum:"billing,abuse,customer" doc:"What it is for; none of them is evidence"`
+	Reason string `json:"reason" minLength:"1" maxLength:"200" doc:"Told to the customer, also in SMTP replies"`
+}
+
+// Suspension is why somebody is suspended.
+type Suspension struct {
+	Class  string    `json:"class" enum:"billing,abuse,customer"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
 }
 
 // Token is an API token, shown once.
@@ -103,19 +117,20 @@ type Plan struct {
 
 // Account is one credential of a tenant.
 type Account struct {
-	ID        uint64   `json:"id"`
-	Username  string   `json:"username"`
-	Tenant    string   `json:"tenant"`
-	Class     string   `json:"class" enum:"transactional,bulk"`
-	Plan      Plan     `json:"plan"`
-	Networks  []string `json:"networks" nullable:"false" doc:"Client networks that may send without AUTH"`
-	Limits    []Limit  `json:"limits" nullable:"false" doc:"Caution limits in short windows"`
-	GapMS     float64  `json:"gap_ms" doc:"Least time between two messages; 0 is none"`
-	Reference string   `json:"reference" doc:"Address for reports and notices"`
-	Password  string   `json:"password" enum:"generated,bcrypt,SHA-256-crypt,SHA-512-crypt,argon2i,argon2id" doc:"Made here, or how the one it had elsewhere is hashed"`
-	State     string   `json:"state" enum:"sending,paused,held"`
-	Held      string   `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
-	Closed    bool     `json:"closed,omitempty" doc:"For ever, itself or its tenant"`
+	ID        uint64      `json:"id"`
+	Username  string      `json:"username"`
+	Tenant    string      `json:"tenant"`
+	Class     string      `json:"class" enum:"transactional,bulk"`
+	Plan      Plan        `json:"plan"`
+	Networks  []string    `json:"networks" nullable:"false" doc:"Client networks that may send without AUTH"`
+	Limits    []Limit     `json:"limits" nullable:"false" doc:"Caution limits in short windows"`
+	GapMS     float64     `json:"gap_ms" doc:"Least time between two messages; 0 is none"`
+	Reference string      `json:"reference" doc:"Address for reports and notices"`
+	Password  string      `json:"password" enum:"generated,bcrypt,SHA-256-crypt,SHA-512-crypt,argon2i,argon2id" doc:"Made here, or how the one it had elsewhere is hashed"`
+	State     string      `json:"state" enum:"sending,paused,held"`
+	Held      string      `json:"held,omitempty" doc:"Reason; the account's own or its tenant's"`
+	Suspended *Suspension `json:"suspended,omitempty" doc:"Why it, or its tenant, is held, when an operator suspended it"`
+	Closed    bool        `json:"closed,omitempty" doc:"For ever, itself or its tenant"`
 }
 
 // NewAccount registers a credential; its password is made here.

@@ -110,6 +110,7 @@ func operatorNotice(st *tenant.State, n *tenant.Notice) string {
 // others, nor of how it was found out.
 var tenantTexts = map[string]struct{ subject, body string }{
 	"hold":    {"Sending is stopped", "Sending by %s was stopped at %s.\n\nNew messages are refused for now; what was accepted is kept and waits. Please contact us to\nsettle the matter.\n"},
+	"suspend": {"The account is suspended", "Sending by %s was suspended at %s.\n\nNew messages are refused for now; what was accepted is kept and waits. Please contact us to\nsettle the matter.\n"},
 	"close":   {"The account is closed", "Sending by %s was stopped for good at %s.\n\nPlease contact us if you have questions.\n"},
 	"release": {"Sending goes on", "Sending by %s goes on since %s. What waited leaves now.\n"},
 	"move":    {"Your mail leaves by another server", "Since %[2]s the mail of %[1]s leaves by another of our servers. You need not change anything;\nnothing was lost.\n"},
@@ -124,7 +125,7 @@ func tenantNotice(n *tenant.Notice) (subject, body string) {
 	body = fmt.Sprintf(x.body, n.Subject, clock(n.At))
 	// What stopped a tenant by an operator's hand has the operator's words, which
 	// its screens show, too; a case's are not for tenants.
-	if n.Case == 0 && n.Why != "" && (n.Act == "hold" || n.Act == "close") {
+	if n.Case == 0 && n.Why != "" && (n.Act == "hold" || n.Act == "close" || n.Act == "suspend") {
 		body += "\nReason: " + n.Why + "\n"
 	}
 	return x.subject, body

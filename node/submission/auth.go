@@ -149,8 +149,9 @@ func (s *session) login(username, password, mech string, now time.Time) *reply {
 	}
 	t := st.Tenant(a.Tenant)
 	if t == nil || a.Held != "" || t.Held != "" {
-		srv.log.loginFailed(username, w.peer, errHeldAtAuth)
-		return errHeldAtAuth
+		r := whyHeld(st, a, errHeldAtAuth)
+		srv.log.loginFailed(username, w.peer, r)
+		return r
 	}
 	if !s.use(a.ID) {
 		return errTooManyConns

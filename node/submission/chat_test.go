@@ -28,6 +28,7 @@ import (
 //	header REGEXP        somewhere in the last one's header section
 //	noheader REGEXP      nowhere there
 //	hold|lift|drop USER  hold an account, lift that, take it away
+//	suspend USER         suspend an account for a bill
 //	newpass USER         give an account a new password
 //	quota MAILS KIND     from now on no more than that; KIND is month, minute, hour, halfday or day
 //	gap DURATION USER    least time between two messages of an account
@@ -128,6 +129,12 @@ func (h *chat) world(verb, arg string) {
 	switch verb {
 	case "hold":
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID, Reason: "spam"})
+	case "suspend":
+		version := uint32(tenant.NewestVersion)
+		for n := range st.Nodes() {
+			h.r.apply(tenant.SetNode{Node: n.ID, Version: &version})
+		}
+		h.r.apply(tenant.Suspend{Account: a.ID, Kind: tenant.SuspendBilling, Reason: "invoice 4711 f\u00fcr M\u00e4rz is not paid"})
 	case "lift":
 		h.r.apply(tenant.Hold{Tenant: a.Tenant, Account: a.ID})
 	case "close":

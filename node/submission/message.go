@@ -209,8 +209,10 @@ func (tx *transaction) keep(k *sink, l *letter, now time.Time, eight bool) (queu
 	st := srv.cfg.State() // as it is now: the message may have taken an hour
 	t, a := st.Tenant(tx.tenant.ID), st.Account(tx.account.ID)
 	switch {
-	case t == nil || a == nil || t.Held != "" || a.Held != "":
+	case t == nil || a == nil:
 		return queue.ID{}, errHeldAtMail
+	case t.Held != "" || a.Held != "":
+		return queue.ID{}, whyHeld(st, a, errHeldAtMail)
 	case t.Owner != srv.cfg.Node():
 		return queue.ID{}, errNotHere
 	}

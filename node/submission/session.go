@@ -80,7 +80,7 @@ func (s *session) who() (*tenant.Tenant, *tenant.Account, *reply) {
 		return nil, nil, errAuthNeeded
 	}
 	if a.Held != "" || t.Held != "" {
-		return t, a, errHeldAtMail
+		return t, a, whyHeld(st, a, errHeldAtMail)
 	}
 	if !s.use(a.ID) {
 		return t, a, errTooManyConns

@@ -116,7 +116,7 @@ func (s *Server) begin(o *opening, m *memory) (*transaction, error) {
 	maxSize, maxRcpts := s.planLimits(a)
 	switch {
 	case a.Held != "" || t.Held != "":
-		return nil, errHeldAtMail
+		return nil, whyHeld(st, a, errHeldAtMail)
 	case !st.MaySendAs(t.ID, o.from.domain):
 		return nil, senderRejected(o.from.String())
 	case o.size > maxSize:
