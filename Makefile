@@ -16,7 +16,7 @@ NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package test-package test-monitoring pictures test-ansible lint-ansible ansible-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package image test-package test-monitoring pictures test-ansible lint-ansible ansible-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -65,6 +65,11 @@ fuzz:
 ARCHS ?= amd64 arm64
 package:
 	deploy/package/build $(NFPM) $(ARCHS)
+
+# dist/postern_VERSION_ARCH.oci.tar: container images from scratch. As root.
+image:
+	@.ci/packages buildah crun
+	deploy/package/image $(ARCHS)
 
 # A real systemd installs the package, starts, reloads, upgrades and purges it,
 # and restarts a process that stands still. As root.
