@@ -114,6 +114,15 @@ func (s *sealer) open(sealed, bound []byte) ([]byte, error) {
 	return plain, nil
 }
 
+// keyText is a sealed key as PEM.
+func (s *sealer) keyText(domain, selector string, sealed []byte) ([]byte, error) {
+	der, err := s.open(sealed, sealedFor(domain, selector))
+	if err != nil {
+		return nil, fmt.Errorf("open key of %s: %w", domain, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
 // sealsKey says whether that key, as PEM, is what is sealed.
 func (s *sealer) sealsKey(domain, selector string, sealed, pem []byte) bool {
 	key, _, err := parseKey(pem)

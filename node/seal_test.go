@@ -115,6 +115,13 @@ func TestSeal(t *testing.T) {
 	if err != nil || !key.Equal(got) {
 		t.Fatal(err)
 	}
+	// What an export has seals as the same key again.
+	if text, err := one.keyText("acme.example", "s1", sealed); err != nil || !one.sealsKey("acme.example", "s1", sealed, text) {
+		t.Fatalf("%s %v", text, err)
+	}
+	if _, err := other.keyText("acme.example", "s1", sealed); err == nil {
+		t.Fatal("another cluster's key is exported")
+	}
 	if der, _ := x509.MarshalPKCS8PrivateKey(key); bytes.Contains(sealed, der[30:60]) {
 		t.Fatal("the key can be read in what is sealed")
 	}

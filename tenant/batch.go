@@ -24,6 +24,9 @@ func (b Batch) since() uint32 {
 	v := uint32(batchVersion)
 	for _, op := range b.Ops {
 		v = max(v, sinceOf(op))
+		if kept(op) {
+			v = max(v, keptVersion)
+		}
 	}
 	return v
 }
@@ -41,6 +44,18 @@ func settings(op Op) bool {
 	switch op.(type) {
 	case AddSource, RemoveSource, SetPool, AddTenant, RemoveTenant, SetPlace, SetConduct, SetCustomer,
 		AddAccount, SetAccount, RemoveAccount, SetDomain, SetBounce, RemoveDomain, SetRoute, SetLists, SetContain, SetNotices:
+		return true
+	}
+	return false
+}
+
+// kept says whether an operation is a setting since keptVersion.
+func kept(op Op) bool {
+	if v, ok := op.(Vetted); ok {
+		op = v.Op
+	}
+	switch op.(type) {
+	case AddHashed, SetHash, Enrol:
 		return true
 	}
 	return false
@@ -68,8 +83,12 @@ func (d *draft) batch(b Batch, actor string) error {
 
 // step carries out one operation of several.
 func (d *draft) step(op Op, actor string) error {
-	if !settings(op) {
+	switch {
+	case settings(op):
+	case !kept(op):
 		return refuse("it is no setting")
+	case !d.from(keptVersion):
+		return refuse("imported passwords and enrolments are declared since version %d and a node knows %d only: upgrade it first", keptVersion, d.Version())
 	}
 	d.journalOp(op, actor)
 	if err := d.unvetted(op); err != nil {

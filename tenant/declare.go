@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type DeclaredSource struct {
 	EHLO   string
 	Shared bool
 	Class  PoolClass
+	// Enrolments are all that are not simply to do; nil leaves them alone. At of
+	// one is not looked at: a state is as old as its setting.
+	Enrolments *[]Enrolment
 }
 
 // DeclaredPlace is a node, and its pool or the dedicated source Addr.
@@ -64,7 +68,9 @@ type DeclaredAccount struct {
 	At       string
 	Username string
 	// Secret is nil when an old one shall stay; a new account needs one.
-	Secret    *[32]byte
+	Secret *[32]byte
+	// Hash is that of a password made elsewhere (ParseHash), instead of Secret.
+	Hash      string
 	Networks  []netip.Prefix
 	Reference string
 	Plan      Plan
@@ -84,7 +90,11 @@ type DeclaredRoute struct {
 func (s *State) Declaration() Declared {
 	sources, tenants, routes := []DeclaredSource{}, []DeclaredTenant{}, []DeclaredRoute{}
 	for x := range s.Sources() {
-		sources = append(sources, DeclaredSource{Addr: x.Addr, Node: s.nodeText(x.Node), EHLO: x.EHLO, Shared: x.Shared, Class: s.PoolClass(x.ID)})
+		enrolled := []Enrolment{}
+		if e := s.enrolled.get(x.ID); e != nil {
+			enrolled = slices.Clone(e.list)
+		}
+		sources = append(sources, DeclaredSource{Addr: x.Addr, Node: s.nodeText(x.Node), EHLO: x.EHLO, Shared: x.Shared, Class: s.PoolClass(x.ID), Enrolments: &enrolled})
 	}
 	for t := range s.Tenants() {
 		tenants = append(tenants, s.declaredTenant(t))

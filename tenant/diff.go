@@ -240,6 +240,32 @@ func (d *differ) source(w DeclaredSource) {
 	if class := d.draft.PoolClass(now.ID); class != w.Class {
 		d.do(Change{Op: SetPool{Source: now.ID, Class: w.Class}, Sign: "~", Kind: "source", Name: name, At: w.At, Fields: []FieldChange{{"class", class.String(), w.Class.String()}}})
 	}
+	if w.Enrolments != nil {
+		d.enrolments(now.ID, w)
+	}
+}
+
+// enrolments sets those that differ; what is not named is to do.
+func (d *differ) enrolments(id SourceID, w DeclaredSource) {
+	want := map[Programme]Enrolment{}
+	for _, e := range *w.Enrolments {
+		want[e.Programme] = e
+	}
+	for _, old := range d.draft.Enrolments(id) {
+		e := want[old.Programme]
+		delete(want, old.Programme)
+		if old.State == e.State && old.Note == e.Note {
+			continue
+		}
+		f := fieldsOf(false)
+		f.add(old.Programme.String(), old.State.String(), e.State.String())
+		f.add(old.Programme.String()+" note", old.Note, e.Note)
+		d.do(Change{Op: Enrol{Source: id, Programme: old.Programme, State: e.State, Note: e.Note}, Sign: "~", Kind: "source",
+			Name: w.Addr.Unmap().String(), At: w.At, Fields: f.list})
+	}
+	for p := range want {
+		d.refuse(w.At, "source %s: programme %d is not known", w.Addr, p)
+	}
 }
 
 func (d *differ) setRoutes(want []DeclaredRoute, prune bool) {

@@ -128,12 +128,17 @@ func (d *differ) account(t *Tenant, w DeclaredAccount) {
 		d.refuse(w.At, "account %s is another tenant's", name)
 		return
 	}
+	if w.Secret != nil && w.Hash != "" {
+		d.refuse(w.At, "account %s: a password and the hash of another; give one", name)
+		return
+	}
 	was := Account{}
 	if old != nil {
 		was = *old
 	}
 	f := accountFields(old == nil, &was, &w)
 	if old != nil {
+		d.setHash(t, old, w)
 		if len(f.list) > 0 {
 			d.do(Change{Op: changedAccount(&was, &w), Sign: "~", Kind: "account", Name: name, Tenant: t.Name, At: w.At, Fields: f.list})
 		}
@@ -143,8 +148,12 @@ func (d *differ) account(t *Tenant, w DeclaredAccount) {
 	if w.Secret != nil {
 		secret = *w.Secret
 	}
-	if !d.do(Change{Op: AddAccount{Tenant: t.ID, Username: w.Username, Secret: secret, Networks: w.Networks, Reference: w.Reference, Plan: w.Plan, Class: w.Class},
-		Sign: "+", Kind: "account", Name: name, Tenant: t.Name, At: w.At, Fields: f.list, NeedsSecret: w.Secret == nil}) {
+	add := AddAccount{Tenant: t.ID, Username: w.Username, Secret: secret, Networks: w.Networks, Reference: w.Reference, Plan: w.Plan, Class: w.Class}
+	c := Change{Op: add, Sign: "+", Kind: "account", Name: name, Tenant: t.Name, At: w.At, Fields: f.list, NeedsSecret: w.Secret == nil && w.Hash == ""}
+	if w.Hash != "" {
+		c.Op, c.Fields = AddHashed{AddAccount: add, Hash: w.Hash}, append(c.Fields, FieldChange{"password hash", "", "imported"})
+	}
+	if !d.do(c) {
 		return
 	}
 	// AddAccount knows no limits of short windows.
@@ -154,6 +163,23 @@ func (d *differ) account(t *Tenant, w DeclaredAccount) {
 		f.add("limits", "", cautionText(w.Limits))
 		f.add("gap", "", gapText(w.Gap))
 		d.do(Change{Op: SetAccount{Account: a.ID, Limits: &w.Limits, Gap: &w.Gap}, Sign: "~", Kind: "account", Name: name, Tenant: t.Name, At: w.At, Fields: f.list})
+	}
+}
+
+// setHash lets an account keep the password it had elsewhere. The hash itself is
+// told to nobody.
+func (d *differ) setHash(t *Tenant, old *Account, w DeclaredAccount) {
+	if w.Hash == "" {
+		return
+	}
+	h, err := ParseHash(w.Hash)
+	if err != nil {
+		d.refuse(w.At, "account %s: %v", old.Username, err)
+		return
+	}
+	if h.Text != d.draft.Hash(old.ID) {
+		d.do(Change{Op: SetHash{Account: old.ID, Hash: w.Hash}, Sign: "~", Kind: "account", Name: old.Username, Tenant: t.Name, At: w.At,
+			Fields: []FieldChange{{"password hash", "", "changed"}}})
 	}
 }
 

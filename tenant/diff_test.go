@@ -122,6 +122,15 @@ func drawDeclared(t *rapid.T, label string) Declared {
 		if pick(2) == 0 {
 			sources = append(sources, DeclaredSource{Addr: netip.AddrFrom4([4]byte{127, 77, byte(i), 2}), Node: fmt.Sprintf("n%d", i), EHLO: "own.test"})
 		}
+		for k := range sources {
+			if sources[k].Enrolments == nil {
+				sources[k].Enrolments = &[]Enrolment{}
+			}
+		}
+		if x := &sources[len(sources)-1]; pick(2) == 0 {
+			all := []Enrolment{{Programme: Programme(1 + pick(6)), State: EnrolState(1 + pick(3)), Note: []string{"", "ticket 7"}[pick(2)]}}
+			x.Enrolments = &all
+		}
 	}
 	users, domains := rapid.Permutation([]int{0, 1, 2, 3, 4, 5, 6, 7}).Draw(t, label), rapid.Permutation([]int{0, 1, 2, 3, 4, 5}).Draw(t, label)
 	for i := range 5 {
@@ -152,6 +161,9 @@ func drawDeclared(t *rapid.T, label string) Declared {
 			u := users[0]
 			x := DeclaredAccount{Username: fmt.Sprintf("u%d@x.test", u), Secret: &[32]byte{byte(pick(2))}, Class: Class(pick(2)),
 				Reference: []string{"", "a@b.test", "c@d.test"}[pick(3)], Plan: Plan{BytesPerMonth: uint64(pick(3)) * 1000, MaxSize: int64(pick(2)) * 5}, Gap: time.Duration(pick(2)) * time.Second}
+			if pick(3) == 0 {
+				x.Secret, x.Hash = nil, "$5$x$"+strings.Repeat("ab"[pick(2):][:1], 43)
+			}
 			if pick(3) == 0 {
 				x.Networks = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(u), byte(pick(2)), 9}), 24)}
 			}
@@ -254,8 +266,11 @@ func keep(s *State, d *Declared) {
 	for _, t := range *d.Tenants {
 		for i := range *t.Accounts {
 			a := &(*t.Accounts)[i]
-			secret := s.AccountByUsername(a.Username).Secret
-			a.Secret = &secret
+			kept := s.AccountByUsername(a.Username)
+			if a.Hash = s.Hash(kept.ID); a.Hash == "" {
+				secret := kept.Secret
+				a.Secret = &secret
+			}
 		}
 		for i := range *t.Domains {
 			(*t.Domains)[i].SealedKey = s.Domain((*t.Domains)[i].Name).SealedKey
@@ -271,6 +286,11 @@ func settingsOf(s *State) Declared {
 		slices.SortFunc(*t.Accounts, func(a, b DeclaredAccount) int { return strings.Compare(a.Username, b.Username) })
 	}
 	slices.SortFunc(*d.Tenants, func(a, b DeclaredTenant) int { return strings.Compare(a.Name, b.Name) })
+	for _, x := range *d.Sources {
+		for i := range *x.Enrolments {
+			(*x.Enrolments)[i].At = time.Time{}
+		}
+	}
 	slices.SortFunc(*d.Sources, func(a, b DeclaredSource) int { return a.Addr.Compare(b.Addr) })
 	return d
 }

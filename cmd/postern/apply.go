@@ -214,7 +214,7 @@ func operationText(o admin.Operation) string {
 	var fields []string
 	for _, f := range o.Fields {
 		one := f.Name + " " + orNone(f.To)
-		if o.Do == "change" {
+		if o.Do == "change" && !(f.From == "" && f.To == "changed") { // a secret
 			one = f.Name + " " + orNone(f.From) + " -> " + orNone(f.To)
 		}
 		fields = append(fields, one)
@@ -287,28 +287,42 @@ type faultView struct {
 
 func (a *app) exportCommand() *cobra.Command {
 	var tenant string
-	var passwords bool
+	var passwords, secrets bool
 	c := a.verb("export", "Declare what there is, as a file for apply", `  postern export > cluster.yaml
   postern export --tenant shoes
-  postern export --passwords > whole.yaml`,
+  umask 077; postern export --secrets > whole.yaml`,
 		func(ctx context.Context, c *admin.Client, _ []string) error {
-			d, err := c.Export(ctx, tenant, passwords)
+			d, err := c.Export(ctx, tenant, admin.ExportSecrets{Passwords: passwords || secrets, Keys: secrets})
 			if err != nil {
 				return err
 			}
 			if a.json {
 				return a.show(d, nil)
 			}
-			head := "What there is, for postern apply. DKIM keys and other secrets stay in the\ncluster: elsewhere, add key_file, password_file and secret_file."
+			head := exportHead(passwords, secrets)
 			if d.Zones == nil && tenant == "" {
 				head += "\nThe DNS lists are not in it: there are none, or a trial scaled their times."
 			}
 			return declare.Write(a.out, &d, head)
 		})
 	c.Long = `Declare what there is, as a file that postern apply reads: applied here it
-changes nothing. Secrets are not in it. With --passwords it has the SHA-256 of
-the accounts' machine-made passwords, so that they work elsewhere, too.`
+changes nothing. Secrets are not in it. With --passwords it has the hashes of
+the accounts' passwords, machine-made and imported ones, so that they work
+elsewhere, too; with --secrets also the private DKIM keys. Keep such a file as
+you keep the keys. The secrets of notices are never in it.`
 	c.Flags().StringVar(&tenant, "tenant", "", "this tenant alone")
 	c.Flags().BoolVar(&passwords, "passwords", false, "with the hashes of passwords")
+	c.Flags().BoolVar(&secrets, "secrets", false, "with these and the private DKIM keys")
 	return c
+}
+
+// exportHead says in an exported file what it leaves out.
+func exportHead(passwords, secrets bool) string {
+	switch {
+	case secrets:
+		return "What there is, for postern apply. KEEP THIS FILE SECRET: it has the hashes of\npasswords and the private DKIM keys. Elsewhere, add the notices' secrets."
+	case passwords:
+		return "What there is, for postern apply, with the hashes of passwords. DKIM keys and\nother secrets are left out (export --secrets): elsewhere, add key_file."
+	}
+	return "What there is, for postern apply. Left out: hashes of passwords, without which\naccounts get new ones elsewhere, and DKIM keys (export --secrets has both), and\nthe notices' secrets."
 }

@@ -39,11 +39,13 @@ func TestScripts(t *testing.T) {
 			s, err := admin.New(admin.Config{Addr: "unused:0", Node: "n1", Version: "1.2.3", OperatorToken: admin.TokenHash(scriptToken),
 				State: d.state, Propose: d.propose, Messages: d, Mail: d, Running: p,
 				Ready: func() []admin.Reason { return d.reasons }, ReadZones: readZones, WriteZones: writeZones, Incident: incident, Mark: mark, SealText: func(_ string, plain []byte) ([]byte, error) { return plain, nil }, Delist: delist,
+				OpenKey:  func(_, _ string, sealed []byte) ([]byte, error) { return sealed, nil },
+				SealsKey: func(_, _ string, sealed, pem []byte) bool { return bytes.Equal(sealed, pem) },
 				Seal: func(_, selector string, pem []byte) (admin.Sealed, error) {
 					if !bytes.Contains(pem, []byte("BEGIN PRIVATE KEY")) {
 						return admin.Sealed{}, fmt.Errorf("no PEM block in it")
 					}
-					return admin.Sealed{Bytes: pem[:20], Record: "v=DKIM1; k=rsa; p=" + strings.Repeat("A", 300), Warnings: []string{"an RSA key of 1024 bits is weak"}}, nil
+					return admin.Sealed{Bytes: pem, Record: "v=DKIM1; k=rsa; p=" + strings.Repeat("A", 300), Warnings: []string{"an RSA key of 1024 bits is weak"}}, nil
 				}})
 			if err != nil {
 				return err

@@ -67,6 +67,8 @@ type Config struct {
 	// SealsKey and SealsText say whether that is what is sealed; nil: never known.
 	SealsKey  func(domain, selector string, sealed, pem []byte) bool
 	SealsText func(name string, sealed, plain []byte) bool
+	// OpenKey gives a sealed DKIM key as PEM, for an export; nil: never.
+	OpenKey func(domain, selector string, sealed []byte) ([]byte, error)
 
 	// SealText encrypts a secret for the replicated state, bound to a name; nil
 	// refuses secrets.

@@ -32,14 +32,15 @@ func (s *Server) declareRoutes() {
 	register(s, in{verb: http.MethodGet, path: "/v1/export", id: "export", tag: "apply",
 		does: "Declare what there is: applied to the same cluster it changes nothing"},
 		func(ctx context.Context, _ caller, i *struct {
-			Passwords bool   `query:"passwords" doc:"With the SHA-256 of the accounts' passwords"`
+			Passwords bool   `query:"passwords" doc:"With the hashes of the accounts' passwords"`
+			Secrets   bool   `query:"secrets" doc:"With these, and with the private DKIM keys"`
 			Tenant    string `query:"tenant" maxLength:"63" doc:"This tenant alone"`
 		}) (*out[Declaration], error) {
 			st, err := s.read(ctx)
 			if err != nil {
 				return nil, err
 			}
-			return answered(s.export(st, i.Tenant, i.Passwords))
+			return answered(s.export(st, i.Tenant, ExportSecrets{Passwords: i.Passwords || i.Secrets, Keys: i.Secrets}))
 		})
 }
 
@@ -175,8 +176,14 @@ func viewOperations(changes []tenant.Change, sealed map[string]Sealed) []Operati
 	return all
 }
 
+// ExportSecrets says which secrets an export has. Its zero value is none.
+type ExportSecrets struct {
+	Passwords bool // the hashes of the accounts' passwords
+	Keys      bool // the private DKIM keys
+}
+
 // export declares what there is.
-func (s *Server) export(st *tenant.State, only string, passwords bool) (Declaration, error) {
+func (s *Server) export(st *tenant.State, only string, with ExportSecrets) (Declaration, error) {
 	var v Declaration
 	d := st.Declaration()
 	if only != "" && st.TenantByName(only) == nil {
@@ -185,7 +192,13 @@ func (s *Server) export(st *tenant.State, only string, passwords bool) (Declarat
 	tenants := []DeclaredTenant{}
 	for _, t := range *d.Tenants {
 		if only == "" || t.Name == only {
-			tenants = append(tenants, exportTenant(st, t, passwords))
+			one := exportTenant(st, t, with.Passwords)
+			if with.Keys {
+				if err := s.exportKeys(st, *one.Domains); err != nil {
+					return v, err
+				}
+			}
+			tenants = append(tenants, one)
 		}
 	}
 	v.Tenants = &tenants
@@ -197,6 +210,13 @@ func (s *Server) export(st *tenant.State, only string, passwords bool) (Declarat
 		o := DeclaredSource{Addr: x.Addr.String(), Node: x.Node, EHLO: x.EHLO, Shared: x.Shared}
 		if x.Class != tenant.PoolMixed {
 			o.Class = x.Class.String()
+		}
+		enrolled := make([]DeclaredEnrolment, len(*x.Enrolments))
+		for i, e := range *x.Enrolments {
+			enrolled[i] = DeclaredEnrolment{Programme: e.Programme.String(), State: e.State.String(), Note: e.Note}
+		}
+		if len(enrolled) > 0 {
+			o.Enrolments = &enrolled
 		}
 		sources = append(sources, o)
 	}
@@ -217,6 +237,26 @@ func (s *Server) export(st *tenant.State, only string, passwords bool) (Declarat
 	return v, nil
 }
 
+// exportKeys adds the private keys: a file without one of them would sign nothing
+// elsewhere, so that one that does not open is told.
+func (s *Server) exportKeys(st *tenant.State, all []DeclaredDomain) error {
+	for i := range all {
+		d := st.Domain(all[i].Name)
+		if d.Selector == "" {
+			continue
+		}
+		if s.cfg.OpenKey == nil {
+			return problem(http.StatusConflict, "set secret_key_file in the configuration, or ask another node", "this node cannot open keys")
+		}
+		key, err := s.cfg.OpenKey(d.Name, d.Selector, d.SealedKey)
+		if err != nil {
+			return problem(http.StatusConflict, "give this node the cluster's secret_key_file, or ask another node", "the key of domain %q does not open on this node", d.Name)
+		}
+		all[i].Key = string(key)
+	}
+	return nil
+}
+
 func exportTenant(st *tenant.State, t tenant.DeclaredTenant, passwords bool) DeclaredTenant {
 	domains, accounts := []DeclaredDomain{}, []DeclaredAccount{}
 	for _, x := range *t.Domains {
@@ -230,7 +270,11 @@ func exportTenant(st *tenant.State, t tenant.DeclaredTenant, passwords bool) Dec
 		if x.Class != tenant.Transactional {
 			o.Class = v.Class
 		}
-		if passwords {
+		switch hash := st.Hash(a.ID); {
+		case !passwords:
+		case hash != "":
+			o.PasswordHash = hash
+		default:
 			o.PasswordSHA256 = hex.EncodeToString(a.Secret[:])
 		}
 		accounts = append(accounts, o)
@@ -256,10 +300,7 @@ func (c *Client) Apply(ctx context.Context, a Apply) (Applied, error) {
 }
 
 // Export declares what there is: of one tenant, or with "" of all the cluster.
-func (c *Client) Export(ctx context.Context, tenant string, passwords bool) (Declaration, error) {
-	words := ""
-	if passwords {
-		words = "true"
-	}
-	return ask[Declaration](ctx, c, http.MethodGet, path("export")+List{}.query("tenant", tenant, "passwords", words), nil)
+func (c *Client) Export(ctx context.Context, tenant string, with ExportSecrets) (Declaration, error) {
+	words := map[bool]string{true: "true"}
+	return ask[Declaration](ctx, c, http.MethodGet, path("export")+List{}.query("tenant", tenant, "passwords", words[with.Passwords], "secrets", words[with.Keys]), nil)
 }

@@ -167,7 +167,30 @@ func (r *declaredReader) source(at string, x DeclaredSource) tenant.DeclaredSour
 	if v.Class != tenant.PoolMixed && !x.Shared {
 		r.fault(at+".class", "a dedicated source is in no pool and has no class")
 	}
+	if x.Enrolments != nil {
+		all := r.enrolments(at, *x.Enrolments)
+		v.Enrolments = &all
+	}
 	return v
+}
+
+func (r *declaredReader) enrolments(at string, all []DeclaredEnrolment) []tenant.Enrolment {
+	var out []tenant.Enrolment
+	seen := map[string]string{}
+	for i, x := range all {
+		at := fmt.Sprintf("%s.enrolments[%d]", at, i)
+		r.once(seen, "programme "+x.Programme, at)
+		e := tenant.Enrolment{Note: x.Note}
+		var err error
+		e.Programme, err = tenant.ParseProgramme(x.Programme)
+		r.fail(at+".programme", err)
+		if x.State != "" {
+			e.State, err = tenant.ParseEnrolState(x.State)
+			r.fail(at+".state", err)
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 func (r *declaredReader) place(at, text string) *tenant.DeclaredPlace {
@@ -249,6 +272,11 @@ func (r *declaredReader) account(at string, x DeclaredAccount) tenant.DeclaredAc
 		v.Secret = &h
 	}
 	var err error
+	if x.PasswordHash != "" {
+		_, err = tenant.ParseHash(x.PasswordHash)
+		r.fail(at+".password_hash", err)
+		v.Hash = x.PasswordHash
+	}
 	v.Networks, err = parseNetworks(x.Networks)
 	r.fail(at+".networks", err)
 	v.Limits, err = stateLimits(x.Limits)

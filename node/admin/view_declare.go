@@ -15,11 +15,19 @@ type Declaration struct {
 
 // DeclaredSource is an outbound IP.
 type DeclaredSource struct {
-	Addr   string `json:"addr" minLength:"2" maxLength:"45"`
-	Node   string `json:"node" minLength:"1" maxLength:"63"`
-	EHLO   string `json:"ehlo" minLength:"1" maxLength:"253"`
-	Shared bool   `json:"shared,omitempty" doc:"A member of its node's pool"`
-	Class  string `json:"class,omitempty" enum:"mixed,transactional,bulk,probation" doc:"Of a shared one: what it carries; absent: mixed"`
+	Addr       string               `json:"addr" minLength:"2" maxLength:"45"`
+	Node       string               `json:"node" minLength:"1" maxLength:"63"`
+	EHLO       string               `json:"ehlo" minLength:"1" maxLength:"253"`
+	Shared     bool                 `json:"shared,omitempty" doc:"A member of its node's pool"`
+	Class      string               `json:"class,omitempty" enum:"mixed,transactional,bulk,probation" doc:"Of a shared one: what it carries; absent: mixed"`
+	Enrolments *[]DeclaredEnrolment `json:"enrolments,omitempty" maxItems:"16" doc:"All that are not simply to do; absent: they stay as they are"`
+}
+
+// DeclaredEnrolment is how far a source's enrolment in a programme is.
+type DeclaredEnrolment struct {
+	Programme string `json:"programme" maxLength:"40" doc:"snds, jmrp, t-online, yahoo-cfl, postmaster-tools, abuse-contact"`
+	State     string `json:"state,omitempty" maxLength:"20" doc:"to-do, applied, done, not-needed"`
+	Note      string `json:"note,omitempty" maxLength:"500"`
 }
 
 // DeclaredTenant is a tenant with its domains and accounts.
@@ -48,6 +56,7 @@ type DeclaredDomain struct {
 type DeclaredAccount struct {
 	Address        string   `json:"address" minLength:"3" maxLength:"254"`
 	PasswordSHA256 string   `json:"password_sha256,omitempty" pattern:"^[0-9a-f]{64}$" doc:"Of a machine-made password; absent: the old one stays, and a new account is refused"`
+	PasswordHash   string   `json:"password_hash,omitempty" maxLength:"512" doc:"Of a password made elsewhere, instead: bcrypt, SHA-crypt or argon2"`
 	Class          string   `json:"class,omitempty" enum:"transactional,bulk" doc:"transactional when absent"`
 	BytesPerMonth  uint64   `json:"bytes_per_month,omitempty" doc:"Weight: size times recipients; 0: no limit"`
 	MailsPerMonth  uint64   `json:"mails_per_month,omitempty"`

@@ -100,7 +100,7 @@ func TestSample(t *testing.T) {
 	if !reflect.DeepEqual(news, want) || len(news.PasswordSHA256) != 64 {
 		t.Errorf("%+v, want %+v", news, want)
 	}
-	if p, ok := set.Place("body.declaration.tenants[0].accounts[1].limits"); !ok || p.String() != name+":62:9" {
+	if p, ok := set.Place("body.declaration.tenants[0].accounts[1].limits"); !ok || p.String() != name+":69:9" {
 		t.Errorf("%v %v", p, ok)
 	}
 	for key := range keys(reflect.TypeFor[document]()) {
@@ -180,11 +180,22 @@ func draw(t *rapid.T) admin.Declaration {
 	for range few("tenants") {
 		domains, accounts := []admin.DeclaredDomain{}, []admin.DeclaredAccount{}
 		for range few("domains") {
-			domains = append(domains, admin.DeclaredDomain{Name: text.Draw(t, "name"), Selector: rapid.SampledFrom([]string{"", "s1", "1"}).Draw(t, "selector"), Bounce: rapid.SampledFrom([]string{"", "b.example"}).Draw(t, "bounce")})
+			key := rapid.SampledFrom([]string{"", "-----BEGIN PRIVATE KEY-----\nMC4C+/aQ==\n-----END PRIVATE KEY-----\n", " # no\r\nPEM: at all"}).Draw(t, "key")
+			selector := rapid.SampledFrom([]string{"", "s1", "1"}).Draw(t, "selector")
+			if selector == "" {
+				key = ""
+			}
+			domains = append(domains, admin.DeclaredDomain{Name: text.Draw(t, "name"), Selector: selector, Bounce: rapid.SampledFrom([]string{"", "b.example"}).Draw(t, "bounce"), Key: key})
 		}
 		for range few("accounts") {
 			a := admin.DeclaredAccount{Address: text.Draw(t, "address"), BytesPerMonth: n.Draw(t, "bytes"), MailsPerMonth: n.Draw(t, "mails"), MaxSize: n.Draw(t, "size"),
 				Reference: text.Draw(t, "reference"), Class: rapid.SampledFrom([]string{"", "bulk"}).Draw(t, "class"), GapMS: float64(rapid.IntRange(0, 86400000).Draw(t, "gap"))}
+			switch few("password") {
+			case 1:
+				a.PasswordSHA256 = strings.Repeat("0a", 32)
+			case 2:
+				a.PasswordHash = rapid.SampledFrom([]string{"{BLF-CRYPT}$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "$6$x$y"}).Draw(t, "hash")
+			}
 			for range few("networks") {
 				a.Networks = append(a.Networks, text.Draw(t, "network"))
 			}
@@ -198,6 +209,13 @@ func draw(t *rapid.T) admin.Declaration {
 	}
 	for range few("sources") {
 		sources = append(sources, admin.DeclaredSource{Addr: text.Draw(t, "addr"), Node: text.Draw(t, "node"), EHLO: text.Draw(t, "ehlo"), Shared: rapid.Bool().Draw(t, "shared")})
+		if n := few("enrolments"); n > 0 {
+			all := []admin.DeclaredEnrolment{}
+			for range n - 1 {
+				all = append(all, admin.DeclaredEnrolment{Programme: "snds", State: rapid.SampledFrom([]string{"", "done"}).Draw(t, "state"), Note: text.Draw(t, "note")})
+			}
+			sources[len(sources)-1].Enrolments = &all
+		}
 	}
 	for range few("routes") {
 		routes = append(routes, admin.DeclaredRoute{Domain: text.Draw(t, "domain"), Host: text.Draw(t, "host"), Port: 1 + rapid.Uint16Range(0, 65534).Draw(t, "port")})

@@ -32,6 +32,14 @@ type source struct {
 	EHLO   string `yaml:"ehlo"`
 	Shared bool   `yaml:"shared"`
 	Class  string `yaml:"class"`
+
+	Enrolments *[]enrolment `yaml:"enrolments"`
+}
+
+type enrolment struct {
+	Programme string `yaml:"programme"`
+	State     string `yaml:"state"`
+	Note      string `yaml:"note"`
 }
 
 type tenantEntry struct {
@@ -56,6 +64,7 @@ type domain struct {
 type dkim struct {
 	Selector string `yaml:"selector"`
 	KeyFile  string `yaml:"key_file"`
+	Key      string `yaml:"key"`
 }
 
 type account struct {
@@ -66,6 +75,7 @@ type account struct {
 	Reference      string   `yaml:"reference"`
 	PasswordFile   string   `yaml:"password_file"`
 	PasswordSHA256 string   `yaml:"password_sha256"`
+	PasswordHash   string   `yaml:"password_hash"`
 }
 
 type route struct {

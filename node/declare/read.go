@@ -200,7 +200,7 @@ func (r *reader) file(name string, text []byte) {
 		}
 		r.plans[name] = p
 	}
-	appendAll(&out.Sources, d.Sources, func(_ int, x source) admin.DeclaredSource { return admin.DeclaredSource(x) })
+	appendAll(&out.Sources, d.Sources, func(_ int, x source) admin.DeclaredSource { return declaredSource(x) })
 	appendAll(&out.Routes, d.Routes, func(_ int, x route) admin.DeclaredRoute { return admin.DeclaredRoute(x) })
 	appendAll(&out.Tenants, d.Tenants, func(i int, x tenantEntry) admin.DeclaredTenant { return r.tenant(fmt.Sprintf("tenants[%d]", i), x) })
 	r.once(d)
@@ -263,6 +263,12 @@ func shift(key string, by map[string]int) string {
 	return fmt.Sprintf("%s[%d]%s", list, n+by[list], rest)
 }
 
+func declaredSource(x source) admin.DeclaredSource {
+	v := admin.DeclaredSource{Addr: x.Addr, Node: x.Node, EHLO: x.EHLO, Shared: x.Shared, Class: x.Class}
+	appendAll(&v.Enrolments, x.Enrolments, func(_ int, e enrolment) admin.DeclaredEnrolment { return admin.DeclaredEnrolment(e) })
+	return v
+}
+
 func (r *reader) tenant(at string, x tenantEntry) admin.DeclaredTenant {
 	v := admin.DeclaredTenant{Name: x.Name, Hostname: x.Hostname, Home: x.Home, Backup: x.Backup, Customer: x.Customer,
 		Automation: x.Automation, OnListing: x.OnListing, Probation: x.Probation}
@@ -302,16 +308,23 @@ func (r *reader) domain(at string, x domain) admin.DeclaredDomain {
 	if v.Selector == "" {
 		r.fault(at+".dkim", "write selector: s1", "no selector")
 	}
+	v.Key = x.DKIM.Key
 	if x.DKIM.KeyFile != "" {
+		if v.Key != "" {
+			r.fault(at+".dkim.key", "keep one", "a key_file, too")
+		}
 		v.Key = r.secret(at+".dkim.key_file", x.DKIM.KeyFile, maxSecret)
 	}
 	return v
 }
 
 func (r *reader) account(at string, x account) admin.DeclaredAccount {
-	v := admin.DeclaredAccount{Address: x.Address, Networks: x.Networks, Reference: x.Reference, PasswordSHA256: strings.ToLower(x.PasswordSHA256)}
+	v := admin.DeclaredAccount{Address: x.Address, Networks: x.Networks, Reference: x.Reference, PasswordSHA256: strings.ToLower(x.PasswordSHA256), PasswordHash: x.PasswordHash}
 	if x.Address == "" {
 		r.fault(at, "", "an account without an address")
+	}
+	if x.PasswordHash != "" && (x.PasswordFile != "" || x.PasswordSHA256 != "") {
+		r.fault(at+".password_hash", "keep one", "another password, too")
 	}
 	if x.PasswordFile == "" {
 		return v

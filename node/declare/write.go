@@ -16,6 +16,9 @@ import (
 // that means something in it.
 var plainWord = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._/@+-]*$`)
 
+// plainPEM is what can stand as lines of its own and is read as the same.
+var plainPEM = regexp.MustCompile(`^(-----(BEGIN|END) [A-Z ]+-----\n|[A-Za-z0-9+/=]+\n)+$`)
+
 func word(s string) string {
 	switch strings.ToLower(s) {
 	case "true", "false", "yes", "no", "on", "off", "null", "y", "n", "inf", "nan":
@@ -53,8 +56,8 @@ func (w *writer) raw(indent int, key, value string) {
 	}
 }
 
-// Write writes a declaration as a file: Load gives it again, but for secrets,
-// which are not in it.
+// Write writes a declaration as a file: Load gives it again, but for the secrets
+// of notices, which are not in it.
 func Write(to io.Writer, d *admin.Declaration, head string) error {
 	w := &writer{to: to}
 	for line := range strings.Lines(head) {
@@ -135,6 +138,20 @@ func (w *writer) source(x admin.DeclaredSource) {
 	if x.Class != "" {
 		more += ", class: " + word(x.Class)
 	}
+	if x.Enrolments != nil {
+		all := make([]string, len(*x.Enrolments))
+		for i, e := range *x.Enrolments {
+			all[i] = "{programme: " + word(e.Programme)
+			if e.State != "" {
+				all[i] += ", state: " + word(e.State)
+			}
+			if e.Note != "" {
+				all[i] += ", note: " + word(e.Note)
+			}
+			all[i] += "}"
+		}
+		more += ", enrolments: [" + strings.Join(all, ", ") + "]"
+	}
 	w.line(2, "- {addr: %s, node: %s, ehlo: %s%s}", word(x.Addr), word(x.Node), word(x.EHLO), more)
 }
 
@@ -151,6 +168,10 @@ func (w *writer) tenant(x admin.DeclaredTenant) {
 		w.list(4, "domains", len(*x.Domains))
 		for _, d := range *x.Domains {
 			more := ""
+			if d.Key != "" {
+				w.signed(d)
+				continue
+			}
 			if d.Selector != "" {
 				more = ", dkim: {selector: " + word(d.Selector) + "}"
 			}
@@ -165,6 +186,22 @@ func (w *writer) tenant(x admin.DeclaredTenant) {
 		for _, a := range *x.Accounts {
 			w.account(a)
 		}
+	}
+}
+
+// signed is a domain with its private key.
+func (w *writer) signed(d admin.DeclaredDomain) {
+	w.line(6, "- name: %s", word(d.Name))
+	w.pair(8, "bounce", d.Bounce)
+	w.line(8, "dkim:")
+	w.pair(10, "selector", d.Selector)
+	if !plainPEM.MatchString(d.Key) {
+		w.pair(10, "key", d.Key)
+		return
+	}
+	w.line(10, "key: |")
+	for line := range strings.Lines(d.Key) {
+		w.line(12, "%s", strings.TrimRight(line, "\n"))
 	}
 }
 
@@ -194,6 +231,7 @@ func (w *writer) account(a admin.DeclaredAccount) {
 		w.line(8, "gap: %s", time.Duration(a.GapMS*float64(time.Millisecond)))
 	}
 	w.pair(8, "password_sha256", a.PasswordSHA256)
+	w.pair(8, "password_hash", a.PasswordHash)
 }
 
 func words(all []string) string {
