@@ -1,88 +1,10 @@
 package tenant
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
 )
-
-// MaxListNames is of how many names lists are asked; of more, the rest is known
-// to nobody and never clean.
-const MaxListNames = 3000
-
-// ListNames are the names DNS lists are asked about, ours first: the sources'
-// EHLO names, the tenants' host names, and the sender domains, those that
-// accounts sent as before others and no tenant's many before another's few.
-func (s *State) ListNames() []string {
-	type ranked struct {
-		name string
-		rank int
-	}
-	var all []ranked
-	seen := make(map[string]bool)
-	add := func(name string, rank int) {
-		if name = strings.TrimSuffix(lower(name), "."); strings.Contains(name, ".") && ValidHost(name) && !seen[name] {
-			seen[name] = true
-			all = append(all, ranked{name, rank})
-		}
-	}
-	for name := range s.relayNames() {
-		add(name, 0)
-	}
-	for x := range s.senders.all() {
-		for _, u := range x.used {
-			if s.domains.has(u.domain) {
-				add(u.domain, 1)
-			}
-		}
-	}
-	nth := make(map[ID]int)
-	for x := range s.domains.all() {
-		nth[x.Tenant]++
-		add(x.Name, 1+nth[x.Tenant])
-	}
-	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.name, b.name)) })
-	names := make([]string, 0, min(len(all), MaxListNames))
-	for _, x := range all[:min(len(all), MaxListNames)] {
-		names = append(names, x.name)
-	}
-	return names
-}
-
-// relayNames are the names of ours that receivers see.
-func (s *State) relayNames() map[string]bool {
-	all := make(map[string]bool)
-	for x := range s.sources.all() {
-		all[lower(x.EHLO)] = true
-	}
-	for t := range s.tenants.all() {
-		all[lower(t.Hostname)] = true
-	}
-	return all
-}
-
-// knownNames are all names a list may be asked about, and what they lie below:
-// lists have whole domains, and which part of a name that is nobody can tell
-// without a list of public suffixes.
-func (s *State) knownNames() map[string]bool {
-	known := make(map[string]bool)
-	add := func(name string) {
-		for strings.Contains(name, ".") && !known[name] {
-			if ValidHost(name) {
-				known[name] = true
-			}
-			_, name, _ = strings.Cut(name, ".")
-		}
-	}
-	for name := range s.relayNames() {
-		add(strings.TrimSuffix(name, "."))
-	}
-	for x := range s.domains.all() {
-		add(x.Name)
-	}
-	return known
-}
 
 // DomainVerdict is what the lists say of a name and of what it lies below.
 type DomainVerdict struct {
@@ -264,88 +186,6 @@ func (w *domainSight) sightings(z *Zone, records []*domainSeen, added time.Time)
 // DomainVerdict judges one name by what the nodes that are up were told, at the
 // state's clock.
 func (s *State) DomainVerdict(name string) DomainVerdict { return s.domainSight().verdict(name) }
-
-// DomainListing is a domain that some node was told to be listed, or that counts
-// as listed.
-type DomainListing struct {
-	Domain  string    // as it was asked
-	Raised  time.Time // it counts as listed since; zero: it does not
-	Relay   bool      // a name of ours is it, or lies below
-	Tenants []ID      // whose sender domains are it, or lie below
-	Verdict DomainVerdict
-	Told    []Sighting // what nodes were told, by node and zone
-}
-
-// DomainListings lists them, ascending by name.
-func (s *State) DomainListings() (all []DomainListing) {
-	if !s.domainsTold() {
-		return nil
-	}
-	w, relay := s.domainSight(), s.relayNames()
-	for x := range s.domainSeen.all() {
-		if len(x.seen) == 0 && x.raised.IsZero() {
-			continue
-		}
-		all = append(all, w.listing(x, relay))
-	}
-	return all
-}
-
-// DomainListing is what is known of a name that lists are asked about, or that one
-// lies below, or of what the name lies below when that was asked; false of others.
-func (s *State) DomainListing(name string) (DomainListing, bool) {
-	if !s.knownNames()[name] {
-		return DomainListing{}, false
-	}
-	asked := &domainSeen{domain: name}
-	for ; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
-		if x := s.domainSeen.get(name); x != nil && (len(x.seen) > 0 || !x.raised.IsZero()) {
-			asked = x
-			break
-		}
-	}
-	return s.domainSight().listing(asked, s.relayNames()), true
-}
-
-func (w *domainSight) listing(x *domainSeen, relay map[string]bool) DomainListing {
-	d := DomainListing{Domain: x.domain, Raised: x.raised, Relay: isBelow(relay, x.domain), Verdict: w.verdictOf(x), Told: w.told(x)}
-	for p := range w.domains.all() {
-		if below(p.Name, x.domain) && !slices.Contains(d.Tenants, p.Tenant) {
-			d.Tenants = append(d.Tenants, p.Tenant)
-		}
-	}
-	slices.Sort(d.Tenants)
-	return d
-}
-
-// told is what nodes were told of a domain, as it was asked.
-func (s *State) told(x *domainSeen) (all []Sighting) {
-	for i := range x.seen {
-		g := &x.seen[i]
-		if z, n := s.Lists().domainZone(g.zone), s.nodes.get(g.node); z != nil && n != nil {
-			all = append(all, Sighting{Node: n.Name, Zone: g.zone, Answer: z.answer(g.values, g.why), Since: g.since, Last: g.last})
-		}
-	}
-	return all
-}
-
-// verdictOf judges a domain as it was asked, whether or not it is one of the names.
-func (w *domainSight) verdictOf(x *domainSeen) DomainVerdict {
-	every := *w
-	every.asked = nil
-	return every.verdict(x.domain)
-}
-
-func below(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
-
-func isBelow(names map[string]bool, domain string) bool {
-	for n := range names {
-		if below(n, domain) {
-			return true
-		}
-	}
-	return false
-}
 
 // judgeDomains notes which domains have come to be listed, and which are no more.
 // Nobody moves for a domain; who sent as it is weighed anew.
