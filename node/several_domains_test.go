@@ -95,6 +95,10 @@ func TestSeveralDomainLists(t *testing.T) {
 	if len(noted) != 2 || !strings.Contains(strings.Join(noted, " "), "relay domain relay.test") {
 		t.Errorf("the journal has %q", noted)
 	}
+	g := newStateGauges(s.state, func() tenant.NodeID { return 1 }, time.Now)
+	if r := readings(t, g); r["postern_domain_listed{domain=relay.test,of=relay}"] != 1 || r["postern_domain_listed{domain=shoes.test,of=sender}"] != 1 {
+		t.Errorf("the gauges are %v", r)
+	}
 	for x := range s.state().Cases() {
 		t.Errorf("case %d was opened for a domain", x.ID)
 	}
