@@ -67,7 +67,8 @@ func TestKnocks(t *testing.T) {
 		most = max(most, len(s.port.conns))
 		s.port.mu.Unlock()
 	}
-	if most > maxJoining+acceptQueue {
+	// One more is on its way into the queue, or refused, and one on its way out.
+	if most > maxJoining+acceptQueue+2 {
 		t.Errorf("%d connections are held", most)
 	}
 }
