@@ -36,6 +36,7 @@ func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Regist
 		return err
 	}
 	n.reports.late, n.reports.signed = n.late.Tell, n.listTold.notice
+	n.reports.complained = n.late.Complained
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -98,7 +99,9 @@ type reports struct {
 	signed func(*tenant.State, submission.IntakeReport, tenant.AccountID)
 	// late tells a message's owner of a report, and gives its account.
 	late func(context.Context, submission.IntakeReport) (tenant.AccountID, error)
-	told *memo
+	// complained tells a message's owner of a complaint.
+	complained func(context.Context, submission.IntakeReport) error
+	told       *memo
 }
 
 func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
@@ -109,6 +112,7 @@ func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.
 		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: newMemo(maxTold),
 		signed:     func(*tenant.State, submission.IntakeReport, tenant.AccountID) {},
 		late:       func(_ context.Context, x submission.IntakeReport) (tenant.AccountID, error) { return x.Account, nil },
+		complained: func(context.Context, submission.IntakeReport) error { return nil },
 		bounces:    counter("postern_late_bounces_total", "Recipients reported as failed after a host had taken the message, each once."),
 		hard:       counter("postern_late_hard_bounces_total", "Those of them whose address is gone for good."),
 		complaints: counter("postern_complaints_total", "Complaints of recipients, each once."),
@@ -137,6 +141,11 @@ func (r *reports) Take(ctx context.Context, x submission.IntakeReport) error {
 		}
 		if x.Account == 0 {
 			x.Account = of
+		}
+	}
+	if complains(x) && x.Sure() && !x.Message.IsZero() {
+		if err := r.complained(ctx, x); err != nil {
+			return err
 		}
 	}
 	if t := st.Tenant(x.Tenant); t != nil {
@@ -174,7 +183,7 @@ func (r *reports) Take(ctx context.Context, x submission.IntakeReport) error {
 		if account != "" {
 			r.heard.report(x.Account, tenant.EchoTrap, x)
 		}
-	case x.Kind == bounce.KindComplaint && x.Type != "not-spam" && x.Type != "auth-failure":
+	case complains(x):
 		addr := ""
 		if len(x.Rcpts) > 0 {
 			addr = x.Rcpts[0].Addr
@@ -203,6 +212,11 @@ func (r *reports) Take(ctx context.Context, x submission.IntakeReport) error {
 	r.log.Log(context.Background(), level, "report taken", "kind", string(x.Kind), "type", x.Type, "by", string(x.By), "tenant", name,
 		"account", account, "msg", messageOf(x), "failed", failed, "hard", hard, "zone", x.Zone, "proof", string(x.Proof), "client", x.Client, "subject", x.Subject)
 	return nil
+}
+
+// complains reports whether a recipient does not want what it got.
+func complains(x submission.IntakeReport) bool {
+	return x.Kind == bounce.KindComplaint && x.Type != "not-spam" && x.Type != "auth-failure"
 }
 
 func messageOf(x submission.IntakeReport) string {

@@ -69,6 +69,10 @@ type lateReport struct {
 	Account tenant.AccountID `json:"account"` // by the signed reference; 0 unknown
 	At      time.Time        `json:"at"`
 	Rcpts   []lateRcpt       `json:"rcpts"`
+	// Complained says that the recipient with the index To does not want the mail,
+	// -1 when the message tells; a program that does not know the word does nothing.
+	Complained bool `json:"complained,omitempty"`
+	To         int  `json:"to,omitempty"`
 }
 
 type lateRcpt struct {
@@ -76,6 +80,7 @@ type lateRcpt struct {
 	Addr   string `json:"addr"`
 	Status string `json:"status"`
 	Text   string `json:"text"`
+	Class  string `json:"class,omitempty"` // of one that is gone for good
 }
 
 // lateAnswer is the owner's word.
@@ -92,11 +97,28 @@ func (l *late) Tell(ctx context.Context, x submission.IntakeReport) (tenant.Acco
 		if rc.Action != bounce.Failed || len(r.Rcpts) == maxLateTo {
 			continue
 		}
-		r.Rcpts = append(r.Rcpts, lateRcpt{Rcpt: x.Rcpt, Addr: rc.Addr, Status: rc.Status, Text: rc.Text})
+		one := lateRcpt{Rcpt: x.Rcpt, Addr: rc.Addr, Status: rc.Status, Text: rc.Text}
+		if rc.Hard() {
+			one.Class = rc.Verdict.Class
+		}
+		r.Rcpts = append(r.Rcpts, one)
 	}
 	if len(r.Rcpts) == 0 {
 		return x.Account, nil
 	}
+	return l.tell(ctx, r)
+}
+
+// Complained tells the owner that a message's recipient does not want mail of
+// this kind. An error: come again.
+func (l *late) Complained(ctx context.Context, x submission.IntakeReport) error {
+	_, err := l.tell(ctx, lateReport{Tenant: x.Message.Tenant, Epoch: x.Message.Epoch, Seq: x.Message.Seq, Account: x.Account, At: x.At.UTC(),
+		Rcpts: []lateRcpt{}, Complained: true, To: x.Rcpt})
+	return err
+}
+
+// tell brings a report to the owner, which may be this node.
+func (l *late) tell(ctx context.Context, r lateReport) (tenant.AccountID, error) {
 	st := l.state()
 	t := st.Tenant(r.Tenant)
 	if t == nil {
@@ -207,6 +229,9 @@ func (l *late) put(ctx context.Context, r lateReport) (tenant.AccountID, error) 
 	if about.Envelope != nil {
 		account = about.Envelope.Account
 	}
+	if err := l.suppress(ctx, r, about); err != nil {
+		return 0, err
+	}
 	about.Failed = l.news(about)
 	if len(about.Failed) == 0 {
 		return account, nil
@@ -228,7 +253,7 @@ func (l *late) put(ctx context.Context, r lateReport) (tenant.AccountID, error) 
 func (l *late) about(r lateReport) (delivery.Late, error) {
 	x := delivery.Late{ID: queue.ID{Tenant: r.Tenant, Epoch: r.Epoch, Seq: r.Seq}, Account: r.Account, At: time.Now(), Ended: map[int]queue.Result{}}
 	for _, rc := range r.Rcpts[:min(len(r.Rcpts), maxLateTo)] {
-		x.Failed = append(x.Failed, delivery.LateRcpt{Rcpt: max(rc.Rcpt, -1), Addr: rc.Addr, Status: rc.Status, Text: rc.Text})
+		x.Failed = append(x.Failed, delivery.LateRcpt{Rcpt: max(rc.Rcpt, -1), Addr: rc.Addr, Status: rc.Status, Text: rc.Text, Class: rc.Class})
 	}
 	trace, err := l.queue.Trace(x.ID)
 	if errors.Is(err, queue.ErrNotFound) {

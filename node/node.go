@@ -161,13 +161,16 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	}
 	n.queue, err = queue.New(queue.Config{
 		Dir: filepath.Join(n.cfg.Dir, "queue"), FS: opt.FS, FreeFloor: n.cfg.Queue.FreeFloor, Grace: opt.Grace,
-		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peers: n.storePeers(),
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peers: n.storePeers(), Suppress: n.suppresses,
 	})
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
 	}
 	return nil
 }
+
+// suppresses reports whether every node's program knows suppressions.
+func (n *Node) suppresses() bool { return n.cluster.State().Suppresses() }
 
 func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.grants = newGrants(n.cluster.State, n.id, n.propose, time.Now)

@@ -167,6 +167,8 @@ func resultName(r queue.Result) string {
 		return "bounced"
 	case queue.Expired:
 		return "expired"
+	case queue.Suppressed:
+		return "suppressed"
 	default:
 		return "cancelled"
 	}

@@ -289,6 +289,8 @@ func (d *draft) runBans(op Op) error {
 		return d.close(op)
 	case Purged:
 		return d.purged(op)
+	case Suppressed:
+		return d.suppressed(op)
 	case AddBan:
 		return d.addBan(op)
 	case LiftBan:

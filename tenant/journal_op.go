@@ -280,6 +280,9 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 		if op.Domain != "" {
 			e.Why += ", to " + op.Domain
 		}
+	case Suppressed:
+		e = about(op.Tenant, 0)
+		e.Act, e.Why = "suppress", op.why()
 	case AddBan:
 		if op.Tenant != 0 {
 			e = about(op.Tenant, 0)

@@ -228,7 +228,9 @@ func randomBanOp(c *choices, t ID, a AccountID, name string, at time.Time) Op {
 	hash := func() string {
 		return pick(c, "{BLF-CRYPT}$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "$5$x$"+strings.Repeat("a", 43), "{PLAIN}x", "")
 	}
-	switch c.n(14) {
+	switch c.n(15) {
+	case 14:
+		return Suppressed{Tenant: pick(c, 0, t), Added: uint64(c.n(3)), Removed: 1}
 	case 11:
 		return AddHashed{AddAccount{Tenant: t, Username: name + "@h.test"}, hash()}
 	case 12:

@@ -149,6 +149,8 @@ func (x *transcript) listingOp(name string) Op {
 		return Erased{Node: NodeID(x.num("node")), Tenants: []ID{ID(x.num("tenant"))}}
 	case "purged":
 		return Purged{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Messages: x.num("n")}
+	case "suppressed":
+		return Suppressed{Tenant: ID(x.num("tenant")), Added: x.num("added"), Removed: x.num("removed")}
 	case "ban":
 		return AddBan{Tenant: ID(x.num("tenant")), Reason: x.text("reason"), Marks: x.marks()}
 	case "lift":

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 23
+const NewestVersion = 24
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -83,6 +83,10 @@ const customerVersion = 22
 // keptVersion is the one since which a batch may set imported passwords and
 // enrolments, so that what is exported is the whole.
 const keptVersion = 23
+
+// suppressVersion is the one that lists of suppressed addresses in tenants' logs
+// came with.
+const suppressVersion = 24
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -102,6 +102,7 @@ const (
 	opSetRetention
 	opEraseTenant
 	opErased
+	opSuppressed
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -340,6 +341,8 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).listTold)
 	case opBatch:
 		codeOp(c, cmd, (*coder).batch)
+	case opSuppressed:
+		codeOp(c, cmd, (*coder).suppressed)
 	default:
 		codeCustomerOp(c, cmd, code)
 	}
@@ -521,6 +524,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opEraseTenant
 	case Erased:
 		return opErased
+	case Suppressed:
+		return opSuppressed
 	}
 	return 0
 }

@@ -15,7 +15,7 @@ import (
 func (a *app) accountCommand() *cobra.Command {
 	return family("account", "Credentials of tenants: plan, limits, holds, passwords",
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(), a.accountHold(), a.accountRelease(), a.accountSuspend(), a.accountResume(), a.accountPassword(), a.accountEvidence(),
-		a.accountPurge(), a.accountClose())
+		a.accountPurge(), a.accountErrors(), a.accountClose())
 }
 
 // terms are the flags of what an account may do.

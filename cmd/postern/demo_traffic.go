@@ -167,7 +167,7 @@ func (d *demo) auditRound(ctx context.Context, now time.Time) {
 		case result == "cancelled":
 			d.ledger.Cancelled(k)
 		case now.Sub(m.ended) < auditGrace:
-		case result == "bounced" || result == "expired":
+		case result == "bounced" || result == "expired" || result == "suppressed":
 			d.ledger.Bounced(k) // its notice did not come, but the node tells of its end
 		default:
 			d.ledger.Missing(k)

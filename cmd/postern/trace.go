@@ -42,7 +42,7 @@ func (a *app) verdict(t admin.Trace) string {
 		n[o.Result]++
 	}
 	var parts []string
-	for _, r := range []string{"delivered", "bounced", "expired", "cancelled"} {
+	for _, r := range []string{"delivered", "bounced", "expired", "suppressed", "cancelled"} {
 		if n[r] > 0 {
 			parts = append(parts, count(n[r])+" "+r)
 		}

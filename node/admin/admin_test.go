@@ -258,7 +258,7 @@ func (w *world) config() Config {
 			return Sealed{Bytes: sum[:], Record: "v=DKIM1; p=" + selector, Warnings: []string{"weak"}}, nil
 		},
 		JoinToken: func(*tenant.State) (string, [32]byte, error) { return "postern-token", [32]byte{7}, nil },
-		Messages:  w, Mail: w, Gatherer: reg}
+		Messages:  w, Mail: w, Suppressions: noList{}, Gatherer: reg}
 }
 
 func newServer(t testing.TB, w *world) *Server {

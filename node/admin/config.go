@@ -22,6 +22,8 @@ var (
 	ErrNotFound = errors.New("no such message")
 	// ErrBusy means an attempt of the message is running.
 	ErrBusy = errors.New("message is being attempted")
+	// ErrOlder means that a node runs a program that does not know what was asked.
+	ErrOlder = errors.New("a node runs an older program")
 	// ErrUnavailable means the cluster cannot decide now; nothing was done.
 	ErrUnavailable = errors.New("no leader")
 	// ErrUnknown means the change may or may not have been applied.
@@ -85,6 +87,8 @@ type Config struct {
 
 	Messages Messages
 	Mail     Mail
+	// Suppressions may be nil: then this node keeps none.
+	Suppressions Suppressions
 	// Archive has the journal's entries that the state keeps no more; nil: nobody.
 	Archive Archive
 	// Doctor tells and checks what is in the DNS; nil: this node cannot.

@@ -92,6 +92,8 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 		return problem(http.StatusConflict, "", "%s", refused.Reason)
 	case errors.Is(err, ErrBusy):
 		return problem(http.StatusConflict, "try again when its attempt has ended", "%s", ErrBusy)
+	case errors.Is(err, ErrOlder):
+		return problem(http.StatusConflict, "update every node first; postern node list shows their versions", "%s", ErrOlder)
 	case errors.Is(err, ErrUnavailable):
 		return problem(http.StatusServiceUnavailable, "nothing was done; try again in a few seconds",
 			"the cluster has no leader")

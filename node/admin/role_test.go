@@ -64,6 +64,7 @@ var bodies = map[string]string{
 	"set-notices":    `{"webhook":"https://h.test/","secret":"s"}`,
 	"suspend-tenant": `{"class":"billing","reason":"r"}`, "suspend-account": `{"class":"customer","reason":"r"}`,
 	"close-tenant": `{"reason":"r"}`, "close-account": `{"reason":"r"}`, "ban-tenant": `{"reason":"r"}`, "add-ban": `{"reason":"r","domains":["x.test"]}`, "set-customer": `{"customer":"7"}`,
+	"add-suppressions": `{"addresses":[{"address":"u@dest.test"}]}`, "remove-suppressions": `{"addresses":[{"address":"u@dest.test"}]}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "set-log-level": `{"level":"debug"}`, "move-tenant": `{"to":"two"}`,
 	"set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,

@@ -80,6 +80,7 @@ func New(cfg Config) (*Server, error) {
 	s.usageRoutes()
 	s.exportRoutes()
 	s.queueRoutes()
+	s.suppressRoutes()
 	s.plainRoutes()
 	return s, nil
 }

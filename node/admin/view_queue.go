@@ -50,7 +50,7 @@ type Trace struct {
 // Outcome is what came of one recipient.
 type Outcome struct {
 	Rcpt   string    `json:"rcpt"`
-	Result string    `json:"result" enum:"delivered,deferred,bounced,expired,cancelled"`
+	Result string    `json:"result" enum:"delivered,deferred,bounced,expired,suppressed,cancelled"`
 	Reply  Reply     `json:"reply"`
 	At     time.Time `json:"at"`
 }

@@ -55,7 +55,7 @@ func (m mailLog) event(what string, x queue.Settlement, o queue.Outcome, level s
 	)
 }
 
-// Delivered, Deferred, Bounced and Expired are a recipient's outcomes.
+// Delivered, Deferred, Bounced, Expired and Suppressed are a recipient's outcomes.
 func (m mailLog) Delivered(x queue.Settlement, o queue.Outcome) {
 	m.event("delivered", x, o, slog.LevelInfo)
 }
@@ -68,6 +68,9 @@ func (m mailLog) Bounced(x queue.Settlement, o queue.Outcome) {
 func (m mailLog) Expired(x queue.Settlement, o queue.Outcome) {
 	m.event("expired", x, o, slog.LevelInfo)
 }
+func (m mailLog) Suppressed(x queue.Settlement, o queue.Outcome) {
+	m.event("suppressed", x, o, slog.LevelInfo)
+}
 
 // settled writes a line for each recipient of a settlement.
 func (m mailLog) settled(x queue.Settlement) {
@@ -76,11 +79,16 @@ func (m mailLog) settled(x queue.Settlement) {
 		case queue.Delivered:
 			m.Delivered(x, o)
 		case queue.Deferred:
+			if x.Attempt.At.IsZero() {
+				continue // the others of its item were suppressed; this one is tried next
+			}
 			m.Deferred(x, o)
 		case queue.Bounced:
 			m.Bounced(x, o)
 		case queue.Expired:
 			m.Expired(x, o)
+		case queue.Suppressed:
+			m.Suppressed(x, o)
 		}
 	}
 }

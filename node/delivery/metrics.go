@@ -11,7 +11,7 @@ import (
 // "other" or "route".
 // Never a recipient domain.
 type metrics struct {
-	delivered, bounced, expired, deferred, inDoubt *prometheus.CounterVec
+	delivered, bounced, expired, suppressed, deferred, inDoubt *prometheus.CounterVec
 
 	attempt, latency prometheus.Histogram
 	open             *prometheus.GaugeVec
@@ -34,11 +34,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		})
 	}
 	m := &metrics{
-		delivered: counter("postern_delivered_total", "Recipients a next hop took over."),
-		bounced:   counter("postern_bounced_total", "Recipients that ended undelivered, expired ones included."),
-		expired:   counter("postern_expired_total", "Recipients that ended because their time was up."),
-		deferred:  counter("postern_deferred_total", "Recipients put off, once for each attempt."),
-		inDoubt:   counter("postern_in_doubt_total", "Recipients whose final dot was sent and never answered: they may arrive twice."),
+		delivered:  counter("postern_delivered_total", "Recipients a next hop took over."),
+		bounced:    counter("postern_bounced_total", "Recipients that ended undelivered, expired and suppressed ones included."),
+		expired:    counter("postern_expired_total", "Recipients that ended because their time was up."),
+		suppressed: counter("postern_suppressed_total", "Recipients that ended untried because their address is on the tenant's suppression list."),
+		deferred:   counter("postern_deferred_total", "Recipients put off, once for each attempt."),
+		inDoubt:    counter("postern_in_doubt_total", "Recipients whose final dot was sent and never answered: they may arrive twice."),
 		attempt: histogram("postern_delivery_attempt_seconds", "From the start of a transaction to its last reply.",
 			.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300),
 		latency: histogram("postern_delivery_latency_seconds", "From acceptance to delivery.",
@@ -60,7 +61,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.delivered, m.bounced, m.expired, m.deferred, m.inDoubt, m.attempt, m.latency, m.open, m.refused, m.outcomes, m.resting} {
+	for _, c := range []prometheus.Collector{m.delivered, m.bounced, m.expired, m.suppressed, m.deferred, m.inDoubt, m.attempt, m.latency, m.open, m.refused, m.outcomes, m.resting} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -82,15 +83,16 @@ func (m *metrics) attempted(provider string, v *verdict) {
 
 // tally is one tenant's counters, found once.
 type tally struct {
-	delivered, bounced, expired, deferred, inDoubt prometheus.Counter
+	delivered, bounced, expired, suppressed, deferred, inDoubt prometheus.Counter
 }
 
 func (m *metrics) tallyOf(id string) *tally {
 	return &tally{
-		delivered: m.delivered.WithLabelValues(id),
-		bounced:   m.bounced.WithLabelValues(id),
-		expired:   m.expired.WithLabelValues(id),
-		deferred:  m.deferred.WithLabelValues(id),
-		inDoubt:   m.inDoubt.WithLabelValues(id),
+		delivered:  m.delivered.WithLabelValues(id),
+		bounced:    m.bounced.WithLabelValues(id),
+		expired:    m.expired.WithLabelValues(id),
+		suppressed: m.suppressed.WithLabelValues(id),
+		deferred:   m.deferred.WithLabelValues(id),
+		inDoubt:    m.inDoubt.WithLabelValues(id),
 	}
 }

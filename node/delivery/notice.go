@@ -34,7 +34,7 @@ func notifyAs(n queue.Notify, o queue.Result, relayedDSN, delay bool) bounce.Act
 		return ""
 	}
 	switch o {
-	case queue.Bounced, queue.Expired:
+	case queue.Bounced, queue.Expired, queue.Suppressed:
 		if n == 0 || n&queue.NotifyFailure != 0 {
 			return bounce.Failed
 		}
@@ -116,7 +116,7 @@ func statusOf(o queue.Outcome) string {
 	switch o.Result {
 	case queue.Delivered:
 		class = "2"
-	case queue.Bounced:
+	case queue.Bounced, queue.Suppressed:
 		class = "5"
 	}
 	if _, rest, ok := strings.Cut(o.Reply.Enhanced, "."); ok {

@@ -27,6 +27,7 @@ type LateRcpt struct {
 	Addr   string
 	Status string // "5.1.1" or ""
 	Text   string // the diagnosis
+	Class  string // of one that is gone for good, else ""
 }
 
 // Match finds the recipients of a late report in the message's envelope, each

@@ -29,6 +29,7 @@ type ledger interface {
 	Body(id queue.ID) (queue.Body, error)
 	Start(it *queue.Item) error
 	Settle(x queue.Settlement, done func(error))
+	Suppressed(t tenant.ID, class tenant.Class, addr string) (queue.Suppression, bool, error)
 }
 
 // finder finds a domain's hosts; a static route's too.

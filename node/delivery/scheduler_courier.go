@@ -64,7 +64,7 @@ func (c *courier) close() {
 func (c *courier) carry(j job) bool {
 	s := c.s
 	now := time.Now()
-	if s.endExpired(c.t, j, now) {
+	if s.endExpired(c.t, j, now) || s.endSuppressed(j, now) {
 		return true
 	}
 	switch {

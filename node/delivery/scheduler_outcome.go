@@ -64,7 +64,9 @@ func (c *courier) failRoute(j job) bool {
 		s.unreachable(c.t, j, a, fault.Reply, false, now)
 		return false
 	}
-	s.settle(j.item, a, allOf(j.item, queue.Bounced, fault.Reply, s.terms(j.item, now)), subject{})
+	v := allOf(j.item, queue.Bounced, fault.Reply, s.terms(j.item, now))
+	v.noteRoute(j.item, now)
+	s.settle(j.item, a, v, subject{})
 	return true
 }
 
@@ -114,6 +116,7 @@ func (s *scheduler) judged(c *courier, j job, a queue.Attempt, res result, now t
 	on := s.terms(j.item, now)
 	on.host, on.source = c.where.host, c.where.from
 	v := judge(j.item.Rcpts, res, on)
+	v.note(j.item, res, on)
 	s.testify(c.t.key.source, j.item.ID, v.refused, v.words, now)
 	broken := res.Err != nil && !res.DotSent
 	s.mu.Lock()

@@ -8,7 +8,10 @@ import (
 func (s *scheduler) settle(it *queue.Item, a queue.Attempt, v verdict, about subject) {
 	st := s.cfg.State()
 	now := a.At.Add(a.Took)
-	x := queue.Settlement{Item: it, Attempt: a, Outcomes: v.outcomes, Next: v.next}
+	if a.At.IsZero() { // none was made
+		now = v.next
+	}
+	x := queue.Settlement{Item: it, Attempt: a, Outcomes: v.outcomes, Next: v.next, Failed: v.failed}
 	x.Delayed = v.deferred > 0 && !it.Delayed && now.Sub(it.Envelope.Arrived) >= s.cfg.DelayAfter
 	if v.ended > 0 || x.Delayed || v.delivered > 0 && wantsSuccess(it) {
 		about.item, about.outcomes, about.now = it, v.outcomes, now
@@ -45,6 +48,7 @@ func (s *scheduler) settled(x queue.Settlement, v verdict, err error) {
 	if v.ended > 0 {
 		n.bounced.Add(float64(v.ended))
 		n.expired.Add(float64(v.expired))
+		n.suppressed.Add(float64(v.suppressed))
 	}
 	if v.deferred > 0 {
 		n.deferred.Add(float64(v.deferred))

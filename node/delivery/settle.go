@@ -17,9 +17,12 @@ type verdict struct {
 	words     string          // and its text
 	unknown   int             // recipients whose dot was sent and its reply lost
 	delivered int
-	ended     int // bounced and expired
+	ended     int // bounced, expired and suppressed
 	expired   int
 	deferred  int
+
+	suppressed int
+	failed     []queue.Failure // addresses that are gone for good
 }
 
 // add counts one outcome.
@@ -33,6 +36,9 @@ func (v *verdict) add(o queue.Outcome) {
 	case queue.Expired:
 		v.ended++
 		v.expired++
+	case queue.Suppressed:
+		v.ended++
+		v.suppressed++
 	case queue.Deferred:
 		v.deferred++
 	}

@@ -45,7 +45,7 @@ func (o *onceKeys) see(b *pebble.Batch) {
 			return
 		}
 		switch k[0] {
-		case tabBar, tabHeld, tabSync, tabOutcome, tabTalk: // replaced, and never single-deleted
+		case tabBar, tabHeld, tabSync, tabOutcome, tabTalk, tabSuppress: // replaced, and never single-deleted
 			if kind == pebble.InternalKeyKindSingleDelete {
 				o.t.Errorf("key %x single-deleted", k)
 			}

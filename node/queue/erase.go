@@ -9,7 +9,7 @@ import (
 
 // tenantTables are all tables whose keys start with the tenant.
 var tenantTables = [...]byte{tabMessage, tabBody, tabDue, tabShare, tabDoubt, tabSpend, tabCount, tabOutcome, tabTalk,
-	tabDay, tabHeld, tabSync, tabTransaction, tabDenied}
+	tabDay, tabHeld, tabSync, tabTransaction, tabDenied, tabSuppress}
 
 // ErrNewer says that a log went on since it was judged.
 var ErrNewer = errors.New("the log went on meanwhile")

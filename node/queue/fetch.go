@@ -89,6 +89,9 @@ func (f *fetching) all(ctx context.Context) (err error) {
 	if err := f.sums(); err != nil {
 		return err
 	}
+	if err := f.suppressions(); err != nil {
+		return err
+	}
 	for from, end := (ID{Tenant: f.t}), lastID(f.t); from != end; {
 		if err := ctx.Err(); err != nil {
 			return err

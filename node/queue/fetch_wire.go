@@ -17,6 +17,8 @@ const (
 	fetchRows     byte = 3 // outcomes of messages
 	fetchSums     byte = 4 // spending
 	fetchChunk    byte = 5 // a piece of a chunk file
+
+	fetchSuppressed byte = 6 // the list of addresses that nothing is sent to
 )
 
 const chunkPiece = 64 << 10
@@ -26,7 +28,7 @@ type fetchAsk struct {
 	what   byte
 	tenant tenant.ID
 	ids    []ID
-	key    []byte // fetchSums: from here on
+	key    []byte // fetchSums, fetchSuppressed: from here on
 	chunk  chunkName
 	offset int64
 }
@@ -39,7 +41,7 @@ func (q *fetchAsk) encode() []byte {
 		for _, id := range q.ids {
 			b = appendPlace(b, id)
 		}
-	case fetchSums:
+	case fetchSums, fetchSuppressed:
 		b = putBytes(b, q.key)
 	case fetchChunk:
 		b = binary.AppendUvarint(append(b, q.chunk[:]...), uint64(q.offset))
@@ -66,7 +68,7 @@ func decodeFetchAsk(b []byte) (*fetchAsk, error) {
 		for i := 0; i < n && !r.bad; i++ {
 			q.ids = append(q.ids, r.place(ID{Tenant: q.tenant}))
 		}
-	case fetchSums:
+	case fetchSums, fetchSuppressed:
 		q.key = r.part()
 	case fetchChunk:
 		copy(q.chunk[:], r.bytes(len(q.chunk)))
@@ -174,6 +176,12 @@ func (s *Store) fetchAnswer(q *fetchAsk) ([]byte, error) {
 			return nil, err
 		}
 		return seal(appendSums(putBytes(newRecord(nil), next), rows)), nil
+	case fetchSuppressed:
+		rows, next, err := s.suppressRows(q.tenant, q.key)
+		if err != nil {
+			return nil, err
+		}
+		return seal(appendSuppressRows(newRecord(nil), next, rows, 1+8)), nil
 	case fetchChunk:
 		return s.chunkPieceOf(q)
 	}

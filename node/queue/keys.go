@@ -27,6 +27,7 @@ const (
 	tabReturned    byte = 0x72 // tenant epoch       -> handed over to a later owner
 	tabTransaction byte = 0x78 // tenant transaction -> epoch seq
 	tabDenied      byte = 0x79 // tenant transaction -> epoch seq where it would be; zeros: not known
+	tabSuppress    byte = 0x7a // tenant address     -> why nothing is sent to it
 )
 
 // shareKey names an item within one tenant's log.

@@ -170,6 +170,8 @@ func (o *op) check(r *record) error {
 		fits = len(o.key) == 1+8+16 && one
 	case tabDenied:
 		fits = len(o.key) == deniedKeyLen && o.kind == opSet
+	case tabSuppress:
+		fits = o.kind == opSet && o.suppresses()
 	}
 	if !fits {
 		return bad("no such operation on this table")
@@ -179,6 +181,15 @@ func (o *op) check(r *record) error {
 		return err
 	}
 	return nil
+}
+
+// suppresses reports whether the operation's value is a row of a list.
+func (o *op) suppresses() bool {
+	p, err := unseal(o.value)
+	if err == nil {
+		_, err = readSuppression(o.key, p)
+	}
+	return err == nil
 }
 
 // applyOp puts one checked operation into the batch, unless it is about a

@@ -84,6 +84,9 @@ func (s *Store) expire() error {
 	if err := s.expireTransactions(); err != nil {
 		return err
 	}
+	if s.tidied, err = s.expireSuppressed(s.tidied); err != nil {
+		return fmt.Errorf("expire suppressions: %w", err)
+	}
 	return s.sweepLoose(looseAge)
 }
 

@@ -75,7 +75,7 @@ func sameRcpts(rcpts []int, os []Outcome) bool {
 		return false
 	}
 	for _, o := range os {
-		if !slices.Contains(rcpts, o.Rcpt) || o.Result < Delivered || o.Result > Cancelled {
+		if !slices.Contains(rcpts, o.Rcpt) || o.Result < Delivered || o.Result > Suppressed {
 			return false
 		}
 	}

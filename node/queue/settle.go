@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -68,7 +69,7 @@ func checkOutcomes(x *Settlement) error {
 		if o.Rcpt < 0 || o.Rcpt >= len(state) || state[o.Rcpt] != open {
 			return fmt.Errorf("settle item: recipient %d is not open", o.Rcpt)
 		}
-		if o.Result < Delivered || o.Result > Cancelled {
+		if o.Result < Delivered || o.Result > Suppressed {
 			return fmt.Errorf("settle item: no such result: %d", o.Result)
 		}
 		state[o.Rcpt] = told
@@ -269,6 +270,11 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 	}
 	sums[g] = v
 	writeTrace(b, op, at.rev+1, now)
+	if len(op.x.Failed) > 0 && s.maySuppress() {
+		if err := s.setFailures(b, g.tenant, op.x.Failed); err != nil {
+			s.cfg.Log.Error("suppress address failed", "msg", m.id.String(), "err", err) // the next failure says it again
+		}
+	}
 	for _, p := range puts {
 		p.write(b)
 	}
@@ -279,6 +285,9 @@ func (s *Store) writeEnding(b *pebble.Batch, op *ending, sums map[*tlog]sum) err
 func (s *Store) restOf(op *ending, now int64) *shareState {
 	it := op.x.Item
 	st := &shareState{attempts: it.Attempts + 1, at: now, delayed: it.Delayed || op.x.Delayed}
+	if slices.ContainsFunc(op.x.Outcomes, func(o Outcome) bool { return o.Result == Suppressed }) {
+		st.attempts-- // nothing was tried
+	}
 	for _, o := range op.x.Outcomes {
 		if o.Result == Deferred {
 			st.rcpts = append(st.rcpts, o.Rcpt)

@@ -39,6 +39,9 @@ type Config struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Peers      *Peers // nil: no second copies
+	// Suppress says whether every node of the cluster knows rows of suppressed
+	// addresses, so that they may be written; nil: yes.
+	Suppress func() bool
 
 	prepare func(*Store) // tests change the store before anything runs
 }
@@ -99,6 +102,8 @@ type Store struct {
 	hold  *holder // what is kept for others
 	left  leftovers
 	beat  heartbeat
+
+	tidied []byte // where expireSuppressed goes on; only expire uses it
 
 	observe func(*pebble.Batch) // tests see every batch before it is committed
 }

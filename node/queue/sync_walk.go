@@ -116,6 +116,9 @@ func (w *walk) all(ctx context.Context) error {
 	if err := w.spending(ctx); err != nil {
 		return err
 	}
+	if err := w.suppressions(ctx); err != nil {
+		return err
+	}
 	for range walkRounds {
 		w.chunks = 0
 		if err := w.messages(ctx); err != nil {

@@ -108,7 +108,8 @@ const (
 	Deferred
 	Bounced
 	Expired
-	Cancelled // by the operator; no notice
+	Cancelled  // by the operator; no notice
+	Suppressed // not tried: the address is on the tenant's list
 )
 
 // Outcome is the result for one recipient, by its index in Envelope.Rcpts.
@@ -140,6 +141,7 @@ type Settlement struct {
 	Next     time.Time // when the deferred ones are due again
 	Delayed  bool      // a delay notice is among Reports
 	Reports  []Notice  // notices put into the same tenant's log in the same batch
+	Failed   []Failure // addresses for the tenant's list, in the same batch; not forwarded
 }
 
 // Notice is a whole small message made here.
