@@ -272,6 +272,7 @@ func TestDoctorRemembers(t *testing.T) {
 
 		z.say("v=spf1 ip4:127.77.2.0/24 -all")
 		time.Sleep(doctorEvery)
+		synctest.Wait() // a look that is due now sees the state of before
 		apply := func(op tenant.Op) {
 			t.Helper()
 			st := now.Load()
