@@ -12,11 +12,13 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LICENSES    = github.com/google/go-licenses@v1.6.0
 # The last one whose modules every proxy has; what came later is for Windows and RPM.
 NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+GRAFANA     = @grafana/schema@13.2.3
+TYPESCRIPT  = typescript@5.9.3
 
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package image test-package test-monitoring pictures test-ansible lint-ansible ansible-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package image test-package test-same test-monitoring test-dashboards pictures test-ansible lint-ansible ansible-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -71,18 +73,31 @@ image:
 	@.ci/packages buildah crun
 	deploy/package/image $(ARCHS)
 
-# A real systemd installs the package, starts, reloads, upgrades and purges it,
-# and restarts a process that stands still. As root.
+# A real systemd and apt install the package, start, reload, upgrade and purge it,
+# and restart a process that stands still; lintian finds no error. As root.
 test-package:
-	@.ci/packages systemd-container debootstrap openssl
+	@.ci/packages systemd-container debootstrap openssl lintian
 	$(MAKE) --no-print-directory package ARCHS=$$(go env GOARCH)
+	lintian --allow-root --fail-on error dist/postern_*.deb
 	deploy/package/trial
+
+# Two clones of this commit give the same packages and images. As root.
+test-same:
+	@.ci/packages buildah crun
+	deploy/package/same $(NFPM) $(ARCHS)
 
 # Alerts and dashboards against a running cluster: a real Prometheus asks it, and
 # no query is empty. pictures goes on for a while and draws the dashboards.
 test-monitoring: packages
 	@.ci/packages prometheus-blackbox-exporter
 	POSTERN_MONITORING=1 go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
+
+# Are the dashboards what Grafana's own types say? By TypeScript, from npm.
+test-dashboards:
+	@command -v npm >/dev/null || .ci/packages npm
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+		npm install --prefix "$$dir" --silent --no-audit --no-fund --ignore-scripts $(GRAFANA) $(TYPESCRIPT) && \
+		POSTERN_GRAFANA_SCHEMA=$$dir go test -count=1 -run TestSchema -v ./deploy/grafana
 
 pictures: packages
 	@.ci/packages prometheus-blackbox-exporter

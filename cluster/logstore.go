@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 )
 
@@ -26,7 +28,12 @@ var errNotFound = errors.New("not found")
 // what a failed fsync left on disk is unknown.
 type logStore struct {
 	db     *pebble.DB
+	fs     vfs.FS
+	dir    string
 	failed *failure
+
+	scrubs sync.Mutex // one scrub at a time, and no Close meanwhile; before mu
+	fresh  *atomic.Bool
 
 	// mu lets close wait for readers: raft's own metrics goroutine may still
 	// read after raft's shutdown, and pebble panics when used after Close. It
@@ -43,11 +50,13 @@ var (
 
 // openLogStore opens or creates the store in options' file system.
 func openLogStore(dir string, options *pebble.Options, failed *failure) (*logStore, error) {
+	fs, fresh := options.FS, new(atomic.Bool)
+	options.FS = freshFS{fs, fresh}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
-	s := &logStore{db: db, failed: failed}
+	s := &logStore{db: db, fs: fs, dir: dir, fresh: fresh, failed: failed}
 	if s.first, s.last, err = s.bounds(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log store: %w", err), db.Close())
 	}
@@ -82,6 +91,8 @@ func indexOf(key []byte) uint64 {
 
 // Close ends the store; later calls get ErrClosed.
 func (s *logStore) Close() error {
+	s.scrubs.Lock()
+	defer s.scrubs.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

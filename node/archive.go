@@ -49,6 +49,8 @@ type archive struct {
 	count int        // entries of the last file
 	last  uint64     // sequence of the last entry written; 0: none
 	hash  [32]byte   // of that entry
+	first time.Time  // of the oldest entry, once tidy or erase looked; zero: not known
+	least uint64     // index of the oldest state to write from: older ones have what was erased
 }
 
 func newArchive(name, dir string, state func() *tenant.State, log *slog.Logger) *archive {
@@ -81,11 +83,12 @@ type archivedEntry struct {
 	Case    uint64    `json:"case,omitempty"`
 	Tenant  uint64    `json:"tenant,omitempty"`
 	Source  uint64    `json:"source,omitempty"`
+	Erased  bool      `json:"erased,omitempty"` // its texts are gone
 	Hash    string    `json:"hash"`
 }
 
 func archived(e *tenant.Entry) archivedEntry {
-	return archivedEntry{e.Seq, e.At.UTC(), e.Index, e.Actor, e.Act, e.Subject, e.Why, e.Case, uint64(e.Tenant), uint64(e.Source), hex.EncodeToString(e.Hash[:])}
+	return archivedEntry{e.Seq, e.At.UTC(), e.Index, e.Actor, e.Act, e.Subject, e.Why, e.Case, uint64(e.Tenant), uint64(e.Source), e.Gone(), hex.EncodeToString(e.Hash[:])}
 }
 
 // entry is what the line says, or an error when it says nothing.
@@ -109,7 +112,7 @@ func (a *archive) write(st *tenant.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	newest, first, _ := st.JournalOf()
-	if newest == 0 || a.known && newest == a.last {
+	if newest == 0 || st.Index() < a.least || a.known && newest == a.last {
 		return nil
 	}
 	if err := a.look(st, newest); err != nil || newest <= a.last {

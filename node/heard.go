@@ -121,14 +121,9 @@ func (h *heard) tell(ctx context.Context, st *tenant.State) error {
 	if op == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellWait)
-	defer cancel()
-	if _, _, err := h.cluster.Propose(ctx, id, *op); err != nil {
+	if err := h.told.tell(ctx, h.cluster, &h.mu, op, id); err != nil {
 		return fmt.Errorf("tell what was heard: %w", err)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.told.done()
 	return nil
 }
 

@@ -6,9 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,16 +20,13 @@ import (
 // one counts once.
 const maxTold = 8192
 
-// tidyReports is how often kept reports are looked through.
-const tidyReports = time.Hour
-
 // prepareIntake makes the intake, if there is to be one.
 func (n *Node) prepareIntake(tlsConfig func() *tls.Config, reg prometheus.Registerer) error {
 	if len(n.cfg.Intake.Listen) == 0 {
 		return nil
 	}
 	var err error
-	n.reports, err = newReports(filepath.Join(n.cfg.Dir, "intake"), n.cluster.State, n.heard, n.log, reg)
+	n.reports, err = newReports(n.kept, n.cluster.State, n.heard, n.log, reg)
 	if err != nil {
 		return err
 	}
@@ -57,32 +52,7 @@ func (n *Node) runIntake(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tidied := make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer close(tidied)
-		n.reports.tidy(ctx)
-	}()
-	err := n.intake.Run(ctx, n.intakePorts...)
-	cancel()
-	<-tidied
-	return err
-}
-
-// tidy forgets old reports until ctx ends, whether new ones come or not.
-func (r *reports) tidy(ctx context.Context) {
-	tick := time.NewTicker(tidyReports)
-	defer tick.Stop()
-	for now := time.Now(); ; {
-		if err := r.kept.tidy(now); err != nil {
-			r.log.Error("tidy kept reports failed", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case now = <-tick.C:
-		}
-	}
+	return n.intake.Run(ctx, n.intakePorts...)
 }
 
 // reports takes what the intake read: it counts what is surely a tenant's,
@@ -104,12 +74,12 @@ type reports struct {
 	told       *memo
 }
 
-func newReports(dir string, state func() *tenant.State, heard *heard, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
+func newReports(kept *keptReports, state func() *tenant.State, heard *heard, log *slog.Logger, reg prometheus.Registerer) (*reports, error) {
 	counter := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"tenant"})
 	}
 	r := &reports{
-		state: state, heard: heard, log: log, kept: newKeptReports(dir), told: newMemo(maxTold),
+		state: state, heard: heard, log: log, kept: kept, told: newMemo(maxTold),
 		signed:     func(*tenant.State, submission.IntakeReport, tenant.AccountID) {},
 		late:       func(_ context.Context, x submission.IntakeReport) (tenant.AccountID, error) { return x.Account, nil },
 		complained: func(context.Context, submission.IntakeReport) error { return nil },

@@ -133,7 +133,7 @@ func TestReportsCount(t *testing.T) {
 	shoes := st.TenantByName("shoes").ID
 	var log bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "intake")
-	r, err := newReports(dir, func() *tenant.State { return st }, newHeard("n1", nil, nil, nil), slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+	r, err := newReports(newKeptReports(dir), func() *tenant.State { return st }, newHeard("n1", nil, nil, nil), slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestKeptReportsAreBounded(t *testing.T) {
 	if names := list(); len(names) != 8+1 {
 		t.Errorf("%d files of a tenth each: %v", len(names), names)
 	}
-	if err := k.tidy(now.Add(maxKeptAge + 2*time.Hour)); err != nil {
+	if err := k.tidy(now.Add(2 * time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if names := list(); len(names) != 1 || names[0] != "notes.txt" {

@@ -75,14 +75,9 @@ func (l *listTold) tell(ctx context.Context, st *tenant.State) error {
 	if op == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellWait)
-	defer cancel()
-	if _, _, err := l.cluster.Propose(ctx, id, *op); err != nil {
+	if err := l.told.tell(ctx, l.cluster, &l.mu, op, id); err != nil {
 		return fmt.Errorf("tell notices of lists' operators: %w", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.told.done()
 	return nil
 }
 

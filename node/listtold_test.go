@@ -33,7 +33,7 @@ func TestSignedNoticesAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newListTold("n1", nil, seal.references, discard())
-	r, err := newReports(filepath.Join(t.TempDir(), "intake"), func() *tenant.State { return st }, newHeard("n1", nil, seal.references, discard()), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	r, err := newReports(newKeptReports(filepath.Join(t.TempDir(), "intake")), func() *tenant.State { return st }, newHeard("n1", nil, seal.references, discard()), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ type stateGauges struct {
 
 	nodeUp, away, paused, held, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
 
-	limit, automation, aside, domain, refusers, waits, oldest *prometheus.Desc
+	limit, automation, aside, domain, linked, refusers, waits, oldest *prometheus.Desc
 }
 
 func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now func() time.Time) *stateGauges {
@@ -42,6 +42,7 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 		automation:   desc("postern_automation_on", "1 while listings move tenants by themselves; 0 in shadow and off.", nil, nil),
 		aside:        desc("postern_zone_aside", "1 while a DNS list counts nothing, because it began to list most sources at once.", []string{"zone"}, nil),
 		domain:       desc("postern_domain_listed", "1 while a domain counts as listed by a DNS list; of: relay for our names, sender for tenants' domains.", []string{"domain", "of"}, nil),
+		linked:       desc("postern_link_domains_listed", "Domains that a tenant's mail has links to and that count as listed by a DNS list.", []string{"tenant"}, nil),
 		refusers:     desc("postern_source_refusing_providers", "Known providers that refused a source because of its address within the listing rule's time.", []string{"source"}, nil),
 		waits:        desc("postern_notices_waiting", "Notices that were not taken yet.", nil, nil),
 		oldest:       desc("postern_notices_oldest_seconds", "Age of the oldest notice that waits; 0: none does.", nil, nil),
@@ -51,7 +52,7 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 // Describe implements prometheus.Collector.
 func (g *stateGauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.nodeUp, g.away, g.paused, g.held, g.unread, g.waiting, g.armed, g.unprepared,
-		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.domain, g.refusers, g.waits, g.oldest} {
+		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.domain, g.linked, g.refusers, g.waits, g.oldest} {
 		ch <- d
 	}
 }
@@ -83,14 +84,7 @@ func (g *stateGauges) Collect(ch chan<- prometheus.Metric) {
 	for i := range l.Zones {
 		show(g.aside, flag(l.IsAside(l.Zones[i].Name)), l.Zones[i].Name)
 	}
-	for _, x := range st.DomainListings() {
-		if of := "sender"; !x.Raised.IsZero() {
-			if x.Relay {
-				of = "relay"
-			}
-			show(g.domain, 1, x.Domain, of)
-		}
-	}
+	g.domains(st, show)
 	for src := range st.Sources() {
 		if me == 0 || src.Node != me {
 			continue
@@ -158,4 +152,32 @@ func flag(on bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// domains shows those that count as listed: ours and senders' by name. What mail
+// links to is a name from outside, and no label.
+func (g *stateGauges) domains(st *tenant.State, show func(*prometheus.Desc, float64, ...string)) {
+	linked := map[string]int{}
+	for _, x := range st.DomainListings() {
+		switch {
+		case x.Raised.IsZero():
+		case x.Relay:
+			show(g.domain, 1, x.Domain, "relay")
+		case len(x.Tenants) > 0:
+			show(g.domain, 1, x.Domain, "sender")
+		default:
+			of := map[tenant.ID]bool{}
+			for _, a := range x.Linkers {
+				of[st.Account(a).Tenant] = true
+			}
+			for t := range of {
+				linked[st.Tenant(t).Name]++
+			}
+		}
+	}
+	for t := range st.Tenants() {
+		if n := linked[t.Name]; n > 0 {
+			show(g.linked, float64(n), t.Name)
+		}
+	}
 }

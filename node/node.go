@@ -65,10 +65,14 @@ type Node struct {
 	uses       *uses
 	denials    *denials
 	archive    *archive
+	kept       *keptReports
+	expiry     *expiry
+	erasing    *erasing
 	heard      *heard
 	listTold   *listTold
 	wrote      *wrote
 	sentAs     *sentAs
+	linked     *linked
 
 	submission  *submission.Server
 	ports       []submission.Listener
@@ -161,7 +165,7 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 	}
 	n.queue, err = queue.New(queue.Config{
 		Dir: filepath.Join(n.cfg.Dir, "queue"), FS: opt.FS, FreeFloor: n.cfg.Queue.FreeFloor, Grace: opt.Grace,
-		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peers: n.storePeers(), Suppress: n.suppresses,
+		Fatal: opt.Fatal, Log: opt.Log, Registerer: reg, Peers: n.storePeers(), Suppress: n.suppresses, Keep: n.keeps,
 	})
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
@@ -171,6 +175,12 @@ func (n *Node) openStores(reg *prometheus.Registry, opt Options) (err error) {
 
 // suppresses reports whether every node's program knows suppressions.
 func (n *Node) suppresses() bool { return n.cluster.State().Suppresses() }
+
+// keeps is for how long recipients and dialogues of ended mail are kept.
+func (n *Node) keeps() (rcpts, talk time.Duration) {
+	r := n.cluster.State().Retention()
+	return tenant.Days(r.Recipients), tenant.Days(r.Dialogues)
+}
 
 func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.grants = newGrants(n.cluster.State, n.id, n.propose, time.Now)
@@ -200,6 +210,7 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.listTold = newListTold(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	n.wrote = newWrote(n.cfg.Name, n.cluster, n.seal.references, opt.Log)
 	n.sentAs = newSentAs(n.cfg.Name, n.cluster, opt.Log)
+	n.linked = newLinked(n.cfg.Name, n.cluster, n.queue.Body, opt.Log)
 	resolvers, err := n.cfg.resolvers()
 	if err != nil {
 		return err
@@ -207,13 +218,18 @@ func (n *Node) prepare(reg *prometheus.Registry, opt Options) (err error) {
 	n.sender, err = delivery.New(delivery.Config{
 		Node: n.id, State: n.cluster.State, Watch: n.cluster.Watch, Queue: n.queue, MayDot: n.owned.MayDot,
 		Hostname: n.cfg.Hostname, Returns: n.seal.references, Resolvers: resolvers, Port: n.cfg.Delivery.Port, Retry: n.cfg.Delivery.Retry,
-		AllowLoopback: n.cfg.Delivery.AllowLoopback, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e); n.wrote.settled(e); n.sentAs.settled(e) },
+		AllowLoopback: n.cfg.Delivery.AllowLoopback, Before: n.linked.before, Observe: func(e delivery.Event) { n.uses.settled(e); n.heard.settled(e); n.wrote.settled(e); n.sentAs.settled(e) },
 		Log: opt.Log, Registerer: reg,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare delivery: %w", err)
 	}
 	n.archive = newArchive(n.cfg.Name, filepath.Join(n.cfg.Dir, "journal"), n.cluster.State, opt.Log)
+	n.kept = newKeptReports(filepath.Join(n.cfg.Dir, "intake"))
+	if n.expiry, err = newExpiry(n.cfg.Name, n.cluster.State, n.queue, n.kept, n.archive, reg, opt.Log); err != nil {
+		return err
+	}
+	n.erasing = newErasing(n, opt.Log)
 	n.denials = newDenials(n.cfg.Name, n.cluster, n.sender.Evidence, opt.Log)
 	if n.watcher, err = n.newWatcher(reg, opt.Log); err != nil {
 		return err

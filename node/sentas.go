@@ -68,14 +68,9 @@ func (w *sentAs) tell(ctx context.Context, st *tenant.State) error {
 	if op == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellWait)
-	defer cancel()
-	if _, _, err := w.cluster.Propose(ctx, id, *op); err != nil {
+	if err := w.told.tell(ctx, w.cluster, &w.mu, op, id); err != nil {
 		return fmt.Errorf("tell as which domains accounts send: %w", err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.told.done()
 	return nil
 }
 

@@ -1,7 +1,13 @@
 package node
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/smtp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +150,118 @@ func TestSeveralDomainLists(t *testing.T) {
 	list(0)
 	list(1)
 	await(t, "both to be clean", func() bool { return len(raised(s.state())) == 0 && len(told("shoes.test")) == 0 })
+}
+
+// TestSeveralLinks lets an account send pages with a link that lists of domains have:
+// a node reads it in what leaves, asks about it, warns the operator, and it speaks
+// against that account alone once a source is listed.
+func TestSeveralLinks(t *testing.T) {
+	var servers []*lab.Rbldnsd
+	for i := range 3 {
+		var listed []string
+		if i > 0 {
+			listed = []string{"pills.example"}
+		}
+		s, err := lab.StartRbldnsd(map[string]string{"zen": listText(), "dom": domainText(listed...)}, heavyZone+":ip4set:zen", domainZone+":dnset:dom")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		servers = append(servers, s)
+	}
+	l := &lists{t: t, servers: servers}
+	s := newStreetOf(t, l, domainZonesText)
+	account := func(user string) tenant.AccountID { return s.state().AccountByUsername(user).ID }
+	s.page("orders@shoes.test", "http://bank.example@www.%70ills.example/now")
+	s.page("news@shoes.test", "https://shop.shoes.test/new", "https://flowers.example/")
+	s.page("mail@bakery.test", "https://flour.example/")
+	await(t, "the domain to count as listed", func() bool { return slices.Equal(raised(s.state()), []string{"pills.example"}) })
+	await(t, "the others' links to be known", func() bool {
+		return s.state().DomainVerdict("flowers.example").Known && s.state().DomainVerdict("flour.example").Known
+	})
+	x, _ := s.state().DomainListing("www.pills.example")
+	if !slices.Equal(x.Linkers, []tenant.AccountID{account("orders@shoes.test")}) || x.Relay || len(x.Tenants) > 0 {
+		t.Errorf("whose it is: %+v", x)
+	}
+	noted := ""
+	for e := range s.state().Journal() {
+		if e.Act == "domain listed" {
+			noted += e.Subject
+		}
+	}
+	if noted != "link domain pills.example of orders@shoes.test" {
+		t.Errorf("the journal has %q", noted)
+	}
+	r := readings(t, newStateGauges(s.state, func() tenant.NodeID { return 1 }, time.Now))
+	if r["postern_link_domains_listed{tenant=shoes}"] != 1 || r["postern_domain_listed{domain=pills.example,of=sender}"] != 0 {
+		t.Errorf("the gauges are %v", r)
+	}
+
+	l.list([]int{0, 1, 2}, s.source(0))
+	var c *tenant.Case
+	await(t, "a case with suspects", func() bool {
+		for x := range s.state().Cases() {
+			c = x
+		}
+		return c != nil && len(c.Suspects) == 3
+	})
+	texts := map[tenant.AccountID]string{}
+	for _, x := range c.Suspects {
+		for _, term := range x.Terms {
+			if term.Name == "domain lists" {
+				texts[x.Account] = fmt.Sprintf("%d: %s", term.Points, term.Text)
+			}
+		}
+	}
+	for user, want := range map[string]string{
+		"orders@shoes.test": "25: link domain pills.example is in dbl.test: spam domain",
+		"news@shoes.test":   "0: none of 1 sender domains and of 1 in links is listed",
+		"mail@bakery.test":  "0: none of 1 sender domains and of 1 in links is listed",
+	} {
+		if got := texts[account(user)]; got != want {
+			t.Errorf("against %s speaks %q, want %q", user, got, want)
+		}
+	}
+}
+
+// page sends a page with links.
+func (s *street) page(user string, urls ...string) {
+	s.t.Helper()
+	sender := s.senders[user]
+	host, _, err := net.SplitHostPort(s.cfgs[0].Submission[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := smtp.Dial(s.cfgs[0].Submission[0])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	var b strings.Builder
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <ada@inbox.test>\r\nSubject: page\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Look:\r\n", user)
+	for _, u := range urls {
+		fmt.Fprintf(&b, "<a href=\"%s\">here</a>\r\n", u)
+	}
+	body := func() error {
+		w, err := c.Data()
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, b.String())
+		return errors.Join(err, w.Close())
+	}
+	for _, step := range []func() error{
+		func() error { return c.StartTLS(&tls.Config{InsecureSkipVerify: true}) },
+		func() error { return c.Auth(smtp.PlainAuth("", sender.Username, sender.Password, host)) },
+		func() error { return c.Mail(user) },
+		func() error { return c.Rcpt("ada@inbox.test") },
+		body,
+		c.Quit,
+	} {
+		if err := step(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // raised are the domains that count as listed.

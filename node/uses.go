@@ -157,14 +157,9 @@ func (u *uses) tell(ctx context.Context, st *tenant.State) error {
 	if op == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellWait)
-	defer cancel()
-	if _, _, err := u.cluster.Propose(ctx, id, *op); err != nil {
+	if err := u.told.tell(ctx, u.cluster, &u.mu, op, id); err != nil {
 		return fmt.Errorf("tell what accounts sent: %w", err)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.told.done()
 	return nil
 }
 

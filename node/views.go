@@ -39,7 +39,7 @@ func (n *Node) openAdmin(reg *prometheus.Registry, opt Options) error {
 		Node: n.cfg.Name, Version: opt.Version, OperatorToken: admin.TokenHash(token),
 		State: n.cluster.State, Propose: v.propose, Ready: v.ready, Seal: v.sealKey, Used: v.used,
 		ReadZones: readZones, WriteZones: writeZones, SealsKey: n.seal.sealsKey, OpenKey: n.seal.keyText, SealsText: n.seal.sealsText, Incident: report.Incident, SealText: n.seal.sealBytes, Delist: howToDelist, Mark: n.seal.marks.Mark,
-		Messages: v, Mail: v, Suppressions: v, Archive: n.archive, Doctor: n.doctor, Healthy: n.Healthy, Running: itself{n}, Gatherer: reg, Log: opt.Log,
+		Messages: v, Mail: v, Suppressions: v, Archive: n.archive, Kept: n.expiry, Data: v, Doctor: n.doctor, Healthy: n.Healthy, Running: itself{n}, Gatherer: reg, Log: opt.Log,
 		Adopted: func(t tenant.ID) bool { return n.owned.epoch(t) != 0 },
 	}
 	if n.peered() {

@@ -148,6 +148,7 @@ func (d *draft) dropAccount(id AccountID) {
 		d.sellRemoved(a)
 		d.unsuspend(a.Tenant, id)
 	}
+	d.dropLinks(id, func(usedDomain) bool { return true })
 	remove(d, &d.accounts, id)
 	remove(d, &d.open, id)
 	remove(d, &d.closed, id)
@@ -157,6 +158,7 @@ func (d *draft) dropAccount(id AccountID) {
 	remove(d, &d.circles, id)
 	remove(d, &d.senders, id)
 	remove(d, &d.hashes, id)
+	d.forgetImported(func(x *Import) { x.Accounts = dropped(x.Accounts, id) })
 	d.names = true
 	d.emit(AccountRemoved{id})
 }

@@ -75,7 +75,12 @@ func (d *draft) publish() *State {
 	s.suspensions.publish()
 	s.retention.publish()
 	s.erasures.publish()
+	s.traces.publish()
 	s.sold.publish()
+	s.warmths.publish()
+	s.imports.publish()
+	s.links.publish()
+	s.linked.publish()
 	return &s
 }
 
@@ -136,7 +141,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 // operation. Those that come every second change nothing about them.
 func mayMove(op Op) bool {
 	switch op.(type) {
-	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote, SawDomains, SentAs, SetRetention, Erased:
+	case TakeGrant, SetMirrors, CloseMirrors, Observe, Used, Passed, OpenJournal, Notified, Denied, Heard, ListTold, Wrote, SawDomains, SentAs, Linked, SetRetention, Erased, SetWarm, NoteImport:
 		return false
 	}
 	return true
@@ -148,8 +153,11 @@ func (d *draft) tick(at time.Time) {
 	if !inRange(at) || at.UnixNano() <= d.now {
 		return
 	}
-	was := WindowAt(Month, d.Now())
+	was, before := WindowAt(Month, d.Now()), d.Now()
 	d.now = at.UnixNano()
+	if d.links.len()+d.linked.len() > 0 && newDay(before, d.Now()) {
+		d.forgetOldLinks()
+	}
 	if WindowAt(Month, d.Now()) != was {
 		d.rollAll()
 		if d.from(customerVersion) {
@@ -157,6 +165,7 @@ func (d *draft) tick(at time.Time) {
 			d.names = true // the level may have risen
 		}
 	}
+	d.endJournal()
 }
 
 func (d *draft) remember(id RequestID, events []Event, err error) {
@@ -278,6 +287,8 @@ func (d *draft) runListing(op Op) error {
 		return d.sawDomains(op)
 	case SentAs:
 		return d.sentAs(op)
+	case Linked:
+		return d.link(op)
 	}
 	return d.runBans(op)
 }
@@ -329,6 +340,10 @@ func (d *draft) runBans(op Op) error {
 		return d.eraseTenant(op)
 	case Erased:
 		return d.erased(op)
+	case SetWarm:
+		return d.setWarm(op)
+	case NoteImport:
+		return d.noteImport(op)
 	}
 	return refuse("operation is not known")
 }

@@ -264,6 +264,9 @@ func (s *State) cold(t *Tenant) string {
 		return ""
 	}
 	for _, src := range exits {
+		if s.saidWarm(src.ID) {
+			return ""
+		}
 		for x := range s.uses.all() {
 			if x.in(src.ID, now, window).Tried > 0 {
 				return ""

@@ -212,6 +212,7 @@ func (d *draft) setCustomer(c SetCustomer) error {
 func (d *draft) forgetTenant(t ID) {
 	remove(d, &d.closures, closureKey(t, 0))
 	remove(d, &d.customers, t)
+	remove(d, &d.imports, t)
 	d.unsuspend(t, 0)
 }
 

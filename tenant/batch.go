@@ -24,9 +24,7 @@ func (b Batch) since() uint32 {
 	v := uint32(batchVersion)
 	for _, op := range b.Ops {
 		v = max(v, sinceOf(op))
-		if kept(op) {
-			v = max(v, keptVersion)
-		}
+		v = max(v, keptSince(op))
 	}
 	return v
 }
@@ -49,16 +47,21 @@ func settings(op Op) bool {
 	return false
 }
 
-// kept says whether an operation is a setting since keptVersion.
-func kept(op Op) bool {
+// keptSince is the version since which an operation is a setting that was none
+// before, or 0.
+func keptSince(op Op) uint32 {
 	if v, ok := op.(Vetted); ok {
 		op = v.Op
 	}
 	switch op.(type) {
 	case AddHashed, SetHash, Enrol:
-		return true
+		return keptVersion
+	case SetWarm, NoteImport:
+		return importVersion
+	case SetRetention:
+		return eraseVersion
 	}
-	return false
+	return 0
 }
 
 func (d *draft) batch(b Batch, actor string) error {
@@ -83,12 +86,15 @@ func (d *draft) batch(b Batch, actor string) error {
 
 // step carries out one operation of several.
 func (d *draft) step(op Op, actor string) error {
+	v := keptSince(op)
 	switch {
 	case settings(op):
-	case !kept(op):
+	case v == 0:
 		return refuse("it is no setting")
-	case !d.from(keptVersion):
-		return refuse("imported passwords and enrolments are declared since version %d and a node knows %d only: upgrade it first", keptVersion, d.Version())
+	case !d.from(v):
+		what := map[uint32]string{keptVersion: "imported passwords and enrolments are", importVersion: "imports, and sources that are warm, are",
+			eraseVersion: "retention is"}[v]
+		return refuse("%s declared since version %d and a node knows %d only: upgrade it first", what, v, d.Version())
 	}
 	d.journalOp(op, actor)
 	if err := d.unvetted(op); err != nil {

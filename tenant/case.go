@@ -184,6 +184,7 @@ func (d *draft) openCase(src *Source, v *ListingVerdict, c Case) uint64 {
 	}
 	d.from(weighVersion)
 	d.from(pastVersion)
+	d.from(pointsVersion)
 	c.Suspects = d.suspects(src.ID, d.Now())
 	put(d, &d.cases, c.ID, &c)
 	d.decided(Entry{Act: "case", Subject: d.sourceText(src.ID), Source: src.ID, Case: c.ID, Why: caseSum(&c)})

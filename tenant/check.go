@@ -120,7 +120,10 @@ func (s *State) checkConfig(before *State) error {
 		{tenants || gone || !s.accounts.same(&before.accounts) || !s.suspensions.same(&before.suspensions), s.checkSuspensions},
 		{!s.retention.same(&before.retention), s.checkRetention},
 		{nodes || gone || !s.erasures.same(&before.erasures), s.checkErasures},
+		{gone || !s.erasures.same(&before.erasures) || !s.traces.same(&before.traces), s.checkTraces},
 		{gone || !s.accounts.same(&before.accounts) || !s.sold.same(&before.sold), s.checkSold},
+		{sources || !s.warmths.same(&before.warmths), s.checkWarm},
+		{tenants || gone || !s.accounts.same(&before.accounts) || !s.domains.same(&before.domains) || !s.routes.same(&before.routes) || !s.imports.same(&before.imports), s.checkImports},
 		{!s.heads.same(&before.heads), s.checkHead},
 		{sources || !s.domains.same(&before.domains) || !s.fitness.same(&before.fitness) || !s.outlooks.same(&before.outlooks), s.checkFound},
 		{sources || !s.domains.same(&before.domains) || !s.bounces.same(&before.bounces) || !s.intakes.same(&before.intakes), s.checkBounces},
@@ -129,8 +132,9 @@ func (s *State) checkConfig(before *State) error {
 		{sources || !s.denials.same(&before.denials), s.checkDenials},
 		{gone || !s.echoes.same(&before.echoes) || !s.accounts.same(&before.accounts), s.checkEchoes},
 		{gone || !s.circles.same(&before.circles) || !s.accounts.same(&before.accounts), s.checkCircles},
-		{sources || gone || !s.domains.same(&before.domains) || !s.lists.same(&before.lists) || !s.domainSeen.same(&before.domainSeen), s.checkDomainSeen},
+		{sources || gone || !s.domains.same(&before.domains) || !s.lists.same(&before.lists) || !s.domainSeen.same(&before.domainSeen) || !s.linked.same(&before.linked), s.checkDomainSeen},
 		{gone || !s.senders.same(&before.senders) || !s.accounts.same(&before.accounts), s.checkSenders},
+		{gone || !s.links.same(&before.links) || !s.linked.same(&before.linked) || !s.accounts.same(&before.accounts), s.checkLinks},
 		{sources || !s.lists.same(&before.lists) || !s.seen.same(&before.seen) || !s.watches.same(&before.watches) || !s.listings.same(&before.listings), s.checkSeen},
 	} {
 		if x.touched {

@@ -203,7 +203,9 @@ func (w *weighing) strangers(a AccountID) SuspectTerm {
 				continue
 			}
 			if most = first * 1000 / all; most >= 800 && most >= 2*usual {
-				t.Points = 10
+				if t.Points = 15; w.level < pointsVersion {
+					t.Points = 10
+				}
 				t.Text = fmt.Sprintf("%d of %d within %s, usually %d.%d %%", first, all, spell(time.Duration(length+1)*w.r.Slot), usual/10, usual%10)
 			}
 		}

@@ -64,6 +64,10 @@ func TestFirstTimeRecipients(t *testing.T) {
 		if err := w.s.Check(); err != nil {
 			t.Error(err)
 		}
+		w.s.level = pointsVersion
+		if got := weighed(t, w, 1, "first-time recipients"); got.Points != x.points*3/2 {
+			t.Errorf("%s: %+v, want %d points since version %d", x.name, got, x.points*3/2, pointsVersion)
+		}
 	}
 	// Who began a week ago has no usual share: all are strangers to it.
 	r := rand.New(rand.NewPCG(6, 7))

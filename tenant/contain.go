@@ -57,6 +57,7 @@ func (d *draft) decide(c *Case, src *Source) {
 	id := c.ID
 	d.from(weighVersion)
 	d.from(pastVersion)
+	d.from(pointsVersion)
 	found := d.suspects(src.ID, c.Raised)
 	for i := range found {
 		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })

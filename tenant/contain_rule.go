@@ -136,6 +136,7 @@ func (d *draft) setContain(c SetContain) error {
 			remove(d, &d.circles, d.circles.keys[0])
 		}
 		d.forgetSenders()
+		d.forgetLinks()
 	}
 	put(d, &d.contain, 0, &c.Contain)
 	d.emit(ListsChanged{})

@@ -1,6 +1,8 @@
 package tenant
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -127,4 +129,33 @@ func (x *trial) befriend(at time.Time) {
 		}
 	}
 	x.tell()
+}
+
+// advertise tells what accounts' mail had links to: each has a domain of its own,
+// every day that it sends. Two nodes were told which of them lists of domains have.
+func (x *trial) advertise() {
+	var linked []Link
+	var seen []SeenDomain
+	for i, m := range x.accounts {
+		domain, day := fmt.Sprintf("l%d.test", m.n), -1
+		for k := range x.pre {
+			if at := x.start.Add(time.Duration(k) * time.Hour); x.pre[k][i].counts.Tried > 0 && day != k/24 {
+				day = k / 24
+				linked = append(linked, Link{AccountID(m.n), domain, at})
+			}
+		}
+		who := "innocent.domain"
+		if m == x.spammer {
+			who = "spammer.domain"
+		}
+		if d := x.dice(x.seed, 13, uint64(m.n)); day >= 0 && d.chance(d.draw(who)) {
+			seen = append(seen, SeenDomain{Domain: domain, Zone: "dbl.test", At: x.now, Values: []netip.Addr{netip.MustParseAddr("127.0.1.2")}})
+		}
+	}
+	for part := range slices.Chunk(linked, MaxLinked) {
+		x.do(Linked{Node: 1, Links: part})
+	}
+	for n := NodeID(1); n <= 2 && len(seen) > 0; n++ {
+		x.do(SawDomains{Node: n, Seen: seen})
+	}
 }

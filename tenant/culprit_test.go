@@ -136,9 +136,9 @@ func TestCulpritInTown(t *testing.T) {
 	for _, w := range []struct {
 		name  string
 		least float64
-	}{{"first", 90}, {"second", 70}, {"wide", 90}} {
+	}{{"first", 90}, {"second", 70}, {"wide", 90}, {"mixed", 88}} {
 		t.Run(w.name, func(t *testing.T) {
-			if w.name == "wide" && n < 100 {
+			if (w.name == "wide" || w.name == "mixed") && n < 100 {
 				t.Skip("make culprit tries it")
 			}
 			start := time.Now()
@@ -164,7 +164,7 @@ func TestNobodyInTown(t *testing.T) {
 	for _, w := range []struct {
 		name string
 		most int // per cent
-	}{{"first", 6}, {"second", 12}, {"wide", 10}} {
+	}{{"first", 6}, {"second", 12}, {"wide", 10}, {"mixed", 12}} {
 		t.Run(w.name, func(t *testing.T) {
 			wrong, towns := tryCalm(t, readRanges(t, "testdata/culprit/"+w.name+".txt"), n), 0
 			for _, k := range wrong {

@@ -168,7 +168,8 @@ func (x *trial) found() {
 		x.do(AddSource{Node: NodeID(i), Addr: netip.AddrFrom4([4]byte{127, 77, byte(i), 1}), EHLO: fmt.Sprintf("out-%d.test", i), Shared: true})
 	}
 	x.do(SetLists{Rule: DefaultListingRule(), Zones: []Zone{{Name: "zen.test", Heavy: true, Every: 10 * time.Minute, Spaces: []Space{SpaceIPv4},
-		Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}}}})
+		Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}},
+		{Name: "dbl.test", Heavy: true, Every: time.Hour, Spaces: []Space{SpaceDomain}, Codes: []ZoneCode{code("127.0.1.2", 50, PolicyMove)}}}})
 	x.do(SetContain{Contain{Mode: AutomationOn, Rule: DefaultContainRule()}})
 	for i, r := range x.tenants {
 		x.do(AddTenant{Name: fmt.Sprintf("t%d", i+1), Hostname: fmt.Sprintf("t%d.test", i+1), Home: Place{Node: NodeID(r.home)}, Backup: Place{Node: NodeID(r.backup)}})
@@ -275,6 +276,7 @@ func (x *trial) move() {
 func (x *trial) decide() {
 	x.found()
 	x.before()
+	x.advertise()
 	x.raise(1)
 	x.scores()
 	names := x.named()

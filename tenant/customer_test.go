@@ -30,3 +30,17 @@ func (x *transcript) erasureText() string {
 	}
 	return b.String()
 }
+
+// tracesText says which lines speak of a tenant that is being erased.
+func (x *transcript) tracesText() string {
+	of := x.s.TracesOf(ID(x.num("tenant")))
+	if of == nil {
+		return "none are kept\n"
+	}
+	var b strings.Builder
+	for line := range strings.Lines(x.td.Input) {
+		line = strings.TrimSpace(line)
+		fmt.Fprintf(&b, "%t: %s\n", of.In(line), line)
+	}
+	return b.String()
+}

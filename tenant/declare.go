@@ -18,6 +18,7 @@ type Declared struct {
 	Automation *Contain
 	OnListing  *OnListing // of the cluster's conduct
 	Notices    *Notices
+	Retention  *Retention
 }
 
 // DeclaredSource is an outbound IP. At is where the declaration says so, for
@@ -29,6 +30,7 @@ type DeclaredSource struct {
 	EHLO   string
 	Shared bool
 	Class  PoolClass
+	Warm   time.Time // the day since which it is warm; zero: nobody says so
 	// Enrolments are all that are not simply to do; nil leaves them alone. At of
 	// one is not looked at: a state is as old as its setting.
 	Enrolments *[]Enrolment
@@ -94,7 +96,7 @@ func (s *State) Declaration() Declared {
 		if e := s.enrolled.get(x.ID); e != nil {
 			enrolled = slices.Clone(e.list)
 		}
-		sources = append(sources, DeclaredSource{Addr: x.Addr, Node: s.nodeText(x.Node), EHLO: x.EHLO, Shared: x.Shared, Class: s.PoolClass(x.ID), Enrolments: &enrolled})
+		sources = append(sources, DeclaredSource{Addr: x.Addr, Node: s.nodeText(x.Node), EHLO: x.EHLO, Shared: x.Shared, Class: s.PoolClass(x.ID), Warm: s.WarmSince(x.ID), Enrolments: &enrolled})
 	}
 	for t := range s.Tenants() {
 		tenants = append(tenants, s.declaredTenant(t))
@@ -113,6 +115,8 @@ func (s *State) Declaration() Declared {
 		notices = *n
 	}
 	d.Notices = &notices
+	kept := s.Retention()
+	d.Retention = &kept
 	return d
 }
 

@@ -72,6 +72,11 @@ type differ struct {
 	vet   func(Op) Op
 	all   []Change
 	bad   []NotPossible
+	// Of an import: what it is called, whose it is, what was noted last, and what
+	// is left alone.
+	from, of string
+	last     *Import
+	stays    []string
 }
 
 func (d *differ) refuse(at, format string, args ...any) {
@@ -90,6 +95,9 @@ func (d *differ) do(c Change) bool {
 		return false
 	}
 	d.all = append(d.all, c)
+	if d.from != "" && len(d.all)%MaxBatch == MaxBatch-1 {
+		d.noteImport()
+	}
 	return true
 }
 
@@ -127,6 +135,20 @@ func (d *differ) cluster(want Declared) {
 		}
 	}
 	d.notices(want.Notices)
+	d.retention(want.Retention)
+}
+
+func (d *differ) retention(r *Retention) {
+	if r == nil {
+		return
+	}
+	old, f := d.draft.Retention(), fieldsOf(false)
+	for _, c := range RetentionClasses() {
+		f.add(c.Name, DaysText(*old.Class(c.Name)), DaysText(*r.Class(c.Name)))
+	}
+	if len(f.list) > 0 {
+		d.do(Change{Op: SetRetention{*r}, Sign: "~", Kind: "retention", At: "retention", Fields: f.list})
+	}
 }
 
 func (d *differ) notices(n *Notices) {
@@ -239,6 +261,9 @@ func (d *differ) source(w DeclaredSource) {
 	now := d.draft.SourceByAddr(w.Addr)
 	if class := d.draft.PoolClass(now.ID); class != w.Class {
 		d.do(Change{Op: SetPool{Source: now.ID, Class: w.Class}, Sign: "~", Kind: "source", Name: name, At: w.At, Fields: []FieldChange{{"class", class.String(), w.Class.String()}}})
+	}
+	if warm := d.draft.WarmSince(now.ID); !warm.Equal(w.Warm) {
+		d.do(Change{Op: SetWarm{Source: now.ID, Since: w.Warm}, Sign: "~", Kind: "source", Name: name, At: w.At, Fields: []FieldChange{{"warm_since", dayText(warm), dayText(w.Warm)}}})
 	}
 	if w.Enrolments != nil {
 		d.enrolments(now.ID, w)

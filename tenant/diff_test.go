@@ -20,26 +20,47 @@ func (x *transcript) declare() string {
 	var want Declared
 	x.must(json.Unmarshal([]byte(x.td.Input), &want))
 	before := x.s.Encode()
-	changes, bad := Diff(x.s, want, x.has("prune"), nil)
+	diff := func() ([]Change, []string, []NotPossible) {
+		if x.has("import") {
+			return DiffImport(x.s, want, x.str("import"), nil)
+		}
+		all, bad := Diff(x.s, want, x.has("prune"), nil)
+		return all, nil, bad
+	}
+	changes, stays, bad := diff()
 	if !slices.Equal(before, x.s.Encode()) {
 		x.td.Fatalf(x.t, "the diff changed the state")
 	}
+	text := changesText(changes, stays, bad)
+	if len(changes)+len(bad) == 0 {
+		return text
+	}
+	b := &strings.Builder{}
+	b.WriteString(text)
+	if x.td.Cmd != "declare" || len(bad) > 0 {
+		return b.String()
+	}
+	b.WriteString(x.apply(batchOf(x.s, changes)))
+	if again, _, bad := diff(); len(again)+len(bad) > 0 {
+		fmt.Fprintf(b, "and again: %v %v\n", again, bad)
+	}
+	return b.String()
+}
+
+// changesText is what is to be done, what is left alone and what cannot be.
+func changesText(changes []Change, stays []string, bad []NotPossible) string {
 	var b strings.Builder
 	for _, c := range changes {
 		b.WriteString(changeText(c) + "\n")
+	}
+	for _, s := range stays {
+		b.WriteString("stays: " + s + "\n")
 	}
 	for _, n := range bad {
 		fmt.Fprintf(&b, "not possible: %s: %s\n", n.At, n.Reason)
 	}
 	if len(changes)+len(bad) == 0 {
-		return "nothing to do\n"
-	}
-	if x.td.Cmd != "declare" || len(bad) > 0 {
-		return b.String()
-	}
-	b.WriteString(x.apply(batchOf(x.s, changes)))
-	if again, bad := Diff(x.s, want, x.has("prune"), nil); len(again)+len(bad) > 0 {
-		fmt.Fprintf(&b, "and again: %v %v\n", again, bad)
+		b.WriteString("nothing to do\n")
 	}
 	return b.String()
 }
@@ -127,6 +148,9 @@ func drawDeclared(t *rapid.T, label string) Declared {
 				sources[k].Enrolments = &[]Enrolment{}
 			}
 		}
+		if x := &sources[len(sources)-1]; pick(3) == 0 {
+			x.Warm = time.Date(2023, 1, 1+pick(2), 0, 0, 0, 0, time.UTC)
+		}
 		if x := &sources[len(sources)-1]; pick(2) == 0 {
 			all := []Enrolment{{Programme: Programme(1 + pick(6)), State: EnrolState(1 + pick(3)), Note: []string{"", "ticket 7"}[pick(2)]}}
 			x.Enrolments = &all
@@ -191,7 +215,7 @@ type plain3 struct {
 	index uint64
 }
 
-func newPlain(t *rapid.T) *plain3 {
+func newPlain(t tb) *plain3 {
 	w := &plain3{s: New(), at: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)}
 	version := uint32(NewestVersion)
 	for i := range 3 {
@@ -219,7 +243,7 @@ func (w *plain3) become(t *rapid.T, want Declared) bool {
 	return true
 }
 
-func (w *plain3) do(t *rapid.T, op Op) {
+func (w *plain3) do(t tb, op Op) {
 	t.Helper()
 	w.index++
 	b, err := EncodeCommand(Command{At: w.at, Op: op})

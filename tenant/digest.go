@@ -98,6 +98,11 @@ func (s *State) recount() (total sum) {
 	sumTable(&total, c, &s.retention)
 	sumTable(&total, c, &s.erasures)
 	sumTable(&total, c, &s.sold)
+	sumTable(&total, c, &s.warmths)
+	sumTable(&total, c, &s.imports)
+	sumTable(&total, c, &s.links)
+	sumTable(&total, c, &s.linked)
+	sumTable(&total, c, &s.traces)
 	for r := range s.requests.all() {
 		total.add(hashRecord(c, r))
 	}

@@ -54,6 +54,7 @@ func (d *draft) removeDomain(c RemoveDomain) error {
 	remove(d, &d.domains, c.Name)
 	remove(d, &d.outlooks, c.Name)
 	remove(d, &d.bounces, c.Name)
+	d.forgetImported(func(x *Import) { x.Domains = dropped(x.Domains, c.Name) })
 	d.forgetDomains()
 	d.names = true
 	d.emit(DomainChanged(c))
@@ -70,6 +71,7 @@ func (d *draft) setRoute(c SetRoute) error {
 			return refuse("domain %q has no route", r.Domain)
 		}
 		remove(d, &d.routes, r.Domain)
+		d.forgetImported(func(x *Import) { x.Routes = dropped(x.Routes, r.Domain) })
 		d.emit(RouteChanged{r.Domain})
 		return nil
 	}

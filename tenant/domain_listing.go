@@ -9,10 +9,11 @@ import (
 // DomainListing is a domain that some node was told to be listed, or that counts
 // as listed.
 type DomainListing struct {
-	Domain  string    // as it was asked
-	Raised  time.Time // it counts as listed since; zero: it does not
-	Relay   bool      // a name of ours is it, or lies below
-	Tenants []ID      // whose sender domains are it, or lie below
+	Domain  string      // as it was asked
+	Raised  time.Time   // it counts as listed since; zero: it does not
+	Relay   bool        // a name of ours is it, or lies below
+	Tenants []ID        // whose sender domains are it, or lie below
+	Linkers []AccountID // whose mail has links to it
 	Verdict DomainVerdict
 	Told    []Sighting // what nodes were told, by node and zone
 }
@@ -36,7 +37,12 @@ func (s *State) DomainListings() (all []DomainListing) {
 // lies below, or of what the name lies below when that was asked; false of others.
 func (s *State) DomainListing(name string) (DomainListing, bool) {
 	if !s.knownNames()[name] {
-		return DomainListing{}, false
+		for strings.Contains(name, ".") && !s.asksLink(name) {
+			_, name, _ = strings.Cut(name, ".")
+		}
+		if !s.asksLink(name) {
+			return DomainListing{}, false
+		}
 	}
 	asked := &domainSeen{domain: name}
 	for ; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
@@ -56,6 +62,9 @@ func (w *domainSight) listing(x *domainSeen, relay map[string]bool) DomainListin
 		}
 	}
 	slices.Sort(d.Tenants)
+	for _, a := range w.linkers(x.domain) {
+		d.Linkers = append(d.Linkers, a.ID)
+	}
 	return d
 }
 
@@ -73,7 +82,7 @@ func (s *State) told(x *domainSeen) (all []Sighting) {
 // verdictOf judges a domain as it was asked, whether or not it is one of the names.
 func (w *domainSight) verdictOf(x *domainSeen) DomainVerdict {
 	every := *w
-	every.asked = nil
+	every.every = true
 	return every.verdict(x.domain)
 }
 

@@ -129,3 +129,48 @@ func TestListNamesBound(t *testing.T) {
 		t.Error("what nobody asked about is known")
 	}
 }
+
+// TestListNamesOfLinks asks about what mail links to behind all names, about what is
+// listed first, and about no tenant's many before another's few.
+func TestListNamesOfLinks(t *testing.T) {
+	s, _ := domainWorld(t, 1)
+	d := s.draft()
+	link := func(a AccountID, of ID, n int) {
+		x := &links{account: a}
+		for i := range n {
+			name := fmt.Sprintf("l%d-%02d.test", a, i)
+			x.used = append(x.used, usedDomain{domain: name, last: 9})
+			put(d, &d.linked, name, &linkDomain{domain: name, first: s.Now(), by: []linkTenant{{tenant: of}}})
+		}
+		put(d, &d.links, a, x)
+	}
+	put(d, &d.accounts, AccountID(2), &Account{ID: 2, Tenant: 1})
+	put(d, &d.accounts, AccountID(3), &Account{ID: 3, Tenant: 2})
+	link(1, 1, 10)
+	link(2, 1, 10)
+	link(3, 2, 2)
+	put(d, &d.domainSeen, "l2-09.test", &domainSeen{domain: "l2-09.test", raised: s.Now()})
+	names := len(d.ListNames()) - 22
+	if names != 3 {
+		t.Fatalf("%d names without links", names)
+	}
+	for i := range MaxListNames - names - 5 {
+		name := fmt.Sprintf("d%05d.test", i)
+		put(d, &d.domains, name, &Domain{Name: name, Tenant: 1})
+	}
+	all := d.ListNames()
+	if len(all) != MaxListNames {
+		t.Fatalf("%d names", len(all))
+	}
+	for _, want := range []string{"d02991.test", "l2-09.test", "l1-00.test", "l3-00.test", "l3-01.test"} {
+		if !slices.Contains(all, want) {
+			t.Errorf("%s is not asked about", want)
+		}
+	}
+	if slices.Contains(all, "l2-08.test") {
+		t.Error("the last of many is asked about")
+	}
+	if v := d.domainSight().verdict("l2-08.test"); v.Known {
+		t.Error("what nobody asked about is known")
+	}
+}

@@ -12,7 +12,8 @@ const MaxListNames = 3000
 
 // ListNames are the names DNS lists are asked about, ours first: the sources'
 // EHLO names, the tenants' host names, and the sender domains, those that
-// accounts sent as before others and no tenant's many before another's few.
+// accounts sent as before others; then the domains that mail links to, those that
+// are listed before others. No tenant's many come before another's few.
 func (s *State) ListNames() []string {
 	type ranked struct {
 		name string
@@ -41,6 +42,18 @@ func (s *State) ListNames() []string {
 		nth[x.Tenant]++
 		add(x.Name, 1+nth[x.Tenant])
 	}
+	clear(nth)
+	for x := range s.links.all() {
+		t := s.accounts.get(x.account).Tenant
+		for _, u := range x.used {
+			nth[t]++
+			rank := linkRank
+			if !s.domainRaised(u.domain) {
+				rank += nth[t]
+			}
+			add(u.domain, rank)
+		}
+	}
 	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), strings.Compare(a.name, b.name)) })
 	names := make([]string, 0, min(len(all), MaxListNames))
 	for _, x := range all[:min(len(all), MaxListNames)] {
@@ -48,6 +61,9 @@ func (s *State) ListNames() []string {
 	}
 	return names
 }
+
+// linkRank is behind that of all names.
+const linkRank = 1 << 30
 
 // relayNames are the names of ours that receivers see.
 func (s *State) relayNames() map[string]bool {

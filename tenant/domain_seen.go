@@ -20,7 +20,7 @@ type SawDomains struct {
 
 // SeenDomain is one answer to a node's question about a domain.
 type SeenDomain struct {
-	Domain string // as it was asked: a name of ours or of a sender, or what that lies below
+	Domain string // as it was asked: a name of ours or of a sender, what that lies below, or a link's domain
 	Zone   string
 	At     time.Time // the node's clock; no later than the state's
 	Values []netip.Addr
@@ -108,7 +108,7 @@ func (d *draft) sawDomains(c SawDomains) error {
 	}
 	known := d.knownNames()
 	for _, x := range c.Seen {
-		if known[x.Domain] {
+		if d.asksAbout(known, x.Domain) {
 			d.sawDomain(l, c.Node, x)
 		}
 	}
@@ -187,7 +187,7 @@ func (d *draft) forgetDomains() {
 	known := d.knownNames()
 	for _, old := range slices.Clone(d.domainSeen.vals) {
 		x := *old
-		if !known[x.domain] {
+		if !d.asksAbout(known, x.domain) {
 			x = domainSeen{domain: x.domain}
 		} else if !d.domains.has(x.domain) {
 			x.added = time.Time{}
@@ -215,7 +215,7 @@ func (s *State) checkDomainSeen() error {
 	bad := func(t time.Time) bool { return t.After(s.Now()) }
 	known := s.knownNames()
 	for i, x := range s.domainSeen.vals {
-		wrong := x.domain != s.domainSeen.keys[i] || x.empty() || bad(x.added) || bad(x.raised) || !known[x.domain] || !x.added.IsZero() && !s.domains.has(x.domain)
+		wrong := x.domain != s.domainSeen.keys[i] || x.empty() || bad(x.added) || bad(x.raised) || !s.asksAbout(known, x.domain) || !x.added.IsZero() && !s.domains.has(x.domain)
 		for k := range x.seen {
 			g := &x.seen[k]
 			wrong = wrong || !s.nodes.has(g.node) || l.domainZone(g.zone) == nil || g.last.IsZero() || bad(g.last) || g.last.Before(g.since) ||

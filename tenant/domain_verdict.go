@@ -44,7 +44,8 @@ type domainSight struct {
 	*State
 	zones []Zone
 	c     ListingCase
-	asked map[string]bool // nil: all names are
+	every bool            // all names are asked about
+	asked map[string]bool // else these; made when it is wanted
 }
 
 func (s *State) domainSight() *domainSight {
@@ -61,12 +62,7 @@ func (s *State) domainSight() *domainSight {
 	if len(w.zones) == 0 {
 		return w
 	}
-	if 2*s.domains.len()+s.sources.len()+s.tenants.len() > MaxListNames {
-		w.asked = make(map[string]bool)
-		for _, n := range s.ListNames() {
-			w.asked[n] = true
-		}
-	}
+	w.every = 2*s.domains.len()+s.sources.len()+s.tenants.len()+s.linked.len() <= MaxListNames
 	w.c = ListingCase{Zones: w.zones, Nodes: s.Watchers(), Now: s.Now()}
 	w.c.Faulty = w.worldwide(l.Rule)
 	return w
@@ -114,18 +110,35 @@ func (s *State) anyTold(name string) bool {
 	return false
 }
 
+// asks says whether lists are asked about a name.
+func (w *domainSight) asks(name string) bool {
+	if w.every {
+		return true
+	}
+	if w.asked == nil {
+		w.asked = make(map[string]bool)
+		for _, n := range w.ListNames() {
+			w.asked[n] = true
+		}
+	}
+	return w.asked[name]
+}
+
 // verdict judges a name.
 func (w *domainSight) verdict(name string) (v DomainVerdict) {
 	l := w.Lists()
-	if len(w.zones) == 0 || w.asked != nil && !w.asked[name] {
+	if len(w.zones) == 0 || !w.asks(name) {
 		return v
 	}
 	added := time.Time{}
+	if x := w.linked.get(name); x != nil && !w.domains.has(name) {
+		added = x.first
+	}
 	var records []*domainSeen
 	for at := name; strings.Contains(at, "."); _, at, _ = strings.Cut(at, ".") {
 		if x := w.domainSeen.get(at); x != nil {
 			records = append(records, x)
-			if at == name {
+			if at == name && x.added.After(added) {
 				added = x.added
 			}
 		}
@@ -208,15 +221,20 @@ func (d *draft) judgeDomains() {
 			relay = d.relayNames()
 		}
 		x := *old
-		whose := "sender domain "
+		e := Entry{Act: "domain clean", Subject: "sender domain " + x.domain, Why: "no list that counts has it"}
+		link := false
 		if isBelow(relay, x.domain) {
-			whose = "relay domain "
+			e.Subject = "relay domain " + x.domain
+		} else if link = d.asksLink(x.domain) && !d.isSent(x.domain); link {
+			e.Subject = "link domain " + x.domain + " of " + d.linkerNames(x.domain)
 		}
-		e := Entry{Act: "domain clean", Subject: whose + x.domain, Why: "no list that counts has it"}
 		x.raised = time.Time{}
 		if v.Listed() {
-			x.raised = d.Now()
 			e.Act, e.Why = "domain listed", v.Why()
+			if link && d.linksListed(x.domain) {
+				e.Act = "link listed" // the operator was told of these accounts
+			}
+			x.raised = d.Now()
 		}
 		d.keepDomain(&x)
 		d.decided(e)

@@ -36,6 +36,12 @@ func (Erased) since() uint32      { return customerVersion }
 
 const maxErasures = 1000
 
+// The acts of the two entries that stay of an erased tenant.
+const (
+	actErase  = "erase"
+	actErased = "erased"
+)
+
 // Erasure is what is known of a tenant's erasing, or nil.
 func (s *State) Erasure(t ID) *Erasure { return s.erasures.get(t) }
 
@@ -51,6 +57,7 @@ func (d *draft) eraseTenant(c EraseTenant) error {
 		return refuse("%d tenants are being erased already: a node that is away for good has to be removed first", maxErasures)
 	}
 	x := &Erasure{Tenant: t.ID, Name: t.Name, At: d.Now(), Left: slices.Clone(d.nodes.keys)}
+	marks, accounts := d.traceMarks(t), slices.Clone(d.lookup.accounts[t.ID])
 	if err := d.removeTenant(RemoveTenant(c)); err != nil {
 		return err
 	}
@@ -60,6 +67,9 @@ func (d *draft) eraseTenant(c EraseTenant) error {
 		}
 	}
 	put(d, &d.erasures, x.Tenant, x)
+	if d.from(eraseVersion) {
+		d.eraseTraces(&traces{tenant: t.ID, name: t.Name, marks: marks}, accounts)
+	}
 	return nil
 }
 
@@ -94,7 +104,10 @@ func (d *draft) erasedBy(t ID, node NodeID) {
 	x.Left = without(old.Left, func(n NodeID) bool { return n == node })
 	if len(x.Left) == 0 {
 		x.Left, x.Done = nil, d.Now()
-		d.decided(Entry{Act: "erased", Subject: "tenant " + x.Name, Tenant: t, Why: "no node has anything of it any more"})
+		if d.traces.has(t) {
+			remove(d, &d.traces, t)
+		}
+		d.decided(Entry{Act: actErased, Subject: "tenant " + x.Name, Tenant: t, Why: "no node has anything of it any more"})
 	}
 	put(d, &d.erasures, t, &x)
 }

@@ -113,6 +113,9 @@ func TestHeardTerms(t *testing.T) {
 			if got := termOf(t, w.s, 1, x.term); got.Points != x.points || got.NoData != x.noData || !strings.HasPrefix(got.Text, x.text) || x.text == "" && got.Text != "" {
 				t.Errorf("%+v, want %d points, no data %v", got, x.points, x.noData)
 			}
+			if w.s.level = pointsVersion; x.term == "logins" && termOf(t, w.s, 1, x.term).Points != 2*x.points {
+				t.Errorf("%+v, want %d points since version %d", termOf(t, w.s, 1, x.term), 2*x.points, pointsVersion)
+			}
 		})
 	}
 }

@@ -98,6 +98,8 @@ func (j *journal) add(e *Entry) {
 	j.pages = append(slices.Clip(j.pages), []*Entry{e})
 }
 
+func (j *journal) oldest() *Entry { return j.pages[0][j.skip] }
+
 // drop takes the oldest entry away and gives it.
 func (j *journal) drop() *Entry {
 	e := j.pages[0][j.skip]
@@ -150,8 +152,33 @@ func (s *State) JournalAnchor() (seq uint64, hash [32]byte) {
 	return 0, hash
 }
 
-// HashAfter is the hash that the entry has behind one with the hash prev.
-func (e *Entry) HashAfter(prev [32]byte) [32]byte { return e.chain(&coder{}, prev) }
+// HashAfter is the hash that the entry has behind one with the hash prev. Of one
+// whose texts were erased it is the one that is noted.
+func (e *Entry) HashAfter(prev [32]byte) [32]byte {
+	if e.Gone() {
+		return e.Hash
+	}
+	return e.chain(&coder{}, prev)
+}
+
+// endJournal lets entries leave that are older than they are kept, but for the
+// newest: it says since when nobody spoke. A command takes a page away at most.
+func (d *draft) endJournal() {
+	r, h := d.retention.get(0), d.heads.get(0)
+	if r == nil || r.Journal == 0 || h == nil || d.entries.len() < 2 {
+		return
+	}
+	until := d.Now().Add(-Days(r.Journal))
+	if !d.entries.oldest().At.Before(until) || !d.from(eraseVersion) {
+		return
+	}
+	d.names = true // the level may have risen
+	x := *h
+	for n := 0; n < pageLen && d.entries.len() > 1 && d.entries.oldest().At.Before(until); n++ {
+		x.anchor, x.first = d.entries.drop().Hash, x.first+1
+	}
+	put(d, &d.heads, 0, &x)
+}
 
 // JournalEntry returns an entry by its sequence, or nil.
 func (s *State) JournalEntry(seq uint64) *Entry {
@@ -184,7 +211,7 @@ func (s *State) VerifyJournal() (n int, err error) {
 	}
 	c, prev, seq := &coder{}, h.anchor, h.first
 	for e := range s.entries.all() {
-		if want := e.chain(c, prev); want != e.Hash || e.Seq != seq {
+		if want := e.chain(c, prev); want != e.Hash && !e.Gone() || e.Seq != seq {
 			return n, &BrokenEntry{Seq: seq, Want: want, Have: e.Hash}
 		}
 		prev, seq, n = e.Hash, seq+1, n+1

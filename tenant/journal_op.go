@@ -114,7 +114,7 @@ func (d *draft) tenantEntry(op Op) (Entry, bool) {
 		}
 		return of(op.Tenant, "suspend", why)
 	case EraseTenant:
-		return of(op.Tenant, "erase", d.eraseText())
+		return of(op.Tenant, actErase, d.eraseText())
 	case Handover:
 		return of(op.Tenant, "handover", either(op.To == 0, "taken back", "to "+d.nodeText(op.To)))
 	case AddAccount:
@@ -302,6 +302,11 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 		e = Entry{Act: "ask delisting", Subject: d.sourceText(op.Source), Source: op.Source, Why: "of " + op.Zone}
 	case Enrol:
 		e = Entry{Act: "enrol", Subject: d.sourceText(op.Source), Source: op.Source, Why: op.Programme.String() + " is " + op.State.String()}
+	case SetWarm:
+		e = Entry{Act: "set", Subject: d.sourceText(op.Source), Source: op.Source, Why: either(op.Since.IsZero(), "not said to be warm", "warm since "+dayText(op.Since.UTC()))}
+	case NoteImport:
+		e = about(op.Tenant, 0)
+		e.Act, e.Why = "import", op.why()
 	case SetNotices:
 		e = Entry{Act: "set", Subject: "notices", Why: noticesText(&op.Notices)}
 	case SetRetention:

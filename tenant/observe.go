@@ -218,6 +218,8 @@ func (d *draft) forgetSource(id SourceID) {
 	remove(d, &d.pooled, id)
 	remove(d, &d.denials, id)
 	remove(d, &d.enrolled, id)
+	remove(d, &d.warmths, id)
+	d.forgetImported(func(x *Import) { x.Sources = dropped(x.Sources, id) })
 	remove(d, &d.listWords, id)
 	d.forgetUses(id)
 	d.forgetDelistings(id)

@@ -47,9 +47,22 @@ func (d *draft) addSource(c AddSource) error {
 }
 
 func (d *draft) removeSource(c RemoveSource) error {
+	if err := d.sourceFree(c.Source); err != nil {
+		return err
+	}
 	src := d.sources.get(c.Source)
+	remove(d, &d.sources, src.ID)
+	d.forgetSource(src.ID)
+	d.names = true
+	d.emit(SourceRemoved{src.ID})
+	return nil
+}
+
+// sourceFree refuses when a tenant's place needs a source.
+func (d *draft) sourceFree(id SourceID) error {
+	src := d.sources.get(id)
 	if src == nil {
-		return refuse("source %d is not known", c.Source)
+		return refuse("source %d is not known", id)
 	}
 	last := src.Shared && len(d.SourcesAt(Place{Node: src.Node})) == 1
 	for t := range d.tenants.all() {
@@ -62,10 +75,6 @@ func (d *draft) removeSource(c RemoveSource) error {
 			}
 		}
 	}
-	remove(d, &d.sources, src.ID)
-	d.forgetSource(src.ID)
-	d.names = true
-	d.emit(SourceRemoved{src.ID})
 	return nil
 }
 
@@ -216,6 +225,7 @@ func (d *draft) removeTenant(c RemoveTenant) error {
 		remove(d, &d.bounces, n)
 		d.emit(DomainChanged{n})
 	}
+	d.forgetLinkTenant(c.Tenant)
 	remove(d, &d.tenants, c.Tenant)
 	d.forgetDomains()
 	remove(d, &d.plights, c.Tenant)

@@ -20,6 +20,15 @@ func (c *coder) sentAs(o *SentAs) {
 	})
 }
 
+func (c *coder) linkedTo(o *Linked) {
+	number(c, &o.Node)
+	list(c, &o.Links, MaxLinked, func(c *coder, x *Link) {
+		number(c, &x.Account)
+		c.str(&x.Domain, maxHost)
+		c.time(&x.At)
+	})
+}
+
 func (*domainSeen) kind() recordKind { return kindDomainSeen }
 
 func (x *domainSeen) code(c *coder) {
@@ -43,5 +52,29 @@ func (x *sender) code(c *coder) {
 	list(c, &x.used, maxUsed, func(c *coder, u *usedDomain) {
 		c.str(&u.domain, maxHost)
 		c.uint(&u.last)
+	})
+}
+
+func (*links) kind() recordKind { return kindLinks }
+
+func (x *links) code(c *coder) {
+	number(c, &x.account)
+	c.uint(&x.hour)
+	c.uint(&x.fresh)
+	list(c, &x.used, MaxLinks, func(c *coder, u *usedDomain) {
+		c.str(&u.domain, maxHost)
+		c.uint(&u.last)
+	})
+}
+
+func (*linkDomain) kind() recordKind { return kindLinkDomain }
+
+func (x *linkDomain) code(c *coder) {
+	c.str(&x.domain, maxHost)
+	c.time(&x.first)
+	c.bool(&x.common)
+	list(c, &x.by, maxNodes*NodeTenants, func(c *coder, b *linkTenant) {
+		number(c, &b.tenant)
+		c.uint(&b.last)
 	})
 }

@@ -2,6 +2,8 @@ package tenant
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -10,7 +12,7 @@ type Retention struct {
 	Recipients uint32 // of ended messages, with their outcomes
 	Dialogues  uint32 // with receivers
 	Reports    uint32 // that came in and name no sender of ours
-	Journal    uint32 // in files on the nodes; 0: for ever
+	Journal    uint32 // in files on the nodes and, since eraseVersion, in the state; 0: for ever
 }
 
 // SetRetention replaces it.
@@ -32,8 +34,63 @@ const (
 	MaxKeptJournal    = 3650
 )
 
+// DaysText writes for how many days something is kept: 30d, or forever.
+func DaysText(n uint32) string {
+	if n == 0 {
+		return "forever"
+	}
+	return fmt.Sprintf("%dd", n)
+}
+
+// ParseDays reads what DaysText writes.
+func ParseDays(text string) (uint32, error) {
+	number, ok := strings.CutSuffix(text, "d")
+	n, err := strconv.ParseUint(number, 10, 32)
+	switch {
+	case text == DaysText(0):
+		return 0, nil
+	case !ok || err != nil || n == 0 || DaysText(uint32(n)) != text:
+		return 0, fmt.Errorf("%q is no number of days: write 30d, or forever", clip(text))
+	}
+	return uint32(n), nil
+}
+
 // Days is a number of them.
 func Days(n uint32) time.Duration { return time.Duration(n) * 24 * time.Hour }
+
+// RetentionClass is one class of personal data with its bounds, in days.
+type RetentionClass struct {
+	Name, What  string
+	Least, Most uint32
+	Usual       uint32 // 0: for ever
+	Forever     bool   // 0 is allowed, and means that
+}
+
+// RetentionClasses lists the classes that can be set.
+func RetentionClasses() []RetentionClass {
+	usual := DefaultRetention()
+	return []RetentionClass{
+		{"recipients", "recipients and outcomes of ended messages (trace, errors)", 1, MaxKeptRecipients, usual.Recipients, false},
+		{"dialogues", "SMTP dialogues with receivers", 1, MaxKeptDialogues, usual.Dialogues, false},
+		{"reports", "reports that came in and name no sender of ours", 1, MaxKeptReports, usual.Reports, false},
+		{"journal", "the journal: its files, and what the state keeps of it", MinKeptJournal, MaxKeptJournal, usual.Journal, true},
+	}
+}
+
+// Class is the field of a class by its name, or nil.
+func (r *Retention) Class(name string) *uint32 {
+	switch name {
+	case "recipients":
+		return &r.Recipients
+	case "dialogues":
+		return &r.Dialogues
+	case "reports":
+		return &r.Reports
+	case "journal":
+		return &r.Journal
+	}
+	return nil
+}
 
 func (r Retention) wrong() string {
 	in := func(n, least, most uint32) bool { return n >= least && n <= most }

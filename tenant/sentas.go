@@ -160,10 +160,38 @@ func (w *weighing) domainLists(a AccountID) SuspectTerm {
 			t.Points, t.Text = v.Points, fmt.Sprintf("%s is in %s", name, v.Why())
 		}
 	}
+	linked, unknown := w.linkedTo(a), 0
+	for _, name := range linked {
+		v := w.domainsSeen.verdict(name)
+		if !v.Known {
+			unknown++
+		}
+		if v.Points > t.Points {
+			t.Points, t.Text = v.Points, fmt.Sprintf("link domain %s is in %s", name, v.Why())
+		}
+	}
+	// Which links are known is never all: of them, that none is listed says little.
 	if t.NoData = !known && t.Points == 0; !t.NoData && t.Points == 0 {
 		t.Text = fmt.Sprintf("none of %d sender domains is listed", len(names))
+		if len(linked) > 0 {
+			t.Text = fmt.Sprintf("none of %d sender domains and of %d in links is listed", len(names), len(linked)-unknown)
+		}
 	}
 	return t
+}
+
+// linkedTo are the domains that an account's mail had links to in the window.
+func (w *weighing) linkedTo(a AccountID) (names []string) {
+	x, account := w.links.get(a), w.accounts.get(a)
+	if x == nil || account == nil {
+		return nil
+	}
+	for _, u := range x.used {
+		if u.last+stale(w.r) >= w.from && !w.ownLink(account.Tenant, u.domain) {
+			names = append(names, u.domain)
+		}
+	}
+	return names
 }
 
 func (s *State) checkSenders() error {

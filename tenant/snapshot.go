@@ -61,7 +61,16 @@ func (s *State) form() byte {
 	if s.level < customerVersion {
 		return domainSnapshot
 	}
-	return customerSnapshot
+	if s.level < importVersion {
+		return customerSnapshot
+	}
+	if s.level < eraseVersion {
+		return importSnapshot
+	}
+	if s.level < linkVersion {
+		return eraseSnapshot
+	}
+	return linkSnapshot
 }
 
 // Decode reads a snapshot back. It never panics, bounds what it allocates by
@@ -171,6 +180,17 @@ func (s *State) codeAll(c *coder, version byte) {
 		codeTable(c, &s.retention, func(*Retention) byte { return 0 })
 		codeTable(c, &s.erasures, func(x *Erasure) ID { return x.Tenant })
 		codeTable(c, &s.sold, func(x *sold) AccountID { return x.account })
+	}
+	if version >= importSnapshot {
+		codeTable(c, &s.warmths, func(x *Warm) SourceID { return x.Source })
+		codeTable(c, &s.imports, func(x *Import) ID { return x.Tenant })
+	}
+	if version >= eraseSnapshot {
+		codeTable(c, &s.traces, func(x *traces) ID { return x.tenant })
+	}
+	if version >= linkSnapshot {
+		codeTable(c, &s.links, func(x *links) AccountID { return x.account })
+		codeTable(c, &s.linked, func(x *linkDomain) string { return x.domain })
 	}
 	s.codeRequests(c)
 }

@@ -48,7 +48,9 @@ type State struct {
 	// What lists say of domains, by name, and as which of them accounts sent.
 	domainSeen  table[string, *domainSeen]
 	senders     table[AccountID, *sender]
-	notices     table[byte, *Notices] // one, under key 0, or none
+	links       table[AccountID, *links]
+	linked      table[string, *linkDomain] // the same links by domain, and which of them many have
+	notices     table[byte, *Notices]      // one, under key 0, or none
 	outbox      table[uint64, *Notice]
 	bounces     table[string, *bouncePath]
 	intakes     table[NodeID, *intakeHosts]
@@ -58,7 +60,10 @@ type State struct {
 	suspensions table[uint64, *Suspension] // by closureKey
 	retention   table[byte, *Retention]    // one, under key 0, or none
 	erasures    table[ID, *Erasure]
+	traces      table[ID, *traces] // of erasures that are not done
 	sold        table[AccountID, *sold]
+	warmths     table[SourceID, *Warm]
+	imports     table[ID, *Import]
 	requests    requests
 	sum         sum
 	lookup      *lookup // derived: neither encoded nor hashed

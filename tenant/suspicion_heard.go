@@ -92,7 +92,9 @@ func (s *State) loggedIn(a AccountID, at time.Time, r ContainRule) SuspectTerm {
 	}
 	t.Text = fmt.Sprintf("from %d new networks within %s at most", most, spell(r.Hour))
 	if most >= manyLogins {
-		t.Points = 10
+		if t.Points = 20; s.level < pointsVersion {
+			t.Points = 10
+		}
 	}
 	return t
 }

@@ -64,6 +64,11 @@ const (
 	kindRetention
 	kindErasure
 	kindSold
+	kindWarm
+	kindImport
+	kindLinks
+	kindLinkDomain
+	kindTraces
 )
 
 // table is a sorted list of records. It is read without a lock by all versions

@@ -50,6 +50,11 @@ func (x *transcript) listingOp(name string) Op {
 			op.Contain.Mode, err = ParseAutomation(x.str("mode"))
 			x.must(err)
 		}
+		if x.has("slot") {
+			var err error
+			op.Contain.Rule.Slot, err = time.ParseDuration(x.str("slot"))
+			x.must(err)
+		}
 		if x.has("hourly") {
 			op.Contain.Rule.Hourly = int(x.num("hourly"))
 		}
@@ -101,6 +106,15 @@ func (x *transcript) listingOp(name string) Op {
 			op.Sent = append(op.Sent, Sender{AccountID(x.uint(f["account"])), f["as"], x.at})
 		}
 		return op
+	case "linked":
+		op := Linked{Node: NodeID(x.num("node"))}
+		for _, line := range x.lines() {
+			f := x.fields(line)
+			for _, name := range strings.Split(f["to"], ",") {
+				op.Links = append(op.Links, Link{AccountID(x.uint(f["account"])), name, x.at})
+			}
+		}
+		return op
 	case "denied":
 		return x.denied()
 	case "review":
@@ -149,6 +163,11 @@ func (x *transcript) listingOp(name string) Op {
 		return Erased{Node: NodeID(x.num("node")), Tenants: []ID{ID(x.num("tenant"))}}
 	case "purged":
 		return Purged{Tenant: ID(x.num("tenant")), Account: AccountID(x.num("account")), Messages: x.num("n")}
+	case "set-warm":
+		day, _ := ParseDay(x.str("since")) // none is a case
+		return SetWarm{Source: SourceID(x.num("source")), Since: day}
+	case "note-import":
+		return NoteImport{Tenant: ID(x.num("tenant")), From: x.str("from"), Sources: []SourceID{SourceID(x.num("source"))}}
 	case "suppressed":
 		return Suppressed{Tenant: ID(x.num("tenant")), Added: x.num("added"), Removed: x.num("removed")}
 	case "ban":
@@ -358,6 +377,9 @@ func (x *transcript) domainsText() string {
 		if len(d.Tenants) > 0 {
 			fmt.Fprintf(&b, " of tenants %v", d.Tenants)
 		}
+		if len(d.Linkers) > 0 {
+			fmt.Fprintf(&b, " linked by %v", d.Linkers)
+		}
 		if !d.Raised.IsZero() {
 			fmt.Fprintf(&b, ", listed since %s", d.Raised.Format(time.TimeOnly))
 		}
@@ -373,6 +395,24 @@ func (x *transcript) domainsText() string {
 			fmt.Fprintf(&b, " %s %s", t.Zone, t.State)
 		}
 		fmt.Fprintf(&b, " (%s)\n", v.Why())
+	}
+	return b.String()
+}
+
+// linksText shows who links to what, and which domains many link to.
+func (x *transcript) linksText() string {
+	var b strings.Builder
+	for l := range x.s.links.all() {
+		fmt.Fprintf(&b, "account %d:", l.account)
+		for _, u := range l.used {
+			b.WriteString(" " + u.domain)
+		}
+		b.WriteString("\n")
+	}
+	for l := range x.s.linked.all() {
+		if l.common {
+			fmt.Fprintf(&b, "%s: %d tenants\n", l.domain, len(l.by))
+		}
 	}
 	return b.String()
 }

@@ -56,6 +56,8 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.show()
 	case "diff", "declare":
 		return x.declare()
+	case "undo":
+		return x.undo()
 	case "reincarnate":
 		x.s = Reincarnate(x.s, x.str("keep"))
 		x.must(sound(x.s))
@@ -66,10 +68,14 @@ func (x *transcript) run(t *testing.T, td *datadriven.TestData) string {
 		return x.caseText()
 	case "domains":
 		return x.domainsText()
+	case "links":
+		return x.linksText()
 	case "month":
 		return x.monthText()
 	case "erasures":
 		return x.erasureText()
+	case "traces":
+		return x.tracesText()
 	case "outbox":
 		return x.outboxText()
 	case "journal":
@@ -407,7 +413,7 @@ func (x *transcript) show() string {
 		fmt.Fprintf(&b, "node %d %s%s\n", n.ID, n.Name, memberText(n))
 	}
 	for v := range s.Sources() {
-		fmt.Fprintf(&b, "source %d node=%d %s %s shared=%t%s\n", v.ID, v.Node, v.Addr, v.EHLO, v.Shared, enrolledText(s, v.ID))
+		fmt.Fprintf(&b, "source %d node=%d %s %s shared=%t%s\n", v.ID, v.Node, v.Addr, v.EHLO, v.Shared, enrolledText(s, v.ID)+warmText(s, v.ID))
 	}
 	for t := range s.Tenants() {
 		fmt.Fprintf(&b, "tenant %d %s %s home=%s backup=%s owner=%d epoch=%d%s\n", t.ID, t.Name, t.Hostname, t.Home, t.Backup, t.Owner, t.Epoch, logText(t))

@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 24
+const NewestVersion = 28
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -87,6 +87,22 @@ const keptVersion = 23
 // suppressVersion is the one that lists of suppressed addresses in tenants' logs
 // came with.
 const suppressVersion = 24
+
+// importVersion is the one that imports, which can be taken back, and sources
+// that were warm before came with.
+const importVersion = 25
+
+// eraseVersion is the one since which erasing takes a tenant's texts out of what
+// stays, the journal ends where its retention does, and a declaration says for
+// how long things are kept.
+const eraseVersion = 26
+
+// linkVersion is the one that domains in the links of mail came with.
+const linkVersion = 27
+
+// pointsVersion is the one since which refused content, logins and first-time
+// recipients count for as much as they tell.
+const pointsVersion = 28
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

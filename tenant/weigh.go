@@ -57,7 +57,11 @@ func (w *weighing) unknown(a AccountID) SuspectTerm {
 }
 
 func (w *weighing) content(a AccountID) SuspectTerm {
-	return w.worst("content refused", w.uses.get(a), func(c Counts) uint64 { return c.Content }, 20, [][2]uint64{{20, 8}, {50, 15}, {100, 25}})
+	steps := [][2]uint64{{20, 12}, {50, 25}, {100, 40}}
+	if w.level < pointsVersion {
+		steps = [][2]uint64{{20, 8}, {50, 15}, {100, 25}}
+	}
+	return w.worst("content refused", w.uses.get(a), func(c Counts) uint64 { return c.Content }, 20, steps)
 }
 
 // fewest is how many recipients must speak against an account before a part of

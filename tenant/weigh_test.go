@@ -79,6 +79,22 @@ func TestBadAsEver(t *testing.T) {
 	}
 }
 
+// What is refused for its content says more since pointsVersion.
+func TestContentPoints(t *testing.T) {
+	for _, x := range []struct {
+		content     uint64
+		before, now int
+	}{{19, 0, 0}, {20, 8, 12}, {49, 8, 12}, {50, 15, 25}, {99, 15, 25}, {100, 25, 40}, {1000, 25, 40}} {
+		w := street(t, 1)
+		w.uses(t, 1, 1, Counts{Tried: 1000, Content: x.content})
+		for level, want := range map[uint32]int{pointsVersion - 1: x.before, pointsVersion: x.now} {
+			if w.s.level = level; weighed(t, w, 1, "content refused").Points != want {
+				t.Errorf("%d of 1000 by version %d: %+v, want %d points", x.content, level, weighed(t, w, 1, "content refused"), want)
+			}
+		}
+	}
+}
+
 // Who sends on some days is compared with those; who always grew is not who
 // exploded; and what was sent while the list took its time counts.
 func TestUsualGrowth(t *testing.T) {

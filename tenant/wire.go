@@ -24,8 +24,11 @@ const (
 	wordSnapshot     = 14 // and of version 17
 	circleSnapshot   = 15 // and of version 20
 	domainSnapshot   = 16 // and of version 21
-	customerSnapshot = 17
-	snapshotVersion  = customerSnapshot
+	customerSnapshot = 17 // and of version 24
+	importSnapshot   = 18 // and of version 25
+	eraseSnapshot    = 19 // and of version 26
+	linkSnapshot     = 20
+	snapshotVersion  = linkSnapshot
 )
 
 // opCode names an operation in the log. Values are stored: do not reorder.
@@ -103,6 +106,9 @@ const (
 	opEraseTenant
 	opErased
 	opSuppressed
+	opSetWarm
+	opNoteImport
+	opLinked
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -299,6 +305,8 @@ func codeContainOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).sawDomains)
 	case opSentAs:
 		codeOp(c, cmd, (*coder).sentAs)
+	case opLinked:
+		codeOp(c, cmd, (*coder).linkedTo)
 	default:
 		codeBanOp(c, cmd, code)
 	}
@@ -359,6 +367,10 @@ func codeCustomerOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, func(c *coder, o *EraseTenant) { number(c, &o.Tenant) })
 	case opErased:
 		codeOp(c, cmd, (*coder).erased)
+	case opSetWarm:
+		codeOp(c, cmd, (*coder).setWarm)
+	case opNoteImport:
+		codeOp(c, cmd, (*coder).noteImport)
 	default:
 		c.fail(fmt.Errorf("%w: operation %d", errBounds, code))
 	}
@@ -496,6 +508,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opSawDomains
 	case SentAs:
 		return opSentAs
+	case Linked:
+		return opLinked
 	case SetNotices:
 		return opSetNotices
 	case TestNotices:
@@ -526,6 +540,10 @@ func clusterOpCodeOf(op Op) opCode {
 		return opErased
 	case Suppressed:
 		return opSuppressed
+	case SetWarm:
+		return opSetWarm
+	case NoteImport:
+		return opNoteImport
 	}
 	return 0
 }

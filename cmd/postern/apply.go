@@ -62,6 +62,7 @@ type applying struct {
 	set       *declare.Set
 	passwords string
 	ask       admin.Apply
+	read      string // what it was read from, when that is no file of ours
 }
 
 // applyView is what apply answers in JSON.
@@ -69,6 +70,7 @@ type applyView struct {
 	Changed    bool              `json:"changed"`
 	DryRun     bool              `json:"dry_run,omitempty"`
 	Operations []admin.Operation `json:"operations"`
+	LeftAlone  []string          `json:"left_alone,omitempty"`
 	Passwords  []accountPassword `json:"passwords,omitempty"`
 }
 
@@ -78,24 +80,33 @@ type accountPassword struct {
 }
 
 func (x *applying) run(ctx context.Context, dry bool) error {
+	v, err := x.change(ctx, dry)
+	if err != nil {
+		return err
+	}
+	return x.a.show(v, func() { x.tell(v) })
+}
+
+// change makes it so, or says what would change.
+func (x *applying) change(ctx context.Context, dry bool) (v applyView, err error) {
 	// Always rehearsed first: it tells all that is wrong, and which accounts are
 	// new, so that no password is made that nobody was told.
 	x.ask.DryRun = true
 	planned, err := x.c.Apply(ctx, x.ask)
 	if err != nil {
-		return x.placed(err)
+		return v, x.placed(err)
 	}
-	v := applyView{Changed: planned.Changed, DryRun: dry, Operations: planned.Operations}
+	v = applyView{Changed: planned.Changed, DryRun: dry, Operations: planned.Operations, LeftAlone: planned.LeftAlone}
 	if dry || !planned.Changed {
-		return x.a.show(v, func() { x.tell(v) })
+		return v, nil
 	}
 	if v.Passwords, err = x.makePasswords(planned.Operations); err != nil {
-		return err
+		return v, err
 	}
 	x.ask.DryRun = false
 	done, err := x.c.Apply(ctx, x.ask)
 	if err != nil {
-		return x.placed(err)
+		return v, x.placed(err)
 	}
 	// A repeated request may find its own work done: what was planned was changed
 	// all the same.
@@ -105,7 +116,7 @@ func (x *applying) run(ctx context.Context, dry bool) error {
 	if x.passwords != "" {
 		v.Passwords = nil
 	}
-	return x.a.show(v, func() { x.tell(v) })
+	return v, nil
 }
 
 // makePasswords makes those that new accounts need, and keeps them in the file
@@ -177,6 +188,9 @@ func (x *applying) tell(v applyView) {
 			a.paragraph("    ", w)
 		}
 	}
+	for _, s := range v.LeftAlone {
+		a.indent("= " + s + " is there and stays as it is")
+	}
 	switch {
 	case !v.Changed:
 		a.say("Nothing to do: all is as declared.")
@@ -245,7 +259,7 @@ func (x *applying) placed(err error) error {
 	for _, f := range p.Errors {
 		at, ok := x.set.Place(f.Location)
 		if !ok {
-			at = declare.Place{File: x.ask.Name}
+			at = declare.Place{File: first(x.read, x.ask.Name)}
 		}
 		faults = append(faults, declare.Fault{Place: at, Text: f.Message})
 	}

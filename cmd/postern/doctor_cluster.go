@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/node/admin"
 )
@@ -38,7 +39,15 @@ func (d *diagnosis) wholeCluster(ctx context.Context, c *admin.Client) error {
 	if err != nil {
 		return err
 	}
-	d.Cluster = append(append(nodeFindings(nodes), copyFindings(nodes, tenants)...), domainFindings(domains)...)
+	kept, err := c.Retention(ctx)
+	if err != nil {
+		return err
+	}
+	erasures, err := c.Erasures(ctx)
+	if err != nil {
+		return err
+	}
+	d.Cluster = slices.Concat(nodeFindings(nodes), copyFindings(nodes, tenants), domainFindings(domains), keptFindings(kept, erasures.Items, time.Now()))
 	for _, f := range d.Cluster {
 		d.count(f)
 	}
@@ -108,12 +117,33 @@ func nodeFindings(nodes []admin.Node) (all []admin.Finding) {
 	return all
 }
 
-// domainFindings are the domains that count as listed.
+// domainFindings are the domains that count as listed; what a tenant's mail links to
+// is that tenant's matter.
 func domainFindings(domains []admin.DomainListing) (all []admin.Finding) {
 	for _, x := range domains {
-		if x.Listed != nil {
+		if x.Listed != nil && x.Kind != admin.DomainLink {
 			all = append(all, admin.Finding{Check: "domain lists", State: admin.FindingWrong,
 				Text: fmt.Sprintf("%s is on lists of domains (%s): postern listing show %[1]s", x.Domain, domainWhose(x))})
+		}
+	}
+	return all
+}
+
+// keptFindings are personal data that should be gone.
+func keptFindings(kept admin.Retention, erasures []admin.Erasure, now time.Time) (all []admin.Finding) {
+	wrong := func(format string, args ...any) {
+		all = append(all, admin.Finding{Check: "personal data", State: admin.FindingWrong, Text: fmt.Sprintf(format, args...)})
+	}
+	for _, c := range kept.Classes {
+		for _, n := range c.Nodes {
+			if n.Late {
+				wrong("node %s has %s of %s, and they are kept %s: its log says why", n.Node, c.Class, n.Oldest.UTC().Format(time.DateOnly), keptText(c.Days))
+			}
+		}
+	}
+	for _, x := range erasures {
+		if x.Done == nil && now.Sub(x.At) > 24*time.Hour {
+			wrong("tenant %s is not erased yet from %s: start it, or remove it if it is lost", x.Tenant, strings.Join(x.Left, ", "))
 		}
 	}
 	return all

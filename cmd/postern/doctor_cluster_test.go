@@ -55,8 +55,18 @@ func TestCopyFindings(t *testing.T) {
 func TestDomainFindings(t *testing.T) {
 	now := time.Now()
 	checkFindings(t, "domains", domainFindings([]admin.DomainListing{
-		{Domain: "relay.example", Relay: true, Listed: &now}, {Domain: "one-node.example"}, {Domain: "acme.example", Tenants: []string{"acme"}, Listed: &now}}),
+		{Domain: "relay.example", Relay: true, Listed: &now}, {Domain: "one-node.example"}, {Domain: "acme.example", Tenants: []string{"acme"}, Listed: &now},
+		{Domain: "pills.example", Kind: admin.DomainLink, Linkers: []string{"news@acme.example"}, Listed: &now}}),
 		[]string{"relay.example is on lists of domains (ours): postern listing show relay.example", "acme.example is on lists of domains (acme)"})
+}
+
+func TestKeptFindings(t *testing.T) {
+	now := time.Now()
+	kept := admin.Retention{Classes: []admin.RetentionClass{
+		{Class: "recipients", Days: 30, Nodes: []admin.KeptOnNode{{Node: "n1", Oldest: now.AddDate(0, 0, -29)}, {Node: "n2", Oldest: now.AddDate(0, 0, -40), Late: true}}}}}
+	checkFindings(t, "kept", keptFindings(kept, []admin.Erasure{{Tenant: "shoes", At: now.Add(-48 * time.Hour), Left: []string{"n3"}},
+		{Tenant: "young", At: now.Add(-time.Hour), Left: []string{"n3"}}, {Tenant: "done", At: now.Add(-48 * time.Hour), Done: &now}}, now),
+		[]string{"node n2 has recipients of", "tenant shoes is not erased yet from n3"})
 }
 
 func checkFindings(t *testing.T, name string, found []admin.Finding, want []string) {

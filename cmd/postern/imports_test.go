@@ -24,8 +24,9 @@ var mayImport = map[string][]string{
 	"node/delivery":   {"tenant", "node/queue", "node/bounce", "node/trouble"},
 	"node/dnsbl":      {"tenant"},
 	"node/doctor":     {"tenant"},
+	"node/links":      {},
 	"node/report":     {"tenant"},
-	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/report", "node/trouble"},
+	"node":            {"tenant", "cluster", "node/queue", "node/bounce", "node/submission", "node/delivery", "node/admin", "node/dnsbl", "node/doctor", "node/links", "node/report", "node/trouble"},
 	"node/lab":        {"tenant", "node/admin"},
 	"node/lab/bench":  {"node/admin", "node/lab"},
 	"deploy/grafana":  {},
@@ -33,8 +34,10 @@ var mayImport = map[string][]string{
 	"ansible": {},
 	// What an operator writes becomes what the client sends.
 	"node/declare": {"tenant", "node/admin"},
+	// What another server's files say becomes what the client sends.
+	"node/migrate": {"tenant", "node/admin"},
 	// observe works beside any relay, without a node: it asks node/dnsbl itself.
-	"cmd/postern": {"node", "node/admin", "node/declare", "node/dnsbl", "node/lab", "tenant"},
+	"cmd/postern": {"node", "node/admin", "node/declare", "node/migrate", "node/dnsbl", "node/lab", "tenant"},
 }
 
 // Tests may import node/lab, and what their package may.

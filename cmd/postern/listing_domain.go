@@ -12,7 +12,7 @@ import (
 
 func (a *app) listingDomains() *cobra.Command {
 	var l listing
-	return l.flags(a.verb("domains", "List the domains that a DNS list has, ours and those of senders", "  postern listing domains\n  postern listing show relay.example",
+	return l.flags(a.verb("domains", "List the domains that a DNS list has: ours, senders', in links", "  postern listing domains\n  postern listing show relay.example",
 		func(ctx context.Context, c *admin.Client, _ []string) error {
 			p, err := pages(ctx, &l, c.DomainListings)
 			if err != nil {
@@ -23,9 +23,9 @@ func (a *app) listingDomains() *cobra.Command {
 					a.say("No domain is listed, as far as nodes were told.")
 					return
 				}
-				t := newTable("DOMAIN", "WHOSE~", "STANDS", "BY~", "SINCE")
+				t := newTable("DOMAIN", "KIND", "WHOSE~", "STANDS", "BY~", "SINCE")
 				for _, x := range p.Items {
-					t.row(x.Domain, domainWhose(x), domainStanding(x), domainZones(x), instantText(x.Listed))
+					t.row(x.Domain, x.Kind, domainWhose(x), domainStanding(x), domainZones(x), instantText(x.Listed))
 				}
 				a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 				a.more(p.Next)
@@ -37,6 +37,9 @@ func domainWhose(x admin.DomainListing) string {
 	all := x.Tenants
 	if x.Relay {
 		all = append([]string{"ours"}, all...)
+	}
+	if x.Kind == admin.DomainLink {
+		all = x.Linkers
 	}
 	return strings.Join(all, ", ")
 }
@@ -70,11 +73,17 @@ func domainZones(x admin.DomainListing) string {
 }
 
 func (a *app) domainText(x admin.DomainListing) {
-	whose := domainWhose(x)
+	whose, against := domainWhose(x), "sends as it"
 	if whose != "" {
 		whose = " (" + whose + ")"
 	}
-	a.paragraph("", fmt.Sprintf("%s%s: %s, %s against who sends as it", x.Domain, whose, domainStanding(x), some(x.Points, "point")))
+	if x.Kind == admin.DomainLink {
+		against = "links to it"
+	}
+	a.paragraph("", fmt.Sprintf("%s%s: %s, %s against who %s", x.Domain, whose, domainStanding(x), some(x.Points, "point"), against))
+	if len(x.Linkers) > 0 && x.Kind != admin.DomainLink {
+		a.paragraph("  ", "also in links of "+strings.Join(x.Linkers, ", "))
+	}
 	a.fields("listed since", instantOr(x.Listed))
 	for _, z := range x.Zones {
 		a.paragraph("  ", fmt.Sprintf("%s: %s; %d listed, %d clean, %d not known", z.Zone, z.State, z.Listed, z.Clean, z.Blind))

@@ -143,7 +143,7 @@ Exit status: 0 done, 1 refused (the reason is on stderr), 2 usage.`,
 	).Replace(root.UsageTemplate()))
 	root.AddCommand(a.serveCommand(), a.initCommand(), a.joinCommand(), a.tenantCommand(), a.accountCommand(), a.sourceCommand(), a.nodeCommand(),
 		a.queueCommand(), a.suppressionCommand(), a.traceCommand(), a.usageCommand(),
-		a.applyCommand(), a.exportCommand(), a.planCommand(), a.doctorCommand(), a.observeCommand(), a.zonesCommand(), a.listingCommand(), a.drillCommand(), a.journalCommand(), a.banCommand(), a.noticesCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.completionCommand(), a.versionCommand())
+		a.applyCommand(), a.exportCommand(), a.importCommand(), a.planCommand(), a.doctorCommand(), a.observeCommand(), a.zonesCommand(), a.listingCommand(), a.drillCommand(), a.journalCommand(), a.banCommand(), a.noticesCommand(), a.retentionCommand(), a.topCommand(), a.backupCommand(), a.restoreCommand(), a.recoverCommand(), a.completionCommand(), a.versionCommand())
 	root.AddCommand(others()...)
 	a.prepare(root)
 	return root

@@ -75,7 +75,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(token, []byte(scriptToken+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mail": putMail, "letin": letIn, "down": down, "unready": unready, "fits": fits, "exits": exits, "lists": startLists, "seen": seen, "knows": knows,
-			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "seendomain": seenDomain, "reloads": reloads},
+			"journal": openJournal, "forge": forge, "node": realNode, "dns": setDNS, "zonehas": zoneHas, "denied": denied, "seendomain": seenDomain, "linked": linkedTo, "reloads": reloads},
 	})
 }
 
@@ -90,6 +90,15 @@ func readZones(text string) (tenant.SetLists, []string) {
 		return tenant.SetLists{}, []string{faults[0].String()}
 	}
 	return b.Lists(), nil
+}
+
+// linked NODE USERNAME DOMAIN: the account's mail has links to the domain.
+func linkedTo(ts *testscript.TestScript, _ bool, args []string) {
+	d := deskOf(ts)
+	a := d.state().AccountByUsername(args[1])
+	op := tenant.Linked{Node: d.state().NodeByName(args[0]).ID, Links: []tenant.Link{{Account: a.ID, Domain: args[2], At: time.Now()}}}
+	_, _, err := d.propose(context.Background(), tenant.RequestID{}, op)
+	ts.Check(err)
 }
 
 // seendomain NODE DOMAIN ZONE VALUE: a node was told so; what it was not told of is

@@ -16,7 +16,9 @@ func (a *app) sourceCommand() *cobra.Command {
 func (a *app) sourceAdd() *cobra.Command {
 	var n admin.NewSource
 	c := a.verb("add ADDRESS", "Register an outbound IP on a node", `  postern source add 192.0.2.10 --node n1 --ehlo out-10.relay.example
-  postern source add 192.0.2.20 --node n1 --ehlo out-20.relay.example --shared`,
+  postern source add 192.0.2.20 --node n1 --ehlo out-20.relay.example --shared
+  postern source add 192.0.2.30 --node n1 --ehlo out-30.relay.example \
+      --warm-since 2023-04-01`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
 			n.Addr = args[0]
 			s, err := c.AddSource(ctx, n)
@@ -32,6 +34,7 @@ func (a *app) sourceAdd() *cobra.Command {
 	f.StringVar(&n.Node, "node", "", "node that has the address (required)")
 	f.StringVar(&n.EHLO, "ehlo", "", "name it greets with; never a tenant's (required)")
 	f.BoolVar(&n.Shared, "shared", false, "a member of the node's pool, not for one tenant")
+	f.StringVar(&n.WarmSince, "warm-since", "", "day since which it has sent elsewhere, as 2023-04-01")
 	_ = c.MarkFlagRequired("node") // the flags exist
 	_ = c.MarkFlagRequired("ehlo")
 	return c
@@ -81,9 +84,9 @@ func (a *app) sourceList() *cobra.Command {
 					a.say("No sources: no mail can leave. postern source add makes one.")
 					return
 				}
-				t := newTable("SOURCE", "NODE~", "KIND", "EHLO~", "TENANTS~")
+				t := newTable("SOURCE", "NODE~", "KIND", "EHLO~", "WARM SINCE", "TENANTS~")
 				for _, s := range p.Items {
-					t.row(s.Addr, s.Node, sourceKind(s), s.EHLO, first(strings.Join(s.Tenants, " "), "-"))
+					t.row(s.Addr, s.Node, sourceKind(s), s.EHLO, first(s.WarmSince, "-"), first(strings.Join(s.Tenants, " "), "-"))
 				}
 				a.say("%s", strings.TrimSuffix(t.String(), "\n"))
 				a.more(p.Next)

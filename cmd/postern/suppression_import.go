@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,18 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"postern/node/admin"
-	"postern/tenant"
-)
-
-const (
-	maxImport     = 1_000_000 // addresses of one file
-	maxImportLine = 4096      // octets of one line
-	importAtOnce  = 1000
+	"postern/node/migrate"
 )
 
 func (a *app) suppressionImport() *cobra.Command {
 	var name string
-	return tenantFlag(a.verb("import FILE", "Put a CSV file's addresses on a list; - reads standard input",
+	return tenantFlag(a.verb("import FILE", "Put a file's addresses on a list; - reads standard input",
 		`  postern suppression import old-bounces.csv --tenant acme
   postern suppression import - --tenant acme <list.csv`,
 		func(ctx context.Context, c *admin.Client, args []string) error {
@@ -42,15 +32,17 @@ func (a *app) suppressionImport() *cobra.Command {
 				in = f
 			}
 			total := 0
-			err := readAddresses(in, func(part []admin.SuppressAddress) error {
+			err := migrate.ReadAddresses(in, func(part []admin.SuppressAddress) error {
 				d, err := c.Suppress(ctx, name, admin.ChangeSuppressions{Addresses: part})
 				if err != nil {
 					return fmt.Errorf("%d were imported, then: %w", total, err)
 				}
-				if total += d.Count; total >= 10*importAtOnce {
+				if total += d.Count; total >= 10*migrate.AddressesAtOnce {
 					fmt.Fprintf(a.err, "%d imported\n", total)
 				}
 				return nil
+			}, func(x *migrate.NoAddress) error {
+				return fmt.Errorf("read addresses: %w; what was before it is imported", x)
 			})
 			if err != nil {
 				return err
@@ -58,79 +50,6 @@ func (a *app) suppressionImport() *cobra.Command {
 			return a.show(admin.Done{Count: total}, func() { a.say("%s imported", some(total, "address")) })
 		}), &name)
 }
-
-// readAddresses gives the addresses of a file in parts. The first column is the
-// address, the second, if any, why: what export wrote is read back. A first line
-// without an address is a heading.
-func readAddresses(in io.Reader, take func([]admin.SuppressAddress) error) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, maxImportLine), maxImportLine)
-	var part []admin.SuppressAddress
-	n, heading := 0, []string(nil)
-	for no := 1; lines.Scan(); no++ {
-		text := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
-		if text == "" || strings.HasPrefix(text, "#") {
-			continue
-		}
-		r := csv.NewReader(strings.NewReader(text))
-		r.LazyQuotes = true
-		row, err := r.Read()
-		if err != nil {
-			return fmt.Errorf("read addresses: line %d: %w", no, err)
-		}
-		x := addressOf(row, heading)
-		if !tenant.ValidAddress(strings.ToLower(x.Address)) {
-			if n == 0 && heading == nil {
-				heading = row
-				continue
-			}
-			return fmt.Errorf("read addresses: line %d: %q is no address; what was before it is imported", no, clip(x.Address))
-		}
-		if n++; n > maxImport {
-			return fmt.Errorf("read addresses: more than %d; split the file", maxImport)
-		}
-		if part = append(part, x); len(part) == importAtOnce {
-			if err := take(part); err != nil {
-				return err
-			}
-			part = nil
-		}
-	}
-	if err := lines.Err(); err != nil {
-		if errors.Is(err, bufio.ErrTooLong) {
-			err = fmt.Errorf("a line is longer than %d octets", maxImportLine)
-		}
-		return fmt.Errorf("read addresses: %w", err)
-	}
-	if len(part) == 0 {
-		return nil
-	}
-	return take(part)
-}
-
-// addressOf reads a row; of a file that export wrote the reply is the reason.
-func addressOf(row, heading []string) admin.SuppressAddress {
-	x := admin.SuppressAddress{Address: strings.TrimPrefix(strings.TrimSpace(row[0]), "'")}
-	at := func(name string) string {
-		if i := slices.Index(heading, name); i >= 0 && i < len(row) {
-			return row[i]
-		}
-		return ""
-	}
-	switch {
-	case slices.Contains(heading, "reason"):
-		if at("reason") == "complaint" {
-			x.Reason = "complaint"
-		}
-		x.Text = strings.TrimSpace(strings.Join([]string{at("code"), at("status"), at("text")}, " "))
-	case len(row) > 1:
-		x.Text = strings.TrimSpace(row[1])
-	}
-	x.Text = strings.ToValidUTF8(x.Text[:min(len(x.Text), 400)], "")
-	return x
-}
-
-func clip(s string) string { return s[:min(len(s), 80)] }
 
 // cell keeps a spreadsheet from taking a recipient's host's words for a formula.
 func cell(s string) string {

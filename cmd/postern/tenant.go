@@ -16,7 +16,7 @@ func (a *app) tenantCommand() *cobra.Command {
 		a.tenantGo("release", "Let a held tenant send again", (*admin.Client).HoldTenant),
 		a.tenantStop("pause", "Pause a tenant: it goes on accepting, but nothing is sent", "postern tenant pause acme --reason 'moving its source'", (*admin.Client).PauseTenant),
 		a.tenantSuspend(), a.tenantResume(),
-		a.tenantPlace(), a.tenantConduct(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan())
+		a.tenantPlace(), a.tenantConduct(), a.tenantMove(), a.tenantToken(), a.tenantDNS(), a.domainCommand(), a.tenantCustomer(), a.tenantPurge(), a.tenantClose(), a.tenantBan(), a.tenantErase(), a.tenantData())
 	return c
 }
 

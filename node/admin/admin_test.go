@@ -104,6 +104,7 @@ func (w *world) widen(t testing.TB) {
 	two, acme := tenant.Place{Node: w.st.NodeByName("two").ID}, w.st.TenantByName("acme")
 	do(tenant.AddSource{Node: two.Node, Addr: netip.MustParseAddr("198.51.100.10"), EHLO: "out-two.relay.test", Shared: true})
 	do(tenant.SetPlace{Tenant: acme.ID, Home: acme.Home, Backup: two})
+	do(tenant.NoteImport{Tenant: acme.ID, From: "old.test", Domains: []string{"acme.example"}})
 	do(tenant.AddToken{Token: tenant.JoinToken{Hash: [32]byte{8}, Expires: time.Now().Add(time.Hour)}})
 	do(tenant.Drill{Source: w.st.SourceByAddr(netip.MustParseAddr("192.0.2.11")).ID})
 }

@@ -91,6 +91,10 @@ type Config struct {
 	Suppressions Suppressions
 	// Archive has the journal's entries that the state keeps no more; nil: nobody.
 	Archive Archive
+	// Data reads what this node's files have of a tenant; nil: nothing.
+	Data TenantData
+	// Kept tells how old personal data on this node is; nil: not known.
+	Kept Kept
 	// Doctor tells and checks what is in the DNS; nil: this node cannot.
 	Doctor Doctor
 

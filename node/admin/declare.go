@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/tenant"
 )
@@ -56,11 +57,12 @@ func (s *Server) apply(ctx context.Context, k Keyed, b Apply) (Applied, error) {
 		if err != nil {
 			return done, err
 		}
-		changes, bad := tenant.Diff(st, want, b.Prune, func(op tenant.Op) tenant.Op { return s.vetted(k, op) })
+		changes, stays, bad := s.compare(k, st, want, b)
 		if len(bad) > 0 {
 			return done, notPossible(bad)
 		}
 		operations := viewOperations(changes, sealed)
+		done.LeftAlone = stays
 		if b.DryRun {
 			done.Operations, done.Changed = operations, len(operations) > 0
 			return done, nil
@@ -68,7 +70,7 @@ func (s *Server) apply(ctx context.Context, k Keyed, b Apply) (Applied, error) {
 		if err := s.mayApply(ctx, st, changes); err != nil {
 			return done, err
 		}
-		n, err := s.carryOut(ctx, k, b.Name, st, changes, len(done.Operations))
+		n, err := s.carryOut(ctx, k, "declaration "+actorName(b.Name), st, changes, len(done.Operations))
 		done.Operations = append(done.Operations, operations[:n]...)
 		done.Changed = len(done.Operations) > 0
 		switch {
@@ -78,6 +80,19 @@ func (s *Server) apply(ctx context.Context, k Keyed, b Apply) (Applied, error) {
 			return done, partly(err, len(done.Operations), n-len(changes))
 		}
 	}
+}
+
+// compare says what makes the state as it is declared, or imports it.
+func (s *Server) compare(k Keyed, st *tenant.State, want tenant.Declared, b Apply) ([]tenant.Change, []string, []tenant.NotPossible) {
+	vet := func(op tenant.Op) tenant.Op { return s.vetted(k, op) }
+	if b.Declaration.Import == "" {
+		changes, bad := tenant.Diff(st, want, b.Prune, vet)
+		return changes, nil, bad
+	}
+	if b.Prune {
+		return nil, nil, []tenant.NotPossible{{At: "import", Reason: "an import takes nothing away: leave out --prune"}}
+	}
+	return tenant.DiffImport(st, want, b.Declaration.Import, vet)
 }
 
 // mayApply refuses what Diff cannot know of.
@@ -118,7 +133,7 @@ func (s *Server) carryOut(ctx context.Context, k Keyed, name string, st *tenant.
 	for part := range slices.Chunk(changes, tenant.MaxBatch) {
 		b := tenant.Batch{After: st.Index()}
 		if before == 0 && n == 0 {
-			b.Name = strings.TrimSpace("declaration " + actorName(name))
+			b.Name = strings.TrimSpace(name)
 		}
 		for _, c := range part {
 			b.Ops = append(b.Ops, c.Op)
@@ -211,6 +226,9 @@ func (s *Server) export(st *tenant.State, only string, with ExportSecrets) (Decl
 		if x.Class != tenant.PoolMixed {
 			o.Class = x.Class.String()
 		}
+		if !x.Warm.IsZero() {
+			o.WarmSince = x.Warm.Format(time.DateOnly)
+		}
 		enrolled := make([]DeclaredEnrolment, len(*x.Enrolments))
 		for i, e := range *x.Enrolments {
 			enrolled[i] = DeclaredEnrolment{Programme: e.Programme.String(), State: e.State.String(), Note: e.Note}
@@ -229,6 +247,10 @@ func (s *Server) export(st *tenant.State, only string, with ExportSecrets) (Decl
 	}
 	n := d.Notices
 	v.Notices = &DeclaredNotices{SetNotices{Operators: n.Operators, From: n.From, Smarthost: n.Smarthost, User: n.User, Plain: n.Plain, Webhook: n.Webhook, Tenants: n.Tenants}}
+	v.Retention = map[string]uint32{}
+	for _, c := range tenant.RetentionClasses() {
+		v.Retention[c.Name] = *d.Retention.Class(c.Name)
+	}
 	if d.Lists != nil && s.cfg.WriteZones != nil {
 		if text := s.cfg.WriteZones(*d.Lists); text != "" { // what a trial scaled no file can say
 			v.Zones = &DeclaredZones{File: text}

@@ -3,8 +3,10 @@ package admin
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +113,17 @@ func (r *declaredReader) cluster(b Declaration) (want tenant.Declared) {
 		r.sameSecrets(&n, b.Notices.SetNotices)
 		want.Notices = &n
 	}
+	if len(b.Retention) > 0 {
+		kept := r.st.Retention()
+		for _, class := range slices.Sorted(maps.Keys(b.Retention)) {
+			if field := kept.Class(class); field != nil {
+				*field = b.Retention[class]
+			} else {
+				r.fault("retention."+class, "no class of personal data has this name: %s", strings.Join(retentionNames(), ", "))
+			}
+		}
+		want.Retention = &kept
+	}
 	return want
 }
 
@@ -166,6 +179,10 @@ func (r *declaredReader) source(at string, x DeclaredSource) tenant.DeclaredSour
 	}
 	if v.Class != tenant.PoolMixed && !x.Shared {
 		r.fault(at+".class", "a dedicated source is in no pool and has no class")
+	}
+	if x.WarmSince != "" {
+		v.Warm, err = tenant.ParseDay(x.WarmSince)
+		r.fail(at+".warm_since", err)
 	}
 	if x.Enrolments != nil {
 		all := r.enrolments(at, *x.Enrolments)

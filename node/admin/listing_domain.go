@@ -12,18 +12,27 @@ import (
 // DomainListing is what DNS lists say of a domain.
 type DomainListing struct {
 	Domain  string        `json:"domain" doc:"As lists are asked about it, or the name that was asked for"`
+	Kind    string        `json:"kind" enum:"relay,sender,link" doc:"relay: a name of ours is it, or lies below it; sender: a tenant's sender domain does; link: tenants' mail has links to it"`
 	Listed  *time.Time    `json:"listed,omitempty" doc:"Since when it counts as listed"`
 	Relay   bool          `json:"relay" doc:"A name of ours is it, or lies below it: an EHLO name, or a tenant's host name"`
 	Tenants []string      `json:"tenants" nullable:"false" doc:"Whose sender domains are it, or lie below it"`
+	Linkers []string      `json:"linkers" nullable:"false" doc:"Usernames of the accounts whose mail has links to it, in what was read of it"`
 	Known   bool          `json:"known" doc:"Enough is known to call it listed, or not"`
-	Points  int           `json:"points" doc:"What it counts against an account that sent as it, should a source be listed"`
+	Points  int           `json:"points" doc:"What it counts against an account that sent as it, or links to it, should a source be listed"`
 	Zones   []ListingZone `json:"zones" nullable:"false"`
 }
+
+// Kinds of a DomainListing.
+const (
+	DomainRelay  = "relay"
+	DomainSender = "sender"
+	DomainLink   = "link"
+)
 
 func (s *Server) domainListingRoutes() {
 	type list struct{ Paged }
 	register(s, in{verb: http.MethodGet, path: "/v1/domain-listings", id: "list-domain-listings", tag: "listing",
-		does: "List the domains, ours and those of senders, that a DNS list has in the words of a node"},
+		does: "List the domains, ours, those of senders and those that mail links to, that a DNS list has in the words of a node"},
 		func(_ context.Context, _ caller, i *list) (*out[Page[DomainListing]], error) {
 			st := s.cfg.State()
 			var all []DomainListing
@@ -48,10 +57,15 @@ func (s *Server) domainListingRoutes() {
 }
 
 func viewDomainListing(st *tenant.State, x tenant.DomainListing) DomainListing {
-	v := DomainListing{Domain: x.Domain, Listed: instant(x.Raised), Relay: x.Relay, Tenants: []string{}, Known: x.Verdict.Known, Points: x.Verdict.Points, Zones: []ListingZone{}}
+	v := DomainListing{Domain: x.Domain, Listed: instant(x.Raised), Kind: domainKind(x), Relay: x.Relay, Tenants: []string{}, Linkers: []string{}, Known: x.Verdict.Known, Points: x.Verdict.Points, Zones: []ListingZone{}}
 	for _, id := range x.Tenants {
 		if t := st.Tenant(id); t != nil {
 			v.Tenants = append(v.Tenants, t.Name)
+		}
+	}
+	for _, id := range x.Linkers {
+		if a := st.Account(id); a != nil {
+			v.Linkers = append(v.Linkers, a.Username)
 		}
 	}
 	for _, t := range x.Verdict.Terms {
@@ -69,4 +83,15 @@ func viewDomainListing(st *tenant.State, x tenant.DomainListing) DomainListing {
 		v.Zones = append(v.Zones, one)
 	}
 	return v
+}
+
+// domainKind is what hurts most when the domain is listed.
+func domainKind(x tenant.DomainListing) string {
+	switch {
+	case x.Relay:
+		return DomainRelay
+	case len(x.Tenants) > 0:
+		return DomainSender
+	}
+	return DomainLink
 }

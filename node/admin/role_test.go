@@ -54,6 +54,7 @@ func readDocument(t *testing.T, s *Server) document {
 var bodies = map[string]string{
 	"add-node":     `{"name":"n2"}`,
 	"add-source":   `{"node":"n1","addr":"192.0.2.50","ehlo":"out-z.relay.test"}`,
+	"erase-tenant": `{"purge":true}`, "set-retention": `{"days":10}`,
 	"add-tenant":   `{"name":"cyan","hostname":"cyan.relay.test","home":{"node":"n1"}}`,
 	"place-tenant": `{"home":{"node":"n1"}}`, "hold-tenant": `{"reason":"r"}`, "pause-tenant": `{"reason":"r"}`,
 	"add-account": `{"tenant":"acme","username":"b@acme.example"}`, "set-account": `{"class":"bulk"}`, "hold-account": `{"reason":"r"}`,
@@ -67,11 +68,11 @@ var bodies = map[string]string{
 	"add-suppressions": `{"addresses":[{"address":"u@dest.test"}]}`, "remove-suppressions": `{"addresses":[{"address":"u@dest.test"}]}`,
 	"drill-listing": `{}`, "dismiss-listing": `{"reason":"r"}`, "set-automation": `{"mode":"shadow"}`, "set-conduct": `{"on_listing":"wait","probation":true}`, "set-pool": `{"class":"bulk"}`, "add-evidence": `{"note":"n"}`,
 	"make-join-token": `{}`, "maintain-node": `{}`, "set-log-level": `{"level":"debug"}`, "move-tenant": `{"to":"two"}`,
-	"set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
+	"undo-import": `{"dry_run":true}`, "set-domain": `{}`, "set-bounce": `{"bounce":""}`, "set-route": `{"host":"192.0.2.7"}`, "flush-queue": `{"tenant":"acme"}`, "purge-queue": `{"tenant":"acme"}`,
 }
 
 // objects stand in for path parameters: all of tenant A or the operator's.
-var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800", "{seq}": "1", "{programme}": "snds"}
+var objects = map[string]string{"{tenant}": "acme", "{username}": "info@acme.example", "{addr}": "192.0.2.99", "{node}": "spare", "{id}": idA, "{token}": "0800", "{seq}": "1", "{programme}": "snds", "{class}": "reports"}
 
 func fill(path, id string) string {
 	switch id {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"postern/tenant"
 )
@@ -42,12 +43,21 @@ func (s *Server) sourceRoutes() {
 			if err != nil || addr.Zone() != "" {
 				return nil, badField("body.addr", "give one IPv4 or IPv6 address", "is no address")
 			}
+			warm, err := readWarm(st, i.Body.WarmSince)
+			if err != nil {
+				return nil, s.fail(ctx, "read day", err)
+			}
 			events, st, err := s.propose(ctx, i.Keyed, tenant.AddSource{Node: n.ID, Addr: addr.Unmap(), EHLO: i.Body.EHLO, Shared: i.Body.Shared})
 			if err != nil {
 				return nil, err
 			}
 			if e, ok := created[tenant.SourceAdded](events); ok {
 				if x := st.Source(e.Source); x != nil {
+					if !warm.IsZero() {
+						if _, st, err = s.propose(ctx, i.Keyed.apart("warm"), tenant.SetWarm{Source: x.ID, Since: warm}); err != nil {
+							return nil, err
+						}
+					}
 					return reply(viewSource(st, x)), nil
 				}
 			}
@@ -69,8 +79,23 @@ func (s *Server) sourceRoutes() {
 		})
 }
 
+// readWarm reads the day since which a source is warm; "" is none. What a node
+// does not know yet is refused before the source is made.
+func readWarm(st *tenant.State, text string) (day time.Time, err error) {
+	if text == "" {
+		return day, nil
+	}
+	if day, err = tenant.ParseDay(text); err == nil && !st.Knows(tenant.SetWarm{}) {
+		err = problem(http.StatusConflict, "upgrade every node first", "a node's program does not know warm sources")
+	}
+	return day, err
+}
+
 func viewSource(st *tenant.State, x *tenant.Source) Source {
 	v := Source{ID: uint64(x.ID), Addr: x.Addr.String(), Node: nodeName(st, x.Node), EHLO: x.EHLO, Shared: x.Shared, Tenants: []string{}, Enrolments: viewEnrolments(st, x.ID)}
+	if day := st.WarmSince(x.ID); !day.IsZero() {
+		v.WarmSince = day.Format(time.DateOnly)
+	}
 	if x.Shared {
 		v.Pool = st.PoolClass(x.ID).String()
 	}

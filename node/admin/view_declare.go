@@ -4,6 +4,7 @@ package admin
 // says nothing about its things; within a thing, what is absent is as it is for
 // a new one, but for places and secrets, which stay.
 type Declaration struct {
+	Import     string            `json:"import,omitempty" maxLength:"200" doc:"What server it was read from: then it is of one tenant, only what is not there is made, and that can be undone"`
 	Sources    *[]DeclaredSource `json:"sources,omitempty" maxItems:"4096"`
 	Tenants    *[]DeclaredTenant `json:"tenants,omitempty" maxItems:"1500"`
 	Routes     *[]DeclaredRoute  `json:"routes,omitempty" maxItems:"10000"`
@@ -11,6 +12,7 @@ type Declaration struct {
 	Automation string            `json:"automation,omitempty" enum:"on,shadow,off" doc:"What follows from listings by itself"`
 	OnListing  string            `json:"on_listing,omitempty" enum:"move,wait,stay" doc:"What becomes of tenants that say nothing else"`
 	Notices    *DeclaredNotices  `json:"notices,omitempty"`
+	Retention  map[string]uint32 `json:"retention,omitempty" maxProperties:"16" doc:"Days by class; 0: for ever; a class that is absent stays"`
 }
 
 // DeclaredSource is an outbound IP.
@@ -20,6 +22,7 @@ type DeclaredSource struct {
 	EHLO       string               `json:"ehlo" minLength:"1" maxLength:"253"`
 	Shared     bool                 `json:"shared,omitempty" doc:"A member of its node's pool"`
 	Class      string               `json:"class,omitempty" enum:"mixed,transactional,bulk,probation" doc:"Of a shared one: what it carries; absent: mixed"`
+	WarmSince  string               `json:"warm_since,omitempty" maxLength:"10" doc:"Day since which it has sent, here or elsewhere, as 2023-04-01; absent: nobody says so"`
 	Enrolments *[]DeclaredEnrolment `json:"enrolments,omitempty" maxItems:"16" doc:"All that are not simply to do; absent: they stay as they are"`
 }
 
@@ -99,12 +102,13 @@ type Applied struct {
 	Changed    bool        `json:"changed"`
 	DryRun     bool        `json:"dry_run,omitempty"`
 	Operations []Operation `json:"operations" nullable:"false" doc:"In the order in which they are done"`
+	LeftAlone  []string    `json:"left_alone,omitempty" doc:"Of an import: what was there before it; of one that is undone: what is still needed"`
 }
 
 // Operation is one change.
 type Operation struct {
 	Do       string         `json:"do" enum:"add,change,remove"`
-	Kind     string         `json:"kind" enum:"source,tenant,domain,account,route,zones,automation,on_listing,notices"`
+	Kind     string         `json:"kind" enum:"source,tenant,domain,account,route,zones,automation,on_listing,notices,retention,import"`
 	Name     string         `json:"name,omitempty"`
 	Tenant   string         `json:"tenant,omitempty"`
 	Fields   []ChangedField `json:"fields,omitempty"`

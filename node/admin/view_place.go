@@ -63,13 +63,14 @@ type NewNode struct {
 
 // Source is one outbound IP.
 type Source struct {
-	ID      uint64   `json:"id"`
-	Addr    string   `json:"addr"`
-	Node    string   `json:"node"`
-	EHLO    string   `json:"ehlo"`
-	Shared  bool     `json:"shared" doc:"Member of its node's pool; otherwise dedicated to one tenant"`
-	Pool    string   `json:"pool,omitempty" enum:"mixed,transactional,bulk,probation" doc:"What it carries, when it is shared"`
-	Tenants []string `json:"tenants" nullable:"false" doc:"Tenants with their home or backup here"`
+	ID        uint64   `json:"id"`
+	Addr      string   `json:"addr"`
+	Node      string   `json:"node"`
+	EHLO      string   `json:"ehlo"`
+	Shared    bool     `json:"shared" doc:"Member of its node's pool; otherwise dedicated to one tenant"`
+	Pool      string   `json:"pool,omitempty" enum:"mixed,transactional,bulk,probation" doc:"What it carries, when it is shared"`
+	Tenants   []string `json:"tenants" nullable:"false" doc:"Tenants with their home or backup here"`
+	WarmSince string   `json:"warm_since,omitempty" doc:"Day since which it has sent, by the operator's word"`
 	// Enrolments at receivers, by the operator's word.
 	Enrolments []Enrolment `json:"enrolments" nullable:"false" doc:"Enrolments at receivers, by the operator's word"`
 }
@@ -80,6 +81,8 @@ type NewSource struct {
 	Addr   string `json:"addr" minLength:"2" maxLength:"45" doc:"IPv4 or IPv6 address"`
 	EHLO   string `json:"ehlo" minLength:"1" maxLength:"253" doc:"Name it greets with; its PTR must say the same"`
 	Shared bool   `json:"shared,omitempty"`
+	// WarmSince is a day: since then it has sent, on another server, say.
+	WarmSince string `json:"warm_since,omitempty" maxLength:"10" doc:"Day since which it has sent, here or elsewhere, as 2023-04-01"`
 }
 
 // Place is a node and what a tenant leaves it by.

@@ -208,7 +208,7 @@ func draw(t *rapid.T) admin.Declaration {
 			Customer: text.Draw(t, "customer"), Automation: rapid.SampledFrom([]string{"", "on", "off", "shadow"}).Draw(t, "automation"), Probation: rapid.Bool().Draw(t, "probation"), Domains: &domains, Accounts: &accounts})
 	}
 	for range few("sources") {
-		sources = append(sources, admin.DeclaredSource{Addr: text.Draw(t, "addr"), Node: text.Draw(t, "node"), EHLO: text.Draw(t, "ehlo"), Shared: rapid.Bool().Draw(t, "shared")})
+		sources = append(sources, admin.DeclaredSource{Addr: text.Draw(t, "addr"), Node: text.Draw(t, "node"), EHLO: text.Draw(t, "ehlo"), Shared: rapid.Bool().Draw(t, "shared"), WarmSince: rapid.SampledFrom([]string{"", "2023-04-01"}).Draw(t, "warm")})
 		if n := few("enrolments"); n > 0 {
 			all := []admin.DeclaredEnrolment{}
 			for range n - 1 {
@@ -220,8 +220,9 @@ func draw(t *rapid.T) admin.Declaration {
 	for range few("routes") {
 		routes = append(routes, admin.DeclaredRoute{Domain: text.Draw(t, "domain"), Host: text.Draw(t, "host"), Port: 1 + rapid.Uint16Range(0, 65534).Draw(t, "port")})
 	}
-	d := admin.Declaration{Tenants: &tenants, Sources: &sources, Routes: &routes, Automation: "on", OnListing: "move",
-		Notices: &admin.DeclaredNotices{SetNotices: admin.SetNotices{Webhook: "https://" + text.Draw(t, "webhook"), Tenants: rapid.Bool().Draw(t, "tell")}}}
+	d := admin.Declaration{Import: rapid.SampledFrom([]string{"", "postfix mail.old.example"}).Draw(t, "import"), Tenants: &tenants, Sources: &sources, Routes: &routes, Automation: "on", OnListing: "move",
+		Notices:   &admin.DeclaredNotices{SetNotices: admin.SetNotices{Webhook: "https://" + text.Draw(t, "webhook"), Tenants: rapid.Bool().Draw(t, "tell")}},
+		Retention: map[string]uint32{"recipients": rapid.Uint32Range(1, 400).Draw(t, "recipients"), "journal": rapid.Uint32Range(0, 9000).Draw(t, "journal")}}
 	if rapid.Bool().Draw(t, "zones") {
 		d.Zones = &admin.DeclaredZones{File: "groups: []\n# a comment\nzones:\n  - name: zen.example\n"}
 	}

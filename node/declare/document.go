@@ -5,6 +5,7 @@ import "time"
 // document is a file as it is written. A nil list says nothing about its things.
 type document struct {
 	Version    uint64          `yaml:"version"`
+	Import     string          `yaml:"import"`
 	Plans      map[string]plan `yaml:"plans"`
 	Sources    *[]source       `yaml:"sources"`
 	Tenants    *[]tenantEntry  `yaml:"tenants"`
@@ -13,6 +14,15 @@ type document struct {
 	Automation string          `yaml:"automation"`
 	OnListing  string          `yaml:"on_listing"`
 	Notices    *notices        `yaml:"notices"`
+	Retention  *retention      `yaml:"retention"`
+}
+
+// retention is for how long classes of personal data are kept: 30d, forever.
+type retention struct {
+	Recipients string `yaml:"recipients"`
+	Dialogues  string `yaml:"dialogues"`
+	Reports    string `yaml:"reports"`
+	Journal    string `yaml:"journal"`
 }
 
 // plan is what accounts that name it may do, unless they say otherwise.
@@ -33,6 +43,7 @@ type source struct {
 	Shared bool   `yaml:"shared"`
 	Class  string `yaml:"class"`
 
+	WarmSince  string       `yaml:"warm_since"`
 	Enrolments *[]enrolment `yaml:"enrolments"`
 }
 

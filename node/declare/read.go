@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postern/node/admin"
+	"postern/tenant"
 )
 
 // Bounds of what is read.
@@ -210,6 +211,9 @@ func (r *reader) file(name string, text []byte) {
 	if d.Notices != nil {
 		out.Notices = r.notices(d.Notices)
 	}
+	if d.Retention != nil {
+		out.Retention = r.retention(*d.Retention)
+	}
 	if d.Automation != "" {
 		// Programs that write YAML of another age make a truth of on and off.
 		out.Automation = map[string]string{"true": "on", "false": "off"}[d.Automation]
@@ -220,13 +224,17 @@ func (r *reader) file(name string, text []byte) {
 	if d.OnListing != "" {
 		out.OnListing = d.OnListing
 	}
+	if d.Import != "" {
+		out.Import = d.Import
+	}
 }
 
 // once refuses what two files say of the one thing there is.
 func (r *reader) once(d *document) {
 	out := &r.set.Declaration
-	for key, both := range map[string]bool{"zones": d.Zones != nil && out.Zones != nil, "notices": d.Notices != nil && out.Notices != nil,
-		"automation": d.Automation != "" && out.Automation != "", "on_listing": d.OnListing != "" && out.OnListing != ""} {
+	for key, both := range map[string]bool{"zones": d.Zones != nil && out.Zones != nil, "notices": d.Notices != nil && out.Notices != nil, "retention": d.Retention != nil && out.Retention != nil,
+		"automation": d.Automation != "" && out.Automation != "", "on_listing": d.OnListing != "" && out.OnListing != "",
+		"import": d.Import != "" && out.Import != ""} {
 		if both {
 			r.fault(key, "keep one", "another file says it, too")
 		}
@@ -264,7 +272,7 @@ func shift(key string, by map[string]int) string {
 }
 
 func declaredSource(x source) admin.DeclaredSource {
-	v := admin.DeclaredSource{Addr: x.Addr, Node: x.Node, EHLO: x.EHLO, Shared: x.Shared, Class: x.Class}
+	v := admin.DeclaredSource{Addr: x.Addr, Node: x.Node, EHLO: x.EHLO, Shared: x.Shared, Class: x.Class, WarmSince: x.WarmSince}
 	appendAll(&v.Enrolments, x.Enrolments, func(_ int, e enrolment) admin.DeclaredEnrolment { return admin.DeclaredEnrolment(e) })
 	return v
 }
@@ -409,6 +417,21 @@ func (r *reader) zones(x *zones) *admin.DeclaredZones {
 		v.File = r.secret("zones.file", x.File, maxZones)
 	}
 	return v
+}
+
+func (r *reader) retention(x retention) map[string]uint32 {
+	all := map[string]uint32{}
+	for class, text := range map[string]string{"recipients": x.Recipients, "dialogues": x.Dialogues, "reports": x.Reports, "journal": x.Journal} {
+		if text == "" {
+			continue
+		}
+		days, err := tenant.ParseDays(text)
+		if err != nil {
+			r.fault("retention."+class, "", "%v", err)
+		}
+		all[class] = days
+	}
+	return all
 }
 
 func (r *reader) notices(x *notices) *admin.DeclaredNotices {

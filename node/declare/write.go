@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,10 +66,17 @@ func Write(to io.Writer, d *admin.Declaration, head string) error {
 		w.line(0, "# %s", strings.TrimSpace(line))
 	}
 	w.line(0, "version: 1")
+	w.pair(0, "import", d.Import)
 	w.pair(0, "automation", d.Automation)
 	w.pair(0, "on_listing", d.OnListing)
 	if n := d.Notices; n != nil {
 		w.notices(n)
+	}
+	if len(d.Retention) > 0 {
+		w.line(0, "retention:")
+		for _, class := range slices.Sorted(maps.Keys(d.Retention)) {
+			w.pair(2, class, tenant.DaysText(d.Retention[class]))
+		}
 	}
 	if d.Sources != nil {
 		w.list(0, "sources", len(*d.Sources))
@@ -137,6 +146,9 @@ func (w *writer) source(x admin.DeclaredSource) {
 	}
 	if x.Class != "" {
 		more += ", class: " + word(x.Class)
+	}
+	if x.WarmSince != "" {
+		more += ", warm_since: " + word(x.WarmSince)
 	}
 	if x.Enrolments != nil {
 		all := make([]string, len(*x.Enrolments))

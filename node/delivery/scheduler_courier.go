@@ -198,6 +198,9 @@ func (s *scheduler) notIdle(c *courier) {
 // attempt makes one transaction and settles what came of it.
 func (c *courier) attempt(j job) {
 	s, it := c.s, j.item
+	if s.cfg.Before != nil {
+		s.cfg.Before(it)
+	}
 	began := time.Now()
 	body, err := s.ledger.Body(it.ID)
 	if err != nil {

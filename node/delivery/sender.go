@@ -46,6 +46,9 @@ type Config struct {
 	Returns    *bounce.Signer
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
+	// Before, if set, is shown what is about to be sent, over a session that is
+	// open. It must not wait for anything but the message itself.
+	Before func(*queue.Item)
 	// Observe, if set, is told of every settled attempt once it is durable
 	// (demo footer, tests). It must not block.
 	Observe func(Event)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -551,5 +552,53 @@ func TestLogHasNoGaps(t *testing.T) {
 	}
 	if len(seen) != 20 {
 		t.Errorf("%d records: %v", len(seen), seen)
+	}
+}
+
+// TestRetentionIsSet: another setting counts at once, and what the clean-up left
+// is told without reading.
+func TestRetentionIsSet(t *testing.T) {
+	c := newClock()
+	keep := keeping{30 * 24 * time.Hour, 7 * 24 * time.Hour}
+	var mu sync.Mutex
+	s := testStore(t, vfs.NewMem(), func(cfg *Config) {
+		withClock(c)(cfg)
+		cfg.Keep = func() (time.Duration, time.Duration) { mu.Lock(); defer mu.Unlock(); return keep.rcpts, keep.talk }
+	})
+	if err := s.expire(); err != nil || s.Oldest() != (Oldest{}) {
+		t.Fatalf("of nothing: %+v %v", s.Oldest(), err)
+	}
+	adopt(t, s, 1, 1)
+	first := put(t, s, 1, []byte("x"), envelope("u@d.test"))
+	day := c.now().UTC().Truncate(24 * time.Hour)
+	it := takeOne(t, s)
+	settle(t, s, Settlement{Item: it, Attempt: Attempt{N: 1, At: c.now(), Dialogue: "talk"}, Outcomes: outcomes(it, Delivered)})
+	c.advance(5 * 24 * time.Hour)
+	if err := s.expire(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Oldest(); !got.Recipients.Equal(day) || !got.Dialogues.Equal(day) {
+		t.Errorf("the oldest are %+v, want %s", got, day)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	mu.Lock()
+	keep.talk = 24 * time.Hour
+	mu.Unlock()
+	for deadline := time.Now().Add(20 * time.Second); !s.Oldest().Dialogues.IsZero(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the dialogue stays")
+		}
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Oldest(); !got.Recipients.Equal(day) {
+		t.Errorf("the oldest recipients are of %s", got.Recipients)
+	}
+	if tr, err := s.Trace(first); err != nil || tr.Attempts[0].Dialogue != "" {
+		t.Errorf("%+v %v", tr, err)
 	}
 }

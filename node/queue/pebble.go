@@ -32,12 +32,15 @@ func (s *Store) options() *pebble.Options {
 		// A message that leaves within a memtable's life never reaches a table.
 		MemTableSize:                memtableSize,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       16,
-		L0StopWritesThreshold:       48,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Merger:                      sumMerger(),
-		Logger:                      pebbleLog{s},
-		EventListener:               s.events(),
+		// Keys stand in it, so that it has to begin anew sometimes; pebble does that
+		// no more often than it writes as much again.
+		MaxManifestFileSize:        8 << 10,
+		L0CompactionThreshold:      16,
+		L0StopWritesThreshold:      48,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+		Merger:                     sumMerger(),
+		Logger:                     pebbleLog{s},
+		EventListener:              s.events(),
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -46,7 +49,7 @@ func (s *Store) options() *pebble.Options {
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,
 			MinimumSize:           minBlobValue,
-			MaxBlobReferenceDepth: 10,
+			MaxBlobReferenceDepth: s.scrub.depth(),
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.3,
 		}

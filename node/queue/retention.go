@@ -46,8 +46,9 @@ func (s *Store) expire() error {
 		return err
 	}
 	now := s.cfg.Now()
-	talk := dayOf(now.Add(-s.cfg.KeepTalk).UnixMicro())
-	rcpts := dayOf(now.Add(-s.cfg.KeepRcpts).UnixMicro())
+	keep := s.keeping()
+	talk := dayOf(now.Add(-keep.talk).UnixMicro())
+	rcpts := dayOf(now.Add(-keep.rcpts).UnixMicro())
 	for i, m := range marks {
 		var next *dayMark
 		if i+1 < len(marks) && marks[i+1].tenant == m.tenant && marks[i+1].epoch == m.epoch {
@@ -80,6 +81,9 @@ func (s *Store) expire() error {
 				return err
 			}
 		}
+	}
+	if err := s.findOldest(); err != nil {
+		return err
 	}
 	if err := s.expireTransactions(); err != nil {
 		return err

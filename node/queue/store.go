@@ -27,12 +27,15 @@ var (
 
 // Config of a Store. Zero values mean the default in brackets.
 type Config struct {
-	Dir        string
-	FS         vfs.FS        // pebble's default; tests pass a crashable one
-	FreeFloor  uint64        // octets that must stay free on the disk [1 GB or 5 %, the smaller]
-	InlineMax  int           // largest body kept inside pebble [256 KB]
-	KeepRcpts  time.Duration // recipients of ended messages [30 days]
-	KeepTalk   time.Duration // SMTP dialogues [7 days]
+	Dir       string
+	FS        vfs.FS        // pebble's default; tests pass a crashable one
+	FreeFloor uint64        // octets that must stay free on the disk [1 GB or 5 %, the smaller]
+	InlineMax int           // largest body kept inside pebble [256 KB]
+	KeepRcpts time.Duration // recipients of ended messages [30 days]
+	KeepTalk  time.Duration // SMTP dialogues [7 days]
+	// Keep says for how long both are kept by now, in place of KeepRcpts and
+	// KeepTalk; nil: it never changes.
+	Keep       func() (rcpts, talk time.Duration)
 	Grace      time.Duration // how much later than the rest in-doubt items are due [60 s]
 	Now        func() time.Time
 	Fatal      func(error) // the store's only way out when a sync failed; must not return
@@ -97,13 +100,17 @@ type Store struct {
 	dead   chan struct{} // closed when failed is set
 	once   sync.Once
 
+	scrubs sync.Mutex // one Scrub at a time
+	scrub  scrubbing
+
 	queue committer
 	ship  *ship   // nil without peers
 	hold  *holder // what is kept for others
 	left  leftovers
 	beat  heartbeat
 
-	tidied []byte // where expireSuppressed goes on; only expire uses it
+	tidied []byte     // where expireSuppressed goes on; only expire uses it
+	kept   oldestKept // what expire left
 
 	observe func(*pebble.Batch) // tests see every batch before it is committed
 }
@@ -125,7 +132,7 @@ func New(cfg Config) (*Store, error) {
 	if s.fs == nil {
 		s.fs = newPrivateFS(vfs.Default)
 	}
-	s.fs = markerFS{s.fs}
+	s.fs = freshFS{markerFS{s.fs}, &s.scrub}
 	s.gate.empty = sync.NewCond(&s.gate.mu)
 	s.hold = newHolder(s)
 	s.left.init()
@@ -244,9 +251,14 @@ func (s *Store) Run(ctx context.Context) error {
 	defer second.Stop()
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
-	if err := s.expire(); err != nil {
-		s.cfg.Log.Error("retention failed", "err", err)
+	var kept keeping
+	tidy := func() {
+		kept = s.keeping()
+		if err := s.expire(); err != nil {
+			s.cfg.Log.Error("retention failed", "err", err)
+		}
 	}
+	tidy()
 	for {
 		second.Reset(untilBeat(time.Second))
 		select {
@@ -258,10 +270,11 @@ func (s *Store) Run(ctx context.Context) error {
 			if err := s.checkDisk(); err != nil {
 				s.cfg.Log.Error("free-space check failed", "err", err)
 			}
-		case <-hour.C:
-			if err := s.expire(); err != nil {
-				s.cfg.Log.Error("retention failed", "err", err)
+			if s.keeping() != kept { // somebody set it
+				tidy()
 			}
+		case <-hour.C:
+			tidy()
 		}
 	}
 }

@@ -74,7 +74,12 @@ func operatorNotice(st *tenant.State, n *tenant.Notice) string {
 	if n.Why != "" {
 		say("%s", n.Why)
 	}
-	if n.Act == "domain listed" {
+	if n.Act == "domain listed" && strings.HasPrefix(n.Subject, "link ") {
+		say("")
+		say("Spammers advertise it. Whose mail links to it may be one, or had a password stolen.")
+		say("Ask, and meanwhile: postern account hold USERNAME --reason TEXT")
+		say("All of it: postern listing domains")
+	} else if n.Act == "domain listed" {
 		say("")
 		say("Another IP does not help, so nobody is moved for it.")
 		say("All of it: postern listing domains")

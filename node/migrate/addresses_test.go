@@ -1,4 +1,4 @@
-package main
+package migrate
 
 import (
 	"fmt"
@@ -10,13 +10,13 @@ import (
 )
 
 func importAll(text string) (all []admin.SuppressAddress, err error) {
-	err = readAddresses(strings.NewReader(text), func(part []admin.SuppressAddress) error {
-		if len(part) == 0 || len(part) > importAtOnce {
+	err = ReadAddresses(strings.NewReader(text), func(part []admin.SuppressAddress) error {
+		if len(part) == 0 || len(part) > AddressesAtOnce {
 			return fmt.Errorf("a part of %d", len(part))
 		}
 		all = append(all, part...)
 		return nil
-	})
+	}, func(x *NoAddress) error { return x })
 	return all, err
 }
 
@@ -31,8 +31,11 @@ func TestReadAddresses(t *testing.T) {
 		{"a heading", "\ufeffaddress;text\na@x.test\n", []string{"a@x.test||"}, ""},
 		{"as exported", "address,reason,class,code,status,text\na@x.test,complaint,,,,\n'=b@x.test,bounce,InvalidRecipient,550,5.1.1,no such user\n",
 			[]string{"a@x.test|complaint|", "=b@x.test||550 5.1.1 no such user"}, ""},
+		{"an access table", "a@x.test\tREJECT user unknown\nb@x.test DISCARD\nC@x.test 550 5.1.1 gone\n", []string{"a@x.test||user unknown", "b@x.test||", "C@x.test||550 5.1.1 gone"}, ""},
+		{"what an access table lets in", "a@x.test REJECT\nb@x.test OK\n", nil, "line 2: \"b@x.test\" is not refused for good: OK"},
+		{"a domain of an access table", "x.test REJECT\n", nil, "line 1: \"x.test\" is no address"},
 		{"no address", "a@x.test\nnobody\n", nil, "line 2: \"nobody\" is no address"},
-		{"too long", strings.Repeat("a", maxImportLine+1), nil, "longer than 4096 octets"},
+		{"too long", strings.Repeat("a", maxAddressLine+1), nil, "longer than 4096 octets"},
 		{"nothing", "", nil, ""},
 	} {
 		all, err := importAll(x.text)
