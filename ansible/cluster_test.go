@@ -46,99 +46,6 @@ func (g *rig) dedicated(node string) string {
 	return g.machine(node).sources[0].addr
 }
 
-// stream is a load of mail that goes to the one address clients know.
-type stream struct {
-	ledger *lab.Ledger
-	stop   context.CancelFunc
-	done   chan struct{}
-
-	accepted chan time.Time
-	gap      time.Duration
-	gapAt    time.Time
-	n        int
-}
-
-// send begins to send from all tenants, until stopped.
-func (g *rig) send(t *testing.T, rate float64) *stream {
-	t.Helper()
-	trust, err := g.trust()
-	must(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	run, ledger := g.open()
-	s := &stream{ledger: ledger, stop: stop, done: make(chan struct{}), accepted: make(chan time.Time, 100)}
-	l := lab.Load{Addrs: []string{net.JoinHostPort(g.way, "587")}, TLS: trust, Run: run, Domains: []string{"inbox.test", "secure.test"},
-		Sessions: 6, PerConn: 10, Rate: rate, Size: 2000, Timeout: 10 * time.Second, Backoff: 300 * time.Millisecond,
-		Sent: func(x *lab.Submission) {
-			lab.Record(ledger, x)
-			if x.Verdict[0] == lab.Accepted {
-				s.accepted <- time.Now()
-			}
-		}}
-	for _, x := range g.tenants {
-		l.Senders = append(l.Senders, lab.Sender{Username: "mail@" + x.name + ".test", Password: password(x.name), From: "mail@" + x.name + ".test"})
-	}
-	counted := make(chan struct{})
-	go func() {
-		defer close(counted)
-		last := time.Now()
-		for at := range s.accepted {
-			s.n++
-			if d := at.Sub(last); d > s.gap {
-				s.gap, s.gapAt = d, last
-			}
-			last = at
-		}
-	}()
-	go func() {
-		defer close(s.done)
-		_, _ = l.Send(ctx)
-		close(s.accepted)
-		<-counted
-	}()
-	t.Cleanup(func() { stop(); <-s.done })
-	return s
-}
-
-// flows waits until something of the stream was accepted.
-func (s *stream) flows(t *testing.T) {
-	t.Helper()
-	wait(t, time.Minute, "mail is accepted", func() error {
-		if s.ledger.Counts().Accepted == 0 {
-			return errors.New("none yet")
-		}
-		return nil
-	})
-}
-
-// end stops the stream and waits until everything that was accepted arrived.
-func (s *stream) end(t *testing.T, what string) {
-	t.Helper()
-	s.stop()
-	<-s.done
-	wait(t, 3*time.Minute, "all accepted mail arrived", func() error {
-		if c := s.ledger.Counts(); c.Queued > 0 {
-			return fmt.Errorf("%d are on their way", c.Queued)
-		}
-		return nil
-	})
-	c := s.ledger.Final()
-	b, _ := json.Marshal(c)
-	t.Logf("%s: %d accepted, longest pause %.1f s at %s; ledger %s", what, s.n, s.gap.Seconds(), s.gapAt.Format("15:04:05"), b)
-	if err := c.Sound(); err != nil {
-		t.Errorf("%s: %v", what, err)
-	}
-	// A message twice is allowed where a node died between the dot and the answer.
-	if c.Twice > 0 && what != "kill" {
-		t.Errorf("%s: %d arrived twice", what, c.Twice)
-	}
-	if s.gap > 30*time.Second {
-		t.Errorf("%s: nothing was accepted for %v", what, s.gap)
-	}
-	if s.n == 0 {
-		t.Errorf("%s: nothing was accepted", what)
-	}
-}
-
 // first sends one message over and over until it is accepted, and says when it
 // arrived.
 func (g *rig) first(ctx context.Context) (time.Time, error) {
@@ -224,6 +131,7 @@ func TestCluster(t *testing.T) {
 		{"first", testFirst}, {"again", testAgain}, {"check", testCheck}, {"network", testNetwork}, {"resolver", testResolver}, {"renewal", testRenewal},
 		{"upgrade", testUpgrade}, {"listing", testListing},
 		{"kill", testKill}, {"backup", testBackup}, {"replace", testReplace}, {"balancer", testBalancer}, {"scaleout", testScaleOut}, {"drain", testDrain},
+		{"monitoring", testMonitoring},
 		{"uninstall", func(t *testing.T, g *rig) { testUninstall(t, g, bare) }},
 	}
 	for _, s := range steps {
@@ -359,7 +267,7 @@ func testUpgrade(t *testing.T, g *rig) {
 	g.play(t, "upgrade", "-e", "postern_package_file="+build(t, "2"))
 	t.Logf("rolling upgrade of three nodes: %.1f s", time.Since(start).Seconds())
 	g.within(3*time.Minute, time.Since(start), "the rolling upgrade of three nodes")
-	s.end(t, "upgrade")
+	s.end(t, "upgrade", false)
 	for _, m := range g.machines {
 		at, err := m.status()
 		must(t, err)

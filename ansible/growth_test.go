@@ -19,7 +19,7 @@ func testScaleOut(t *testing.T, g *rig) {
 	g.inventory(t, build(t, "2"))
 	s := g.send(t, 20)
 	g.play(t, "scale_out")
-	s.end(t, "scale-out")
+	s.end(t, "scale-out", false)
 	if role := m.node(t, "n4").Role; role != "voter" {
 		t.Errorf("the new node is %q, want a voter", role)
 	}
@@ -41,7 +41,7 @@ func testDrain(t *testing.T, g *rig) {
 	g.inventory(t, build(t, "2"))
 	g.play(t, "site", "-e", "postern_prune=true")
 	g.play(t, "drain", "-e", "postern_drain=n3", "-e", "postern_remove=true")
-	s.end(t, "drain")
+	s.end(t, "drain", false)
 	if out, _ := old.try("systemctl is-active postern"); out != "inactive" {
 		t.Errorf("postern of the machine that left is %q", out)
 	}
@@ -73,7 +73,12 @@ func testBalancer(t *testing.T, g *rig) {
 	}
 	s := g.send(t, 20)
 	s.flows(t)
+	down := time.Now()
 	g.machines[1].kill(t)
+	for time.Since(down) < 20*time.Second { // that long it stays dead, and mail of all tenants flows
+		s.more(t, 30)
+	}
+	t.Logf("n2 was dead for %.1f s", time.Since(down).Seconds())
 	g.machines[1].boot(t)
 	wait(t, 2*time.Minute, "n2 is ready again", func() error {
 		if s, err := g.machines[1].status(); err != nil || !s.Ready {
@@ -81,7 +86,7 @@ func testBalancer(t *testing.T, g *rig) {
 		}
 		return nil
 	})
-	s.end(t, "kill behind a balancer")
+	s.end(t, "kill behind a balancer", true)
 	// The client is known, not the balancer.
 	logins := 0
 	for _, m := range g.machines {

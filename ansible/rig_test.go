@@ -38,7 +38,9 @@ type rig struct {
 	lab             *lab.Lab
 	late            []string // what took longer than it may
 	tenants         []customer
-	way             string // the address that clients use now
+	way             string   // the address that clients use now
+	deb             string   // the package of the inventory
+	watch           *machine // the one that Prometheus runs on, while it is there
 
 	mu    sync.Mutex
 	mails []*lab.Mail               // what the recipients' hosts took
@@ -176,6 +178,7 @@ func (g *rig) taken(match func(*lab.Mail) bool) int {
 // inventory writes what the playbooks are told.
 func (g *rig) inventory(t *testing.T, deb string) {
 	t.Helper()
+	g.deb = deb
 	var b strings.Builder
 	b.WriteString("postern:\n  hosts:\n")
 	for _, m := range g.machines {
@@ -197,6 +200,9 @@ func (g *rig) inventory(t *testing.T, deb string) {
     postern_declaration_files: %s
 `, relay, deb, filepath.Join(g.dir, "keep"), map[bool]string{true: "balancer", false: "vrrp"}[g.way == balancer], entry, labAddr, labAddr, filepath.Join(g.dir, "declared"))
 	b.WriteString(g.declaration(t))
+	if g.watch != nil {
+		fmt.Fprintf(&b, "postern_monitoring:\n  hosts:\n    %s: {ansible_host: %s, ansible_user: root, postern_monitoring_interval: 2s}\n", g.watch.name, g.watch.addr)
+	}
 	must(t, os.WriteFile(filepath.Join(g.dir, "inventory.yml"), []byte(b.String()), 0o644))
 }
 

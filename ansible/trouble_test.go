@@ -52,7 +52,7 @@ func testListing(t *testing.T, g *rig) {
 		return nil
 	})
 	t.Logf("listed to the first mail from the backup: %.1f s", took.Seconds())
-	s.end(t, "listing")
+	s.end(t, "listing", false)
 	must(t, g.lab.SetListing(home, lab.Listing{Code: "clean"}))
 	g.machines[1].do(t, "postern listing dismiss "+home.String()+" --reason 'end of the trial'")
 }
@@ -88,12 +88,15 @@ func testKill(t *testing.T, g *rig) {
 		}
 		return nil
 	})
-	s.end(t, "kill")
+	s.end(t, "kill", true)
 	must(t, none(g.play(t, "site"))) // all of it comes back by itself
 }
 
 func testBackup(t *testing.T, g *rig) {
+	s := g.send(t, 20)
+	s.flows(t)
 	g.play(t, "backup")
+	s.end(t, "backup", false)
 	files, err := filepath.Glob(filepath.Join(g.dir, "keep/backups/*.backup"))
 	must(t, err)
 	if len(files) != 1 {
@@ -104,13 +107,16 @@ func testBackup(t *testing.T, g *rig) {
 		m.do(t, "systemctl stop postern && rm -rf /var/lib/postern/*")
 	}
 	g.play(t, "restore", "-e", "postern_backup="+files[0], "-e", "postern_really=yes")
-	s := g.send(t, 10)
-	s.flows(t)
-	s.end(t, "restore")
+	s = g.send(t, 20)
+	s.more(t, 100)
+	s.end(t, "restore", false)
 }
 
 func testReplace(t *testing.T, g *rig) {
 	m := g.machines[2]
+	// Mail goes on all the while: what the lost disk had is on another one.
+	s := g.send(t, 20)
+	s.flows(t)
 	m.kill(t)
 	m.fresh(t)
 	m.boot(t)
@@ -119,9 +125,10 @@ func testReplace(t *testing.T, g *rig) {
 	}
 	g.play(t, "replace", "-e", "postern_replace=n3")
 	must(t, none(g.play(t, "site")))
-	s := g.send(t, 10)
-	s.flows(t)
-	s.end(t, "replace")
+	s.end(t, "replace", true)
+	s = g.send(t, 20)
+	s.more(t, 100)
+	s.end(t, "after the replacement", false)
 }
 
 // listFiles lists what a machine has, without what any machine gathers.
