@@ -52,7 +52,7 @@ func (s screen) grafana() ([]byte, error) {
 
 func variable(name, from string) obj {
 	return obj{"name": name, "type": "query", "datasource": chosenSource, "query": obj{"query": from, "refId": name},
-		"definition": from, "includeAll": true, "allValue": ".*", "multi": true, "refresh": 2, "sort": 1,
+		"includeAll": true, "allValue": ".*", "multi": true, "refresh": 2, "sort": 1,
 		"current": obj{"text": []string{"All"}, "value": []string{"$__all"}}}
 }
 
