@@ -18,10 +18,13 @@ func count[N int | int64 | uint64](n N) string {
 	return s
 }
 
-// some is "1 tenant" or "3 tenants".
+// some is "1 tenant", "3 tenants" or "2 addresses".
 func some(n int, one string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + one
+	case strings.HasSuffix(one, "s"):
+		return count(n) + " " + one + "es"
 	}
 	return count(n) + " " + one + "s"
 }

@@ -33,7 +33,7 @@ func oldServer(t *testing.T, users string) string {
 		"etc/postfix/main.cf": "myhostname = mail.old.test\nsender_dependent_default_transport_maps = inline:{ @boots.test=out-boots: }\n" +
 			"smtpd_sender_login_maps = inline:{ @boots.test=mail@boots.test,{ @caps.test = mail@boots.test, news@boots.test } }\n",
 		"etc/postfix/master.cf": "smtp inet n - y - - smtpd\nsmtp unix - - y - - smtp\nout-boots unix - - y - - smtp\n  -o smtp_bind_address=127.77.1.99 -o smtp_helo_name=out-99.$myhostname\n",
-		"etc/postfix/dead":      "gone@nobody.test REJECT user unknown\n",
+		"etc/postfix/dead":      "gone@nobody.test REJECT user unknown\nAlso.Gone@Nobody.test REJECT\n",
 		"etc/dovecot/users":     users,
 	} {
 		file := filepath.Join(dir, name)
@@ -112,7 +112,7 @@ func TestImportedCustomer(t *testing.T) {
 	before := verb(exitDone, "export", "--secrets")
 
 	text := bring("boots", "boots.relay.test")
-	for _, want := range []string{"+ account mail@boots.test", "1 address put on the suppression list", "Take 127.77.1.99 off the old server"} {
+	for _, want := range []string{"+ account mail@boots.test", "2 addresses put on the suppression list", "Take 127.77.1.99 off the old server"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in:\n%s", want, text)
 		}
@@ -171,7 +171,7 @@ func TestImportedCustomer(t *testing.T) {
 	if list := verb(exitDone, "suppression", "list", "--tenant", mine); !strings.Contains(list, "gone@nobody.test") {
 		t.Errorf("%s", list)
 	}
-	if text := verb(exitDone, "import", "undo", "--tenant", mine); !strings.Contains(text, "1 address taken off") {
+	if text := verb(exitDone, "import", "undo", "--tenant", mine); !strings.Contains(text, "2 addresses taken off") {
 		t.Errorf("%s", text)
 	}
 	if list := verb(exitDone, "suppression", "list", "--tenant", mine); strings.Contains(list, "gone@") || !strings.Contains(list, "own@nobody.test") {

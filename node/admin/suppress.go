@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"postern/tenant"
@@ -117,7 +118,7 @@ func (s *Server) suppressChanges() {
 					return nil, err
 				}
 				for _, one := range i.Body.Addresses {
-					if !tenant.ValidAddress(one.Address) {
+					if !tenant.ValidAddress(strings.ToLower(one.Address)) {
 						return nil, problem(http.StatusUnprocessableEntity, "write it as name@domain", "%q is no address", clip(one.Address))
 					}
 				}

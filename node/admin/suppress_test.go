@@ -44,6 +44,7 @@ func TestSuppressionRequests(t *testing.T) {
 		{"POST", at + "/add", `{"addresses":[]}`, 422, ""},
 		{"POST", at + "/add", many, 422, ""},
 		{"POST", at + "/add", `{"addresses":[{"address":"nobody"}]}`, 422, "is no address"},
+		{"POST", at + "/add", `{"addresses":[{"address":"Jane.Doe@Dest.Test"}]}`, 200, `"count":1`},
 		{"POST", at + "/add", `{"addresses":[{"address":"u@dest.test","reason":"bounce"}]}`, 422, ""},
 		{"POST", at + "/remove", `{"addresses":[{"address":"u@dest.test"}]}`, 200, `"count":1`},
 		{"GET", "/v1/accounts/info@acme.example/failures?month=2026-12", "", 200, "2026-12-01@2027-01-01"},
