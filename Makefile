@@ -125,7 +125,7 @@ ansible-packages:
 
 # Debian packages the tests talk to: real clients and servers.
 packages:
-	@.ci/packages curl swaks msmtp python3 postfix iproute2 nftables openssl rbldnsd prometheus haproxy systemd
+	@.ci/packages curl swaks libnet-ssleay-perl msmtp python3 postfix iproute2 nftables openssl rbldnsd prometheus haproxy systemd
 
 bench-packages:
 	@.ci/packages postfix sasl2-bin libsasl2-modules libsasl2-modules-db
