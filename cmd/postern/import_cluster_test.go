@@ -105,10 +105,6 @@ func TestImportedCustomer(t *testing.T) {
 		return verb(exitDone, "import", "postfix", "--root", root, "--users", "/etc/dovecot/users", "--suppression", "/etc/postfix/dead",
 			"--tenant", tenant, "--hostname", hostname, "--node", j.Nodes[0].Name, "--apply")
 	}
-	eventually(t, patience, "the journal, without which nothing is declared", func() bool {
-		p, err := r.api(j, 0).Journal(t.Context(), 0, "", admin.List{})
-		return err == nil && len(p.Items) > 0
-	})
 	before := verb(exitDone, "export", "--secrets")
 
 	text := bring("boots", "boots.relay.test")

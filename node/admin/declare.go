@@ -129,6 +129,10 @@ func (s *Server) mayApply(ctx context.Context, st *tenant.State, changes []tenan
 
 // carryOut proposes the changes in batches and gives how many were done.
 func (s *Server) carryOut(ctx context.Context, k Keyed, name string, st *tenant.State, changes []tenant.Change, before int) (int, error) {
+	if len(changes) > 0 && !st.Journals() {
+		return 0, problem(http.StatusServiceUnavailable, "try again in a few seconds; during an upgrade, when it is done",
+			"the journal is not open yet: that is so until every node runs a program that keeps one")
+	}
 	n := 0
 	for part := range slices.Chunk(changes, tenant.MaxBatch) {
 		b := tenant.Batch{After: st.Index()}

@@ -175,3 +175,26 @@ func TestApplyPruneMail(t *testing.T) {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
 }
+
+// A cluster that has just started takes a declaration a moment later.
+func TestApplyBeforeJournal(t *testing.T) {
+	w := newWorld(t)
+	s := newServer(t, w)
+	do := func(op tenant.Op) {
+		t.Helper()
+		if _, _, err := w.Propose(t.Context(), tenant.RequestID{}, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.st = tenant.New()
+	do(tenant.AddNode{Name: "n1"})
+	knows(do, w.st.NodeByName("n1").ID)
+	const body = `{"declaration":{"routes":[{"domain":"it.example","host":"mx.example","port":25}]}}`
+	if rec := tell(s, operatorToken, "POST", "/v1/apply", body); rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "try again in a few seconds") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+	do(tenant.OpenJournal{})
+	if rec := tell(s, operatorToken, "POST", "/v1/apply", body); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"changed":true`) {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
