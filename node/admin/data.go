@@ -18,7 +18,7 @@ type TenantData interface {
 
 // DataItem is one thing that is kept of a tenant.
 type DataItem struct {
-	Kind string          `json:"kind" enum:"tenant,account,declaration,usage,case,journal,message,body,suppression"`
+	Kind string          `json:"kind" enum:"tenant,account,known,declaration,usage,case,journal,message,body,suppression"`
 	ID   string          `json:"id,omitempty" doc:"Of a message and its body"`
 	Data json.RawMessage `json:"data,omitempty"`
 	// Body is a piece of a message as it goes out, in order.
@@ -84,6 +84,9 @@ func (s *Server) stateData(st *tenant.State, t *tenant.Tenant) (Page[DataItem], 
 		for _, u := range st.UsagesOf(a.ID) {
 			add("usage", map[string]any{"account": a.Username, "window": u.Window.String(), "mails": u.Used.Mails, "bytes": u.Used.Bytes})
 		}
+		if k := viewKnown(st, a); len(k.Evidence)+len(k.Heard)+len(k.SentAs)+len(k.Links) > 0 {
+			add("known", k)
+		}
 	}
 	d, err := s.export(st, t.Name, ExportSecrets{})
 	if err != nil {
@@ -118,6 +121,43 @@ func (s *Server) stateData(st *tenant.State, t *tenant.Tenant) (Page[DataItem], 
 // TenantData reads a page of what a node, or with "" the state, has of a tenant.
 func (c *Client) TenantData(ctx context.Context, name, node, after string) (Page[DataItem], error) {
 	return ask[Page[DataItem]](ctx, c, http.MethodGet, path("tenants", name, "data")+List{After: after}.query("node", node), nil)
+}
+
+// dataKnown is what is weighed of an account when a source of its is listed.
+type dataKnown struct {
+	Account  string         `json:"account"`
+	Evidence []dataEvidence `json:"evidence,omitempty"`
+	Heard    []dataHeard    `json:"heard,omitempty"`
+	SentAs   []string       `json:"sent_as,omitempty"`
+	Links    []string       `json:"links,omitempty"`
+}
+
+type dataEvidence struct {
+	At     time.Time `json:"at"`
+	Source string    `json:"source,omitempty"`
+	Note   string    `json:"note"`
+}
+
+type dataHeard struct {
+	Kind  string    `json:"kind"`
+	At    time.Time `json:"at"`
+	Count uint64    `json:"count"`
+}
+
+func viewKnown(st *tenant.State, a *tenant.Account) dataKnown {
+	known := st.KnownOf(a.ID)
+	v := dataKnown{Account: a.Username, SentAs: known.SentAs, Links: known.Links}
+	for _, e := range known.Evidence {
+		x := dataEvidence{At: e.At, Note: e.Note}
+		if src := st.Source(e.Source); src != nil {
+			x.Source = src.Addr.String()
+		}
+		v.Evidence = append(v.Evidence, x)
+	}
+	for _, h := range known.Heard {
+		v.Heard = append(v.Heard, dataHeard{h.Kind.String(), h.At, h.Count})
+	}
+	return v
 }
 
 // dataCase is what one case says of one tenant.
