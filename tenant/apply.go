@@ -302,6 +302,8 @@ func (d *draft) runBans(op Op) error {
 		return d.purged(op)
 	case Suppressed:
 		return d.suppressed(op)
+	case Disclosed:
+		return d.disclosed(op)
 	case AddBan:
 		return d.addBan(op)
 	case LiftBan:

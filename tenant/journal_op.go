@@ -283,6 +283,11 @@ func (d *draft) banEntry(op Op) (Entry, bool) {
 	case Suppressed:
 		e = about(op.Tenant, 0)
 		e.Act, e.Why = "suppress", op.why()
+	case Disclosed:
+		if e = about(op.Tenant, 0); op.Tenant == 0 {
+			e.Subject = "the cluster"
+		}
+		e.Act, e.Why = "give out", op.What.what()
 	case AddBan:
 		if op.Tenant != 0 {
 			e = about(op.Tenant, 0)

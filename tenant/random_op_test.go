@@ -101,12 +101,14 @@ func randomBanOp(c *choices, t ID, a AccountID, name string, at time.Time) Op {
 	hash := func() string {
 		return pick(c, "{BLF-CRYPT}$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "$5$x$"+strings.Repeat("a", 43), "{PLAIN}x", "")
 	}
-	switch c.n(17) {
+	switch c.n(18) {
 	case 15:
 		return SetWarm{SourceID(c.n(6)), pick(c, at.Truncate(24*time.Hour), time.Time{}, at, at.AddDate(1, 0, 0))}
 	case 16:
 		return NoteImport{Tenant: t, New: c.one(2), From: randomText(c), Sources: pick(c, nil, []SourceID{SourceID(c.n(4))}), Accounts: pick(c, nil, []AccountID{a}),
 			Domains: pick(c, nil, []string{"a.test"}), Routes: pick(c, nil, []string{"dest.test"})}
+	case 17:
+		return Disclosed{Disclosure(c.n(6)), pick(c, 0, t)}
 	case 14:
 		return Suppressed{Tenant: pick(c, 0, t), Added: uint64(c.n(3)), Removed: 1}
 	case 11:

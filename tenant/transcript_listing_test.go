@@ -168,6 +168,8 @@ func (x *transcript) listingOp(name string) Op {
 		return SetWarm{Source: SourceID(x.num("source")), Since: day}
 	case "note-import":
 		return NoteImport{Tenant: ID(x.num("tenant")), From: x.str("from"), Sources: []SourceID{SourceID(x.num("source"))}}
+	case "disclosed":
+		return Disclosed{What: Disclosure(x.num("what")), Tenant: ID(x.num("tenant"))}
 	case "suppressed":
 		return Suppressed{Tenant: ID(x.num("tenant")), Added: x.num("added"), Removed: x.num("removed")}
 	case "ban":

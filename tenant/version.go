@@ -3,7 +3,7 @@ package tenant
 // NewestVersion is the newest command version this program knows. A node
 // registers it, and no command is newer than what every node knows: the log
 // must say the same to all of them.
-const NewestVersion = 28
+const NewestVersion = 29
 
 // listingVersion is the command version that DNS lists and listings came with.
 const listingVersion = 2
@@ -101,8 +101,12 @@ const eraseVersion = 26
 const linkVersion = 27
 
 // pointsVersion is the one since which refused content, logins and first-time
-// recipients count for as much as they tell.
+// recipients count for as much as they tell, and what held innocents no longer
+// does.
 const pointsVersion = 28
+
+// discloseVersion is the one that what is given out came with.
+const discloseVersion = 29
 
 // since is the command version an operation came with. What came with the
 // first one has no method of that name.

@@ -109,6 +109,7 @@ const (
 	opSetWarm
 	opNoteImport
 	opLinked
+	opDisclosed
 )
 
 // EncodeCommand gives the canonical bytes of a command: version, length, body,
@@ -351,6 +352,8 @@ func codeBanOp(c *coder, cmd *Command, code opCode) {
 		codeOp(c, cmd, (*coder).batch)
 	case opSuppressed:
 		codeOp(c, cmd, (*coder).suppressed)
+	case opDisclosed:
+		codeOp(c, cmd, (*coder).disclosed)
 	default:
 		codeCustomerOp(c, cmd, code)
 	}
@@ -540,6 +543,8 @@ func clusterOpCodeOf(op Op) opCode {
 		return opErased
 	case Suppressed:
 		return opSuppressed
+	case Disclosed:
+		return opDisclosed
 	case SetWarm:
 		return opSetWarm
 	case NoteImport:

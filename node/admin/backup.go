@@ -82,6 +82,9 @@ func (s *Server) backupRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if st, err = s.disclose(ctx, st, tenant.Disclosed{What: tenant.DisclosedBackup}); err != nil {
+				return nil, err
+			}
 			s.backup.Store(time.Now().UnixNano())
 			name := "postern-" + time.Now().UTC().Format("20060102T150405") + ".backup"
 			return &file{Type: "application/octet-stream", Name: `attachment; filename="` + name + `"`, Body: EncodeBackup(st)}, nil

@@ -42,6 +42,11 @@ func (s *Server) dataRoutes() {
 			if err != nil {
 				return nil, err
 			}
+			if i.After == "" && !who.passedOn {
+				if _, err := s.disclose(ctx, st, tenant.Disclosed{What: tenant.DisclosedData, Tenant: t.ID}); err != nil {
+					return nil, err
+				}
+			}
 			switch {
 			case i.Node == "":
 				return answered(s.stateData(st, t))

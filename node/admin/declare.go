@@ -41,7 +41,12 @@ func (s *Server) declareRoutes() {
 			if err != nil {
 				return nil, err
 			}
-			return answered(s.export(st, i.Tenant, ExportSecrets{Passwords: i.Passwords || i.Secrets, Keys: i.Secrets}))
+			with := ExportSecrets{Passwords: i.Passwords || i.Secrets, Keys: i.Secrets}
+			d, err := s.export(st, i.Tenant, with)
+			if err == nil && with != (ExportSecrets{}) {
+				_, err = s.disclose(ctx, st, with.disclosed(st, i.Tenant))
+			}
+			return answered(d, err)
 		})
 }
 
@@ -199,6 +204,29 @@ func viewOperations(changes []tenant.Change, sealed map[string]Sealed) []Operati
 type ExportSecrets struct {
 	Passwords bool // the hashes of the accounts' passwords
 	Keys      bool // the private DKIM keys
+}
+
+// disclosed is what the journal says of an export with secrets.
+func (with ExportSecrets) disclosed(st *tenant.State, only string) tenant.Disclosed {
+	op := tenant.Disclosed{What: tenant.DisclosedHashes}
+	if with.Keys {
+		op.What = tenant.DisclosedKeys
+	}
+	if t := st.TenantByName(only); t != nil {
+		op.Tenant = t.ID
+	}
+	return op
+}
+
+// disclose writes into the journal what is to be given out. What cannot be
+// written there is not given out, unless a node's program is too old to read it.
+// It returns the state that has it.
+func (s *Server) disclose(ctx context.Context, st *tenant.State, op tenant.Disclosed) (*tenant.State, error) {
+	if !st.Journals() || !st.Knows(op) {
+		return st, nil
+	}
+	_, st, err := s.propose(ctx, Keyed{}, op)
+	return st, err
 }
 
 // export declares what there is.
