@@ -62,7 +62,7 @@ func (d *draft) decide(c *Case, src *Source) {
 	for i := range found {
 		found[i].Held = slices.ContainsFunc(c.Suspects, func(x Suspect) bool { return x.Account == found[i].Account && x.Held })
 	}
-	if who := d.culprit(found); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
+	if who := d.culprit(c, found); who != c.Culprit || !slices.EqualFunc(found, c.Suspects, Suspect.equal) {
 		if who != c.Culprit && who != 0 {
 			d.decided(Entry{Act: "name culprit", Subject: d.accountText(who), Tenant: d.tenantOf(who), Case: id, Why: found[0].Sum()})
 		}
@@ -84,20 +84,6 @@ func (d *draft) decide(c *Case, src *Source) {
 	}
 }
 
-// culprit is the account with enough points, and twice those of the next, or
-// half of what is enough more: beside a careless neighbour nobody has twice as
-// many.
-func (s *State) culprit(all []Suspect) AccountID {
-	bar := s.containRule().Culprit
-	if len(all) == 0 || all[0].Score < bar {
-		return 0
-	}
-	if first := all[0].Score; len(all) > 1 && first < 2*all[1].Score && (s.level < pastVersion || first < all[1].Score+bar/2) {
-		return 0
-	}
-	return all[0].Account
-}
-
 // scores are the points of each tenant's worst account, but for a culprit that
 // is held: its tenant's other accounts have done nothing.
 func (c *Case) scores() map[ID]int {
@@ -110,36 +96,11 @@ func (c *Case) scores() map[ID]int {
 	return m
 }
 
-// holdCulprit holds the culprit. A drill only tells.
-func (d *draft) holdCulprit(id uint64) {
-	c := d.cases.get(id)
-	if c.Culprit == 0 || c.Drill || d.mode(c, d.ownerOf(c.Culprit)) != AutomationOn {
-		return
-	}
-	i := slices.IndexFunc(c.Suspects, func(x Suspect) bool { return x.Account == c.Culprit })
-	a := d.accounts.get(c.Culprit)
-	if c.Suspects[i].Held || a == nil {
-		return
-	}
-	// Who is suspended for a bill must not send again when it is paid.
-	if a.Held == "" || d.suspensions.has(closureKey(a.Tenant, a.ID)) {
-		d.decided(Entry{Act: "hold", Subject: d.accountText(a.ID), Tenant: a.Tenant, account: a.ID, Source: c.Source, Case: id, Why: culpritText(c)})
-		_ = d.hold(Hold{Account: a.ID, Reason: culpritText(c)}) // it exists
-	}
-	d.changeCase(id, func(c *Case) { c.Suspects[i].Held = true })
-}
-
 func (s *State) ownerOf(a AccountID) ID {
 	if x := s.accounts.get(a); x != nil {
 		return x.Tenant
 	}
 	return 0
-}
-
-// culpritText is what a held account's operator reads. It does not change with
-// later evidence, or the hold could not be told from another's.
-func culpritText(c *Case) string {
-	return fmt.Sprintf("%s was listed and this account is named as the cause: case %d", c.Addr, c.ID)
 }
 
 func heldText(c *Case) string {

@@ -49,7 +49,7 @@ type ContainRule struct {
 // DefaultContainRule is what a cluster has that sets nothing else.
 func DefaultContainRule() ContainRule {
 	const day = 24 * time.Hour
-	return ContainRule{Slot: 6 * time.Hour, Window: 3 * day, History: 28 * day, Young: 7 * day, Culprit: 55, Suspect: 20, Top: 2,
+	return ContainRule{Slot: 6 * time.Hour, Window: 3 * day, History: 28 * day, Young: 7 * day, Culprit: 50, Suspect: 20, Top: 2,
 		Patience: 2 * time.Hour, Again: day, Hourly: 40, Hour: time.Hour, Repeat: 3 * day, HomeIn: day,
 		Transactional: 2 * time.Hour, Bulk: 2 * day}
 }

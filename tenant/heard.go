@@ -163,7 +163,7 @@ func (d *draft) keepEchoes(changed map[AccountID]*echoBook) {
 	again := false
 	for _, a := range ids {
 		x, old := changed[a], d.echoes.get(a)
-		x.forget(d.Now(), d.containRule())
+		x.forget(d.Now(), d.containRule(), d.from(pointsVersion))
 		again = again || old == nil || len(x.echoes) != len(old.echoes)
 		if len(x.echoes) > 0 || len(x.fed) > 0 {
 			put(d, &d.echoes, a, x)
@@ -239,8 +239,9 @@ func (x *echoBook) feed(slot, n uint64) {
 }
 
 // forget drops what is too old to count. Networks stay for as long as it takes
-// to know what is usual.
-func (x *echoBook) forget(now time.Time, r ContainRule) {
+// to know what is usual, and what was delivered for a day longer than complaints
+// about it, which come late, since pointsVersion.
+func (x *echoBook) forget(now time.Time, r ContainRule, longer bool) {
 	x.echoes = slices.DeleteFunc(x.echoes, func(m keptEcho) bool {
 		keep := r.Window
 		if m.kind == EchoLogin {
@@ -249,6 +250,9 @@ func (x *echoBook) forget(now time.Time, r ContainRule) {
 		return !m.at.Add(keep).After(now)
 	})
 	slot, window := slotOf(now, r.Slot), uint64(r.Window/r.Slot)+1
+	if longer {
+		window += daySlots(r)
+	}
 	x.fed = slices.DeleteFunc(x.fed, func(s fedSpan) bool { return s.slot+window < slot })
 }
 

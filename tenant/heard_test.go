@@ -107,7 +107,8 @@ func TestHeardTerms(t *testing.T) {
 		}, 0, false, "from 3 new"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := echoAlley(t, 2)
+			w, version := alley(t, 2), uint32(heardVersion)
+			w.must(t, SetNode{Node: 1, Version: &version})
 			w.uses(t, 1, 1, Counts{Tried: 100})
 			x.hear(t, w)
 			if got := termOf(t, w.s, 1, x.term); got.Points != x.points || got.NoData != x.noData || !strings.HasPrefix(got.Text, x.text) || x.text == "" && got.Text != "" {

@@ -148,7 +148,7 @@ func (s *State) growth(a AccountID, now uint64, r ContainRule) SuspectTerm {
 	}
 	two := func(slot uint64) uint64 { return plus(x.tried(slot), x.tried(slot-1)) }
 	first, recent := x.spans[0].slot, two(now)
-	day := max(uint64(scaledDay(r)/r.Slot), 1)
+	day := daySlots(r)
 	if age := time.Duration(now-first) * r.Slot; age < r.Young {
 		t.Points, t.Text = 10, "new: it began to send "+spell(age)+" ago"
 		if recent < leastVolume {
@@ -176,6 +176,9 @@ func (s *State) growth(a AccountID, now uint64, r ContainRule) SuspectTerm {
 // scaledDay is a day as long as the rule's windows are: a third of the time in
 // which uses count.
 func scaledDay(r ContainRule) time.Duration { return r.Window / 3 }
+
+// daySlots is a scaled day in spans.
+func daySlots(r ContainRule) uint64 { return max(uint64(scaledDay(r)/r.Slot), 1) }
 
 // followed speaks against who also used another source that was listed lately.
 func (s *State) followed(a AccountID, src SourceID, at time.Time, r ContainRule) SuspectTerm {

@@ -132,19 +132,65 @@ func TestCulprit(t *testing.T) {
 	for _, x := range []struct {
 		scores      []int
 		before, now AccountID // pastVersion
-	}{{nil, 0, 0}, {[]int{54}, 0, 0}, {[]int{55}, 1, 1}, {[]int{56, 28}, 1, 1}, {[]int{57, 31}, 0, 0}, {[]int{76, 50}, 0, 0}, {[]int{77, 50}, 0, 1}, {[]int{90, 45, 44}, 1, 1}} {
+		next        AccountID // pointsVersion, of a listing that follows another whose culprit is held
+	}{{nil, 0, 0, 0}, {[]int{49}, 0, 0, 0}, {[]int{50}, 1, 1, 1}, {[]int{52, 26}, 1, 1, 1}, {[]int{52, 28}, 0, 0, 0}, {[]int{74, 50}, 0, 0, 0}, {[]int{75, 50}, 0, 1, 0},
+		{[]int{90, 45, 44}, 1, 1, 1}} {
 		var all []Suspect
 		for i, n := range x.scores {
-			all = append(all, Suspect{Account: AccountID(i + 1), Score: n})
+			all = append(all, Suspect{Account: AccountID(i + 1), Score: n, Terms: []SuspectTerm{{Name: "unknown users", Points: n}}})
 		}
 		s := New()
-		for level, want := range map[uint32]AccountID{weighVersion: x.before, pastVersion: x.now} {
-			if s.level = level; s.culprit(all) != want {
-				t.Errorf("%v by version %d: account %d, want %d", x.scores, level, s.culprit(all), want)
+		for level, want := range map[uint32]AccountID{weighVersion: x.before, pastVersion: x.now, pointsVersion: x.now} {
+			if s.level = level; s.culprit(&Case{ID: 2, Raised: aDay}, all) != want {
+				t.Errorf("%v by version %d: account %d, want %d", x.scores, level, s.culprit(&Case{ID: 2, Raised: aDay}, all), want)
+			}
+		}
+		s.level = pointsVersion
+		for _, first := range []struct {
+			name string
+			Case
+			want AccountID
+		}{
+			{"the day before", Case{}, x.next},
+			{"a week before", Case{Raised: aDay.AddDate(0, 0, -7)}, x.now},
+			{"a drill", Case{Drill: true}, x.now},
+			{"dismissed", Case{Dismissed: true}, x.now},
+		} {
+			c := first.Case
+			if c.ID = 1; c.Raised.IsZero() {
+				c.Raised = aDay.AddDate(0, 0, -1)
+			}
+			c.Suspects = []Suspect{{Account: 9, Held: true}}
+			d := s.draft()
+			put(d, &d.cases, 1, &c)
+			after := d.publish()
+			if got := after.culprit(&Case{ID: 2, Raised: aDay}, all); got != first.want {
+				t.Errorf("%v after %s: account %d, want %d", x.scores, first.name, got, first.want)
+			}
+			if got := after.culprit(&c, all); got != x.now {
+				t.Errorf("%v of the first itself, %s: account %d, want %d", x.scores, first.name, got, x.now)
 			}
 		}
 	}
 }
+
+// Who is named by a list, and has sent much, is held only if its mail was bad, too.
+func TestCulpritByEvidenceAlone(t *testing.T) {
+	for _, x := range []struct {
+		unknown     int
+		before, now AccountID // pointsVersion
+	}{{0, 1, 0}, {5, 1, 0}, {10, 1, 1}} {
+		all := []Suspect{{Account: 1, Score: 60 + x.unknown, Terms: []SuspectTerm{{Name: "evidence", Points: 50}, {Name: "share", Points: 10}, {Name: "unknown users", Points: x.unknown}}}}
+		s := New()
+		for level, want := range map[uint32]AccountID{pointsVersion - 1: x.before, pointsVersion: x.now} {
+			if s.level = level; s.culprit(&Case{ID: 1}, all) != want {
+				t.Errorf("%s by version %d: account %d, want %d", all[0].Sum(), level, s.culprit(&Case{ID: 1}, all), want)
+			}
+		}
+	}
+}
+
+var aDay = time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
 
 // Mail that waits because of a listing does not grow older, up to the time its
 // class may stand still.

@@ -31,7 +31,7 @@ func (s *State) Throttled(a AccountID) (least uint64) {
 	return least
 }
 
-// strong is a suspicion of three quarters of what makes a culprit: 41 of 55 points.
+// strong is a suspicion of three quarters of what makes a culprit: 38 of 50 points.
 // Before pastVersion it was two thirds, when 60 were usual.
 func (s *State) strong(x Suspect, r ContainRule) bool {
 	if s.level < pastVersion {

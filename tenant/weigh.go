@@ -86,7 +86,18 @@ func (w *weighing) worst(name string, x *uses, of func(Counts) uint64, least uin
 			}
 		}
 	}
-	return w.asEver(t, x.anywhere(w.from-min(w.from, 1), w.from), bad, of)
+	return w.asEver(t, w.past(x), bad, of)
+}
+
+// past is what an account sent before what counts. Some lists list only after
+// days of hits: since pointsVersion the week before a listing is left out, or who
+// began quietly would be excused by it.
+func (w *weighing) past(x *uses) Counts {
+	end := w.from - min(w.from, 1)
+	if w.level >= pointsVersion {
+		end = w.at - min(w.at, 7*daySlots(w.r)+1)
+	}
+	return x.anywhere(end, end)
 }
 
 // asEver halves the points of who was hardly better in the weeks before: a
@@ -118,11 +129,17 @@ func (w *weighing) sent(x *uses, from, to uint64) (c Counts) {
 
 // enoughMails is below how many a share of complaints is one of so many: three
 // complaints about a few dozen mails say much, but not that they are a tenth.
-const enoughMails = 200
+const enoughMails, fewerMails = 500, 200 // fewer before pointsVersion
 
 // complained measures all complaints since the window began by all that got to
 // providers that tell of them since then, also what came after the listing.
+// People complain hours after they got a mail, so since pointsVersion what got
+// there on the day before the window counts, too.
 func (w *weighing) complained(a AccountID) SuspectTerm {
+	since, enough := w.from, uint64(fewerMails)
+	if w.level >= pointsVersion {
+		since, enough = w.from-min(w.from, daySlots(w.r)), enoughMails
+	}
 	t, x := SuspectTerm{Name: "complaints"}, w.echoes.get(a)
 	if !w.loops {
 		t.NoData = true
@@ -134,15 +151,15 @@ func (w *weighing) complained(a AccountID) SuspectTerm {
 	n, of := x.told(EchoComplaint, w.raised, w.r), uint64(0)
 	if x != nil {
 		for _, f := range x.fed {
-			if f.slot >= w.from {
+			if f.slot >= since {
 				of = plus(of, f.delivered)
 			}
 		}
 	}
 	t.Text = fmt.Sprintf("%d of %d at providers that tell of them", n, of)
-	t.NoData = n < 3 && of < enoughMails
+	t.NoData = n < 3 && of < enough
 	if n >= 3 {
-		t.Points = steps(n*1000/max(of, enoughMails), [][2]uint64{{1, 10}, {3, 20}, {5, 30}, {10, 40}, {20, 50}}...)
+		t.Points = steps(n*1000/max(of, enough), [][2]uint64{{1, 10}, {3, 20}, {5, 30}, {10, 40}, {20, 50}}...)
 	}
 	return t
 }
@@ -156,7 +173,7 @@ func (w *weighing) growth(a AccountID) SuspectTerm {
 		t.NoData = true
 		return t
 	}
-	day := max(uint64(scaledDay(w.r)/w.r.Slot), 1)
+	day := daySlots(w.r)
 	first, most, known := x.spans[0].slot, uint64(0), false
 	for end := w.at - min(w.at, 2*day-1); end <= w.at; end++ {
 		recent := x.two(end)
@@ -206,11 +223,14 @@ func (x *uses) usual(end, first, day uint64) (n uint64, known bool) {
 	return n, true
 }
 
+// busy is how many recipients in a span may say more of an account.
+const busy = 50
+
 // saysMore says whether an account that is suspected in an open case has sent twice
 // as much in a span as when it was weighed last: so what it does after the listing
 // speaks too, and a busy one is not weighed with every batch.
 func (s *State) saysMore(a AccountID, before, now uint64) bool {
-	if now < enoughMails/4 || bits.Len64(before) == bits.Len64(now) {
+	if now < busy || bits.Len64(before) == bits.Len64(now) {
 		return false
 	}
 	return slices.ContainsFunc(s.cases.vals, func(c *Case) bool {

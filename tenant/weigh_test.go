@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -144,22 +145,24 @@ func TestUsualGrowth(t *testing.T) {
 	}
 }
 
-// Three complaints about a few mails are three of two hundred; and mail that got
+// Three complaints about a few mails are three of two hundred, or of five hundred
+// since pointsVersion; and mail that got
 // there after the listing is measured with what was said of it.
 func TestComplaintsOfFew(t *testing.T) {
 	for _, x := range []struct {
 		complaints     int
 		before, after  uint64
-		points         int
+		points, now    int
 		noData         bool
 		complainsAfter bool
 	}{
-		{2, 50, 0, 0, true, false},
-		{2, 200, 0, 0, false, false},
-		{3, 50, 0, 40, false, false},
-		{4, 50, 0, 50, false, false},
-		{3, 1000, 0, 20, false, false},
-		{6, 1000, 5000, 10, false, true},
+		{2, 50, 0, 0, 0, true, false},
+		{2, 500, 0, 0, 0, false, false},
+		{3, 50, 0, 40, 30, false, false},
+		{4, 50, 0, 50, 30, false, false},
+		{5, 50, 0, 50, 40, false, false},
+		{3, 1000, 0, 20, 20, false, false},
+		{6, 1000, 5000, 10, 10, false, true},
 	} {
 		w := street(t, 2)
 		w.uses(t, 1, 1, Counts{Tried: 5000})
@@ -181,8 +184,53 @@ func TestComplaintsOfFew(t *testing.T) {
 			w.must(t, Heard{Node: 1, Fed: []Fed{{1, w.at, x.after}}})
 			echo(1, x.complaints)
 		}
-		if got := w.s.weighing(1, raised).complained(1); got.Points != x.points || got.NoData != x.noData {
-			t.Errorf("%+v: %+v", x, got)
+		for level, want := range map[uint32]int{weighVersion: x.points, pointsVersion: x.now} {
+			w.s.level = level
+			if got := w.s.weighing(1, raised).complained(1); got.Points != want || got.NoData != x.noData {
+				t.Errorf("%+v by version %d: %+v", x, level, got)
+			}
+		}
+	}
+}
+
+// Complaints come hours after the mail: that of the day before the window is what
+// the first of them are about, also days after the listing.
+func TestComplaintsAreLate(t *testing.T) {
+	for _, x := range []struct {
+		version uint32
+		points  int
+		text    string
+	}{{pointsVersion - 1, 50, "6 of 0"}, {pointsVersion, 10, "6 of 6000"}} {
+		w := street(t, 2)
+		w.must(t, SetNode{Node: 1, Version: &x.version})
+		w.uses(t, 1, 1, Counts{Tried: 7000})
+		w.must(t, Heard{Node: 1, Fed: []Fed{{1, w.at, 6000}}})
+		w.at = w.at.Add(80 * time.Hour)
+		var all []Echo
+		for i := range 6 {
+			all = append(all, Echo{1, EchoComplaint, uint64(i) << 8, w.at})
+		}
+		w.must(t, Heard{Node: 1, Echoes: all})
+		if got := w.s.weighing(1, w.s.Now()).complained(1); got.Points != x.points || !strings.HasPrefix(got.Text, x.text+" at") {
+			t.Errorf("by version %d: %+v, want %d points", x.version, got, x.points)
+		}
+	}
+}
+
+// Who began a few days before the listing has no past that excuses him.
+func TestWeekBeforeIsNoExcuse(t *testing.T) {
+	for _, x := range []struct {
+		days        int // from the first mail to the listing
+		before, now int
+	}{{5, 17, 35}, {9, 17, 17}} {
+		w := street(t, 1)
+		w.uses(t, 1, 1, Counts{Tried: 1000, Unknown: 300})
+		w.at = w.at.AddDate(0, 0, x.days)
+		w.uses(t, 1, 1, Counts{Tried: 1000, Unknown: 300})
+		for level, want := range map[uint32]int{pastVersion: x.before, pointsVersion: x.now} {
+			if w.s.level = level; weighed(t, w, 1, "unknown users").Points != want {
+				t.Errorf("%d days before by version %d: %+v, want %d points", x.days, level, weighed(t, w, 1, "unknown users"), want)
+			}
 		}
 	}
 }
