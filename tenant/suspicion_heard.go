@@ -34,6 +34,11 @@ func (s *State) loops(at time.Time, r ContainRule) bool {
 	return slices.ContainsFunc(s.echoes.vals, func(x *echoBook) bool { return x.told(EchoComplaint, at, r) > 0 })
 }
 
+// oneTrap are the points of a single message in a spam trap, since pointsVersion:
+// many traps are addresses that were somebody's, and a careless sender who never
+// cleans a large list meets one now and then. A spammer meets more.
+const oneTrap = 30
+
 // trapped is evidence that came by itself: mail of the account in a spam trap, or
 // returned by a list's operator.
 func (s *State) trapped(t SuspectTerm, a AccountID, at time.Time, r ContainRule) SuspectTerm {
@@ -41,7 +46,10 @@ func (s *State) trapped(t SuspectTerm, a AccountID, at time.Time, r ContainRule)
 		t.Points, t.Text = 50, fmt.Sprintf("operators of lists returned mail of it: %d", n)
 	}
 	if n := s.echoes.get(a).told(EchoTrap, at, r); t.Points == 0 && n > 0 {
-		t.Points, t.Text = 50, fmt.Sprintf("mail of it came to spam traps: %d", n)
+		if t.Points = 50; n == 1 && s.level >= pointsVersion {
+			t.Points = oneTrap
+		}
+		t.Text = fmt.Sprintf("mail of it came to spam traps: %d", n)
 	}
 	return t
 }

@@ -260,3 +260,20 @@ func TestSendingOnSpeaks(t *testing.T) {
 		t.Errorf("culprit %d, suspects %+v", got.Culprit, got.Suspects)
 	}
 }
+
+// One trap that was hit is less than evidence; two are evidence.
+func TestOneTrap(t *testing.T) {
+	for _, x := range []struct {
+		refs        []uint64
+		before, now int
+	}{{[]uint64{7}, 50, 30}, {[]uint64{7, 7}, 50, 30}, {[]uint64{7, 8}, 50, 50}} {
+		w := street(t, 1)
+		w.uses(t, 1, 1, Counts{Tried: 1000})
+		w.hear(t, EchoTrap, 1, x.refs...)
+		for level, want := range map[uint32]int{pointsVersion - 1: x.before, pointsVersion: x.now} {
+			if w.s.level = level; weighed(t, w, 1, "evidence").Points != want {
+				t.Errorf("%d by version %d: %+v, want %d points", x.refs, level, weighed(t, w, 1, "evidence"), want)
+			}
+		}
+	}
+}
