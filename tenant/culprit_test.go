@@ -112,8 +112,8 @@ func (a *verdicts) String() string {
 	return b.String()
 }
 
-// What is asked of the decision in any world, in per cent, and below what it has
-// become worse than it was in each.
+// What is asked of the decision in the two worlds that judge it, in per cent; the
+// others are to learn in.
 const (
 	barHeld, barInnocent, barSecond = 95, 1, 2
 )
@@ -136,7 +136,7 @@ func TestCulpritInTown(t *testing.T) {
 	for _, w := range []struct {
 		name  string
 		least float64
-	}{{"first", 90}, {"second", 70}, {"wide", 90}, {"mixed", 88}} {
+	}{{"first", 90}, {"second", 80}, {"wide", 90}, {"mixed", 88}} {
 		t.Run(w.name, func(t *testing.T) {
 			if (w.name == "wide" || w.name == "mixed") && n < 100 {
 				t.Skip("make culprit tries it")
@@ -148,7 +148,11 @@ func TestCulpritInTown(t *testing.T) {
 				t.Error("worse than it was")
 			}
 			if a.share(a.held) < barHeld || a.share(a.innocent) > barInnocent || a.share(a.his[0]) > barSecond {
-				t.Logf("the bar is %d %% of culprits held, an innocent in %d %%, another address listed by him in %d %%", barHeld, barInnocent, barSecond)
+				tell := t.Logf
+				if n >= 1000 && (w.name == "first" || w.name == "second") {
+					tell = t.Errorf
+				}
+				tell("the bar is %d %% of culprits held, an innocent in %d %%, another address listed by him in %d %%", barHeld, barInnocent, barSecond)
 			}
 		})
 	}
