@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	memtableSize = 32 << 20
+	memtableSize = 24 << 20
 	// pebble takes the memtables' memory out of the cache's: less than what two
-	// of them need leaves no cache at all. This leaves 32 to 64 MB for blocks.
+	// of them need leaves no cache at all. This leaves 24 to 48 MB for blocks.
 	cacheSize    = 3 * memtableSize
 	minBlobValue = 1 << 10
 )
