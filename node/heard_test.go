@@ -160,10 +160,10 @@ func TestComplaintsCountOnce(t *testing.T) {
 		}
 		return terms()["complaints"].Text != "none came in about anybody"
 	})
-	if got := terms()["complaints"]; got.Points != 40 || got.Text != "4 of 400 at providers that tell of them" {
+	if got := terms()["complaints"]; got.Points != 30 || got.Text != "4 of 400 at providers that tell of them" {
 		t.Errorf("complaints: %+v", got)
 	}
-	if got := terms()["evidence"]; got.Points != 50 || got.Text != "mail of it came to spam traps: 1" {
+	if got := terms()["evidence"]; got.Points != 30 || got.Text != "mail of it came to spam traps: 1" {
 		t.Errorf("evidence: %+v", got)
 	}
 	if got := terms()["unknown users"]; got.Text != "4 of 400, 4 of them told later" {
