@@ -114,13 +114,28 @@ func (s *State) Stopped(id AccountID) string {
 	case t.Paused != "":
 		return "tenant is paused: " + t.Paused
 	}
-	if p := s.plights.get(t.ID); p != nil && !p.Since.IsZero() {
-		if p.Why != "" {
-			return "mail waits: " + p.Why
-		}
-		return "mail waits: its source is listed"
+	if why := s.Waits(t.ID); why != "" {
+		return "mail waits: " + why
 	}
 	return ""
+}
+
+// Waits says why a tenant's mail waits because of a listing; empty when it does
+// not.
+func (s *State) Waits(id ID) string {
+	p := s.plights.get(id)
+	switch {
+	case p == nil || p.Since.IsZero():
+		return ""
+	case p.Why != "":
+		return p.Why
+	}
+	for _, c := range slices.Backward(s.cases.vals) {
+		if f := c.fate(id); f != nil && f.Kind == FateWait && c.Ended.IsZero() {
+			return c.Addr.String() + " is listed; " + f.Why
+		}
+	}
+	return "its source is listed"
 }
 
 // StoodStill is how long the account or its tenant stood still since t; message

@@ -120,7 +120,7 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 		if x.State != "sending" {
 			stopped = append(stopped, x)
 		}
-		if x.Unprepared != "" {
+		if x.Unprepared != "" && x.Waits == "" { // why it waits says it
 			unprepared = append(unprepared, x)
 		}
 	}
@@ -132,7 +132,7 @@ func (a *app) tenants(p admin.Page[admin.Tenant]) {
 		a.say("%s, %d not sending:", some(len(p.Items), "tenant"), len(stopped))
 	}
 	for _, x := range stopped {
-		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused)), x.Mend)
+		a.note("  ", x.Name+" is "+stateText(x.State, first(x.Held, x.Paused, x.Waits)), x.Mend)
 	}
 	if len(unprepared) > 0 {
 		a.say("%s not armed: a listing would make their mail wait:", count(len(unprepared)))
@@ -171,7 +171,7 @@ func (a *app) tenant(t admin.Tenant) {
 	if t.To != "" {
 		moving = "to " + t.To + "; back: postern tenant move " + t.Name + " --cancel"
 	}
-	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused)), "to mend", t.Mend, "customer", t.Customer, "hostname", t.Hostname,
+	a.fields("tenant", t.Name, "state", stateText(t.State, first(t.Held, t.Paused, t.Waits)), "to mend", t.Mend, "customer", t.Customer, "hostname", t.Hostname,
 		"home", placeText(t.Home), "backup", backup, "owner", t.Owner+", epoch "+count(t.Epoch), "moving", moving, "armed", armedText(t), "when listed", conductText(t.Conduct), "DNS", dnsText(t), "second copy", mirrorText(t.Mirror), "queue", queued,
 		"accounts", count(t.Accounts), "domains", count(t.Domains), "API token", token)
 	switch {

@@ -95,6 +95,8 @@ func mendStop(st *tenant.State, t *tenant.Tenant) string {
 		return mendUnread
 	case t.Paused != "":
 		return "postern tenant resume " + t.Name
+	case st.Waits(t.ID) != "":
+		return "postern doctor --tenant " + t.Name + " says what its backup lacks"
 	}
 	return ""
 }

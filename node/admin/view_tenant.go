@@ -11,11 +11,12 @@ type Tenant struct {
 	Backup    *Place      `json:"backup,omitempty"`
 	Owner     string      `json:"owner" doc:"Node that accepts and sends for it now"`
 	Epoch     uint64      `json:"epoch"`
-	State     string      `json:"state" enum:"sending,paused,held"`
+	State     string      `json:"state" enum:"sending,waiting,paused,held" doc:"Waiting: it takes mail, and none leaves because of a listing"`
+	Waits     string      `json:"waits,omitempty" doc:"Why none of its mail leaves: a listing, and a backup that would not do"`
 	Paused    string      `json:"paused,omitempty" doc:"Reason"`
 	Held      string      `json:"held,omitempty" doc:"Reason"`
 	Suspended *Suspension `json:"suspended,omitempty" doc:"Why it is held, when an operator suspended it"`
-	Mend      string      `json:"mend,omitempty" doc:"What makes a held or paused tenant send again"`
+	Mend      string      `json:"mend,omitempty" doc:"What makes a tenant send again that is held, paused or waiting"`
 	HasToken  bool        `json:"has_token"`
 	Closed    bool        `json:"closed,omitempty" doc:"For ever"`
 	Customer  string      `json:"customer,omitempty" doc:"The provider's own number of it"`
