@@ -59,7 +59,7 @@ is ready, and nothing else.`,
 	f.StringArrayVar(&o.dnsbl, "dnsbl", nil, "ZONE@HOST:PORT: judge by that DNS list, with weight 100, asked there, instead of the lab's (repeatable; a zone given several times is asked by one node at each)")
 	f.DurationVar(&o.round, "round", 2*time.Second, "how long a round of asking DNS lists is, instead of two minutes; every other length of time in judging changes with it")
 	f.DurationVar(&o.restart, "restart", 0, "start a dead node again after that long, such as 500ms (default: it stays dead)")
-	f.Float64Var(&o.traffic, "traffic", 2, "messages a second of background traffic; 0 for none")
+	f.Float64Var(&o.traffic, "traffic", 6, "messages a second of background traffic; 0 for none")
 	return c
 }
 

@@ -110,7 +110,7 @@ func TestDemoOfThree(t *testing.T) {
 		}
 	}
 	r.settled(j)
-	r.listed(j)
+	r.spams(j)
 
 	leader := r.leader(j)
 	follower := (leader + 1) % 3
@@ -134,30 +134,58 @@ func TestDemoOfThree(t *testing.T) {
 	}
 }
 
-// listed has a source listed by the lab's heavy list for two nodes, while the
-// third is refused: two words are a verdict.
-func (r *demoRun) listed(j demoJSON) {
+// spams has the account send spam that the screen names: its traps have the IP it
+// shares listed, by two words of three. It is held, its customer's other account
+// and the neighbour move and send on, and who is not prepared waits.
+func (r *demoRun) spams(j demoJSON) {
 	r.t.Helper()
-	source := j.Nodes[2].Sources[2]
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, "http://"+j.Lab.API+"/listing/"+source,
-		strings.NewReader(`{"views":{"n1":"127.255.255.254"}}`))
-	if err != nil {
-		r.t.Fatal(err)
+	_, line, ok := strings.Cut(r.said(), "\n  curl -X PUT http://"+j.Lab.API+"/spam/")
+	spammer, _, _ := strings.Cut(line, "\n")
+	if !ok || spammer != "daily@choir.test" {
+		r.t.Fatalf("the screen invites %q to send spam", spammer)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		r.t.Fatal(err)
+	put := func(username string, want int) {
+		r.t.Helper()
+		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, "http://"+j.Lab.API+"/spam/"+username, nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			r.t.Errorf("spam of %s: %s", username, resp.Status)
+		}
 	}
-	_ = resp.Body.Close()
-	c := r.api(j, 1)
+	put("mail@choir.test", http.StatusConflict)
+	put(spammer, http.StatusOK)
+	put(spammer, http.StatusConflict)
+	source, c := j.Nodes[0].Sources[1], r.api(j, 1)
 	eventually(r.t, patience, source+" is listed", func() bool {
 		x, err := c.ListingOf(r.t.Context(), source)
 		return err == nil && x.Level == "move" && x.Score == 100 && x.Zones[0].Listed == 2 && x.Zones[0].Blind == 1
 	})
-	r.waitLine(patience, source+" of n3: n1: not known")
-	r.waitLine(patience, "LISTED")
-	r.waitLine(patience, "hotel -> n1 pool: first delivery")
-	r.waitLine(patience, "corner -> n2 pool: first delivery")
+	for _, line := range []string{
+		source + " of n1: ", "n3: not known, not", "LISTED", "choir/daily@choir.test HELD ", spammer + " is refused now: 550 5.7.1 ",
+		"garden waits: its backup is not armed: SPF of garden.test lacks", "choir -> n3 pool: first delivery", "corner -> n2 pool: first delivery",
+		"@inbox.test: delivered from 127.77.3.",
+	} {
+		r.waitLine(patience, line)
+	}
+	eventually(r.t, patience, "complaints to count", func() bool {
+		p, err := c.Cases(r.t.Context(), admin.List{})
+		return err == nil && len(p.Items) == 1 && strings.Contains(p.Items[0].Suspects[0].Sum, "complaints ")
+	})
+	a, err := c.Account(r.t.Context(), "mail@choir.test")
+	if err != nil || a.State != "sending" {
+		r.t.Errorf("the spammer's neighbour in the house: %+v, %v", a, err)
+	}
+	g, err := c.Tenant(r.t.Context(), "garden")
+	if err != nil || g.State != "waiting" || !strings.HasPrefix(g.Waits, source+" is listed; its backup is not armed: ") || g.Mend == "" {
+		r.t.Errorf("garden: %+v, %v", g, err)
+	}
 }
 
 // invites checks what the screen says of killing a node: a line to copy for each

@@ -21,6 +21,7 @@ var (
 	demoHost   = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	demoLab    = netip.AddrFrom4([4]byte{127, 78, 0, 1})
 	demoInbox  = netip.AddrFrom4([4]byte{127, 78, 0, 10})
+	demoTrap   = netip.AddrFrom4([4]byte{127, 78, 0, 40})
 	demoDomain = "relay.test"
 )
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"postern/node/admin"
 )
@@ -107,9 +106,9 @@ func (w *listingWatch) lookArmed(ctx context.Context) {
 		switch w.armed[t.Name] = t.Unprepared; {
 		case t.Unprepared == was:
 		case t.Unprepared == "":
-			w.say("%s is armed now.", t.Name)
+			w.d.sayFolded("%s is armed now.", t.Name)
 		default:
-			w.say("%s is NOT armed: %s", t.Name, t.Unprepared)
+			w.d.sayFolded("%s is NOT armed: %s", t.Name, t.Unprepared)
 		}
 	}
 }
@@ -137,7 +136,7 @@ func (w *listingWatch) tellLevel(x admin.ListingDetail) {
 	case x.Soon >= 100:
 		verdict = "listed, if the next round says the same"
 	}
-	w.say("%s of %s: %s; sum %d of 100: %s", x.Addr, x.Node, strings.Join(said, ", "), x.Score, verdict)
+	w.d.sayFolded("%s of %s: %s; sum %d of 100: %s", x.Addr, x.Node, strings.Join(said, ", "), x.Score, verdict)
 }
 
 // tellCase says what followed, each thing once.
@@ -146,7 +145,7 @@ func (w *listingWatch) tellCase(c admin.Case) {
 	once := func(what, format string, args ...any) {
 		if !told[what] && !told["end"] {
 			told[what] = true
-			w.say(format, args...)
+			w.d.sayFolded(format, args...)
 		}
 	}
 	for i, s := range c.Suspects {
@@ -182,13 +181,4 @@ func lastDotText(c admin.Case, t admin.CaseTenant) string {
 		return "; last dot from " + c.Source + " " + brief(d) + " after it"
 	}
 	return "; none left by " + c.Source + " after it"
-}
-
-// say writes a line, or several with the rest set in.
-func (w *listingWatch) say(format string, args ...any) {
-	mark := ""
-	for _, line := range fold(clean(fmt.Sprintf(format, args...)), wide-utf8.RuneCountInString("  ")) {
-		w.d.screen.say("%s%s", mark, line)
-		mark = "  "
-	}
 }

@@ -22,11 +22,15 @@ type demoSource struct {
 }
 
 // demoSources are those of the first so many nodes: one dedicated and two
-// shared ones each.
+// shared ones each. The first node's pool is a single one: whoever shares it has
+// to move when it is listed.
 func demoSources(nodes int) []demoSource {
 	var all []demoSource
 	for i := range nodes {
 		for k := range 3 {
+			if i == 0 && k == 2 {
+				continue
+			}
 			all = append(all, demoSource{i, nodeIP(i, byte(11+k)), fmt.Sprintf("out-%d.%s", 3*i+k+1, demoDomain), k > 0})
 		}
 	}
@@ -34,15 +38,21 @@ func demoSources(nodes int) []demoSource {
 }
 
 // sourcesOf are the sources of one node.
-func sourcesOf(i int) []demoSource { return demoSources(i + 1)[3*i:] }
+func sourcesOf(i int) []demoSource {
+	return slices.DeleteFunc(demoSources(i+1), func(s demoSource) bool { return s.node != i })
+}
 
 // demoPlaces spreads the tenants: homes in turn, and each node's backups over
-// all others. The first tenant has a dedicated source at both places.
+// all others. The first tenant has a dedicated source at both places; the fourth
+// to the sixth share the first node's pool, so that one's spam is the others' harm.
 func demoPlaces(i, nodes int) (home admin.Place, backup *admin.Place) {
-	at := i % nodes
+	at, turn := i%nodes, i/nodes
+	if i == 4 || i == 5 {
+		at, turn = 0, i%nodes
+	}
 	home = admin.Place{Node: nodeNamed(at)}
 	if nodes > 1 {
-		backup = &admin.Place{Node: nodeNamed((at + 1 + (i/nodes)%(nodes-1)) % nodes)}
+		backup = &admin.Place{Node: nodeNamed((at + 1 + turn%(nodes-1)) % nodes)}
 	}
 	if i == 0 {
 		home.Source = nodeIP(0, 11).String()
@@ -102,6 +112,7 @@ func demoWorld(nodes int) lab.World {
 		w.AddSender(name+".test", "mx.inbox.test", sends)
 		w.Names[name+"."+demoDomain] = lab.Name{Records: []string{"A " + demoHost.String()}}
 	}
+	w.Add(trapDomain, demoTrap, lab.Mood{})
 	w.Names["smtp."+demoDomain] = lab.Name{Records: []string{"A " + demoHost.String()}}
 	return w
 }

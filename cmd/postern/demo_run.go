@@ -32,6 +32,7 @@ type demo struct {
 	lab     *lab.Lab
 	ledger  *lab.Ledger
 	watched watched
+	spam    spamming
 	mark    lab.RunID // of the background traffic
 	roots   *tls.Config
 	nodes   []*member
@@ -88,11 +89,12 @@ func (d *demo) prepare(taken func(*lab.Mail)) error {
 	d.places, d.inQueue = map[string]demoPlace{}, map[string]int{}
 	d.watched.mails = map[lab.Key]sentMail{}
 	d.mark = lab.NewRunID()
+	d.spam = newSpamming()
 	d.ledger = lab.NewLedger(ledgerMemory)
 	p := d.dir.state.Ports
 	var err error
 	cfg := lab.Config{
-		World: demoWorld(len(d.dir.state.Nodes)), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken,
+		World: demoWorld(len(d.dir.state.Nodes)), Addr: demoLab, DNSPort: p.DNS, APIPort: p.LabAPI, MXPort: p.MX, Taken: taken, Spam: d.startSpam,
 		Log: slog.New(slog.DiscardHandler),
 	}
 	d.addLists(&cfg)
@@ -152,7 +154,7 @@ func (d *demo) live(ctx context.Context, labDone <-chan struct{}) error {
 	for _, m := range d.nodes {
 		g.Go(func() error { return d.supervise(ctx, m) })
 	}
-	for _, part := range []func(context.Context) error{d.sendTraffic, watch.run, d.audit, d.follow, d.foot, d.watchBreakdown, d.watchListings} {
+	for _, part := range []func(context.Context) error{d.sendTraffic, watch.run, d.audit, d.sendSpam, d.complain, d.follow, d.foot, d.watchBreakdown, d.watchListings} {
 		g.Go(func() error { return part(ctx) })
 	}
 	err = g.Wait()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +47,15 @@ func (s *screen) say(format string, args ...any) {
 		b.WriteString(s.footer)
 	}
 	_, _ = s.out.Write([]byte(b.String()))
+}
+
+// sayFolded says a line, or several with the rest set in.
+func (d *demo) sayFolded(format string, args ...any) {
+	mark := ""
+	for _, line := range fold(clean(fmt.Sprintf(format, args...)), wide-utf8.RuneCountInString("  ")) {
+		d.screen.say("%s%s", mark, line)
+		mark = "  "
+	}
 }
 
 // foot shows the footer: in place on a terminal, else as a line of its own.
@@ -159,19 +169,20 @@ func (d *demo) welcome(ctx context.Context) {
 		say("%s", line)
 	}
 	if len(d.nodes) == 1 {
-		say("The pool is 127.77.1.12 and .13; %s has %s.", st.Tenants[0].Username, demoPlans()[0].says)
+		say("The pool is 127.77.1.12; %s has %s.", st.Tenants[0].Username, demoPlans()[0].says)
 	} else {
-		say("Node nN sends from 127.77.N.12 and .13; %s has a plan of", st.Tenants[0].Username)
-		say("millions and sources of its own: 127.77.1.11, and 127.77.2.11 as its backup.")
+		say("Node n1's pool is 127.77.1.12, nN's are 127.77.N.12 and .13; %s", st.Tenants[0].Username)
+		say("has a plan of millions and its own sources: 127.77.1.11, as backup 127.77.2.11.")
 	}
 	d.firstMessage(st.Tenants[0])
 	say("Other recipients: anyone at secure.test (TLS), grey.test (comes after 5 s),")
 	say("nobody.test (550), busy.test (451), full.test (452), slow.test, hangup.test,")
 	say("forgetful.test (comes twice), blackhole.test, blocked.test, nullmx.test,")
-	say("servfail.test, gone.test, sixfirst.test, spare.test, implicit.test.")
+	say("servfail.test, gone.test, sixfirst.test, spare.test, implicit.test, trap.test.")
 	say("")
 	d.invite(ctx)
 	d.inviteListing()
+	d.inviteSpam()
 	say("What becomes of your message is said here. Ctrl-C ends the demo.")
 	say("")
 }

@@ -83,8 +83,9 @@ func (d *demo) taken(m *lab.Mail) {
 	if m.From != "" {
 		d.noteSource(m)
 		d.noteArrival(m)
+		d.noteSpam(m)
 	}
-	if lab.Book(d.ledger, d.mark, m) {
+	if lab.Book(d.ledger, d.mark, m) || d.booked(m) {
 		return
 	}
 	if m.From == "" {

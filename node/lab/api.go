@@ -22,6 +22,7 @@ const maxBody = 8 << 20 // octets of one API request
 //	PUT  /listing/{ip}  {"zone":"bl.lab.test","code":"127.0.0.2","views":{"n3":"127.255.255.254"}},
 //	                    or one word: a code, or clean; nothing for 127.0.0.2
 //	DELETE /listing/{ip}?zone=
+//	PUT  /spam/{username}  has that account send spam, where Config.Spam does it
 //	PUT  /dns         {"shop.test":{"records":["MX 10 mx.inbox.test."]},"gone.test":null}
 func (l *Lab) serveAPI(ctx context.Context) error {
 	mux := http.NewServeMux()
@@ -31,6 +32,9 @@ func (l *Lab) serveAPI(ctx context.Context) error {
 	mux.HandleFunc("PUT /dns", l.putDNS)
 	mux.HandleFunc("PUT /listing/{ip}", l.putListing)
 	mux.HandleFunc("DELETE /listing/{ip}", l.deleteListing)
+	if l.cfg.Spam != nil {
+		mux.HandleFunc("PUT /spam/{username}", l.putSpam)
+	}
 	srv := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
@@ -146,6 +150,16 @@ func (l *Lab) putDNS(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	show(w, map[string]any{"names": len(names)})
+}
+
+// putSpam has an account send spam.
+func (l *Lab) putSpam(w http.ResponseWriter, r *http.Request) {
+	username := r.PathValue("username")
+	if err := l.cfg.Spam(username); err != nil {
+		refuse(w, http.StatusConflict, err.Error())
+		return
+	}
+	show(w, map[string]string{"spammer": username})
 }
 
 func read(w http.ResponseWriter, r *http.Request) ([]byte, bool) {

@@ -40,7 +40,9 @@ type Config struct {
 	// Taken, if set, is told of each mail before the exchanger says 250. It is
 	// called from many goroutines and must be quick.
 	Taken func(*Mail)
-	Log   *slog.Logger
+	// Spam, if set, has one of the customers send spam from now on, for a while.
+	Spam func(username string) error
+	Log  *slog.Logger
 }
 
 // Lab is a running pretend Internet. New takes the ports, Run serves them.

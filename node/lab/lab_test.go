@@ -301,8 +301,8 @@ func TestRing(t *testing.T) {
 func TestHeadOfMail(t *testing.T) {
 	var m Mail
 	m.readHead([]byte("Received: by shoes.relay.test\r\n\twith ESMTPSA id 00-11-22; Sat, 1 Jan 2000 00:00:00 +0000\r\n" +
-		"Received: from x by y id older;\r\nMessage-ID: <a@b>\r\nx-lab-id: " + UID{1}.String() + "\r\n\r\nMessage-ID: <body@b>\r\n"))
-	if m.ReceivedID != "00-11-22" || m.MessageID != "<a@b>" || m.UID != (UID{1}).String() {
+		"Received: from x by y id older;\r\nMessage-ID: <a@b>\r\nX-Relay-Ref: v1.a\r\nx-lab-id: " + UID{1}.String() + "\r\n\r\nMessage-ID: <body@b>\r\n"))
+	if m.ReceivedID != "00-11-22" || m.MessageID != "<a@b>" || m.UID != (UID{1}).String() || m.Reference != "v1.a" {
 		t.Errorf("readHead = %+v", m)
 	}
 }

@@ -43,6 +43,7 @@ type Load struct {
 	Senders  []Sender    // taken in turn by the sessions
 	// Domains are the recipients' domains, taken in turn; repeat one to weigh it.
 	Domains  []string
+	Mailbox  string        // what the recipients' names begin with ["u"]
 	Rcpts    int           // a message [1]
 	Sessions int           // [1]
 	PerConn  int           // messages a connection [unlimited]
@@ -91,6 +92,7 @@ func (l Load) Send(ctx context.Context) (LoadSum, error) {
 		return LoadSum{}, errors.New("send load: it needs an address, a sender and a domain")
 	}
 	orElse(&l.EHLO, "load.lab.test")
+	orElse(&l.Mailbox, "u")
 	orElse(&l.Rcpts, 1)
 	orElse(&l.Sessions, 1)
 	orElse(&l.Size, 5000)
@@ -175,7 +177,7 @@ func (r *loadRun) talk(ctx context.Context, c *client, from Sender, body *body) 
 		binary.BigEndian.PutUint64(s.UID[8:], uint64(seq))
 		for k := range r.Rcpts {
 			d := r.Domains[(int(seq)+k)%len(r.Domains)]
-			s.Rcpts = append(s.Rcpts, fmt.Sprintf("u%d.%d@%s", seq, k, d))
+			s.Rcpts = append(s.Rcpts, fmt.Sprintf("%s%d.%d@%s", r.Mailbox, seq, k, d))
 		}
 		text := body.make(s)
 		out, err := c.send(s.From, s.Rcpts, text)

@@ -24,6 +24,7 @@ type Mail struct {
 	MessageID  string `json:"message_id,omitempty"`
 	ReceivedID string `json:"received_id,omitempty"` // of the newest Received field
 	UID        string `json:"uid,omitempty"`
+	Reference  string `json:"reference,omitempty"` // X-Relay-Ref: what a complaint is attributed by
 	// Bare counts CR and LF that were not a pair; Early says that bytes of the
 	// message came before the 354. Both are faults of the client.
 	Bare  int  `json:"bare,omitempty"`
@@ -62,6 +63,8 @@ func (m *Mail) readHead(head []byte) {
 		switch {
 		case len(name) == len(UIDHeader) && bytes.EqualFold(name, []byte(UIDHeader)):
 			m.UID = string(bytes.TrimSpace(value))
+		case bytes.EqualFold(name, []byte(referenceHeader)):
+			m.Reference = string(bytes.TrimSpace(value))
 		case bytes.EqualFold(name, []byte("Message-ID")):
 			m.MessageID = string(bytes.TrimSpace(value))
 		case bytes.EqualFold(name, []byte("Received")):
