@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -114,28 +115,25 @@ func (s *State) Stopped(id AccountID) string {
 	case t.Paused != "":
 		return "tenant is paused: " + t.Paused
 	}
-	if why := s.Waits(t.ID); why != "" {
+	if why, _ := s.Waits(t.ID); why != "" {
 		return "mail waits: " + why
 	}
 	return ""
 }
 
-// Waits says why a tenant's mail waits because of a listing; empty when it does
-// not.
-func (s *State) Waits(id ID) string {
+// Waits says why a tenant's mail waits because of a listing, and in which case;
+// empty when it does not, and no case when what it leaves by is gone otherwise.
+func (s *State) Waits(id ID) (why string, of *Case) {
 	p := s.plights.get(id)
-	switch {
-	case p == nil || p.Since.IsZero():
-		return ""
-	case p.Why != "":
-		return p.Why
+	if p == nil || p.Since.IsZero() {
+		return "", nil
 	}
 	for _, c := range slices.Backward(s.cases.vals) {
 		if f := c.fate(id); f != nil && f.Kind == FateWait && c.Ended.IsZero() {
-			return c.Addr.String() + " is listed; " + f.Why
+			return c.Addr.String() + " is listed; " + f.Why, c
 		}
 	}
-	return "its source is listed"
+	return cmp.Or(p.Why, "its source is listed"), nil
 }
 
 // StoodStill is how long the account or its tenant stood still since t; message

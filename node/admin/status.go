@@ -95,8 +95,12 @@ func mendStop(st *tenant.State, t *tenant.Tenant) string {
 		return mendUnread
 	case t.Paused != "":
 		return "postern tenant resume " + t.Name
-	case st.Waits(t.ID) != "":
-		return "postern doctor --tenant " + t.Name + " says what its backup lacks"
+	}
+	switch why, c := st.Waits(t.ID); {
+	case c != nil:
+		return "postern listing show " + c.Addr.String()
+	case why != "":
+		return "postern doctor --tenant " + t.Name
 	}
 	return ""
 }

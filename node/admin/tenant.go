@@ -204,7 +204,7 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers
 	v := Tenant{ID: uint64(t.ID), Name: t.Name, Hostname: t.Hostname, Home: viewPlace(st, t.Home), Owner: nodeName(st, t.Owner),
 		Epoch: t.Epoch, State: "sending", Paused: t.Paused, Held: t.Held, Mend: mendStop(st, t), HasToken: t.Token != [32]byte{}}
 	v.Suspended = viewSuspension(st.SuspendedTenant(t.ID))
-	v.Waits = st.Waits(t.ID)
+	v.Waits, _ = st.Waits(t.ID)
 	v.Closed, v.Customer = st.ClosedTenant(t.ID) != nil, st.Customer(t.ID)
 	if (t.Backup != tenant.Place{}) {
 		b := viewPlace(st, t.Backup)

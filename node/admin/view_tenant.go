@@ -16,7 +16,7 @@ type Tenant struct {
 	Paused    string      `json:"paused,omitempty" doc:"Reason"`
 	Held      string      `json:"held,omitempty" doc:"Reason"`
 	Suspended *Suspension `json:"suspended,omitempty" doc:"Why it is held, when an operator suspended it"`
-	Mend      string      `json:"mend,omitempty" doc:"What makes a tenant send again that is held, paused or waiting"`
+	Mend      string      `json:"mend,omitempty" doc:"What makes a tenant send again that is held or paused, or says it of one that waits"`
 	HasToken  bool        `json:"has_token"`
 	Closed    bool        `json:"closed,omitempty" doc:"For ever"`
 	Customer  string      `json:"customer,omitempty" doc:"The provider's own number of it"`
