@@ -18,7 +18,7 @@ type stateGauges struct {
 	self  func() tenant.NodeID
 	now   func() time.Time
 
-	nodeUp, away, paused, held, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
+	nodeUp, away, paused, held, suspended, unread, waiting, armed, unprepared, quota, accountsHeld *prometheus.Desc
 
 	limit, automation, aside, domain, linked, refusers, waits, oldest *prometheus.Desc
 }
@@ -32,12 +32,13 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 		away:         desc("postern_tenant_away", "1 while a tenant is owned by another node than its home.", one, nil),
 		paused:       desc("postern_tenant_paused", "1 while a tenant accepts mail and sends none, for whatever reason but a listing.", one, nil),
 		held:         desc("postern_tenant_held", "1 while a tenant neither sends nor may submit; 0 once it is closed for ever.", one, nil),
+		suspended:    desc("postern_tenant_suspended", "1 while an operator has suspended a tenant: it is held, and nobody needs to look into it.", one, nil),
 		unread:       desc("postern_tenant_unread", "1 while a tenant's mail waits for a node that has a copy of its log nobody can read.", one, nil),
 		waiting:      desc("postern_tenant_waiting_seconds", "How long a tenant's mail has waited because its source is listed; 0: it does not.", one, nil),
 		armed:        desc("postern_tenant_armed", "1 while a tenant's other place would work right now.", one, nil),
 		unprepared:   desc("postern_tenant_unprepared", "1 while somebody has to mend names, SPF, an address or a listing before a tenant's other place works.", one, nil),
 		quota:        desc("postern_tenant_quota_ratio", "Part of its month's plan that a tenant's most used account has spent; 0 without limits.", one, nil),
-		accountsHeld: desc("postern_tenant_accounts_held", "Accounts of a tenant that are held and not closed for ever.", one, nil),
+		accountsHeld: desc("postern_tenant_accounts_held", "Accounts of a tenant that are held, and neither suspended nor closed for ever.", one, nil),
 		limit:        desc("postern_waiting_limit_seconds", "How long waiting because of a listing keeps mail of a class from expiring.", []string{"class"}, nil),
 		automation:   desc("postern_automation_on", "1 while listings move tenants by themselves; 0 in shadow and off.", nil, nil),
 		aside:        desc("postern_zone_aside", "1 while a DNS list counts nothing, because it began to list most sources at once.", []string{"zone"}, nil),
@@ -51,7 +52,7 @@ func newStateGauges(state func() *tenant.State, self func() tenant.NodeID, now f
 
 // Describe implements prometheus.Collector.
 func (g *stateGauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.nodeUp, g.away, g.paused, g.held, g.unread, g.waiting, g.armed, g.unprepared,
+	for _, d := range []*prometheus.Desc{g.nodeUp, g.away, g.paused, g.held, g.suspended, g.unread, g.waiting, g.armed, g.unprepared,
 		g.quota, g.accountsHeld, g.limit, g.automation, g.aside, g.domain, g.linked, g.refusers, g.waits, g.oldest} {
 		ch <- d
 	}
@@ -101,6 +102,7 @@ func (g *stateGauges) tenant(st *tenant.State, t *tenant.Tenant, show func(*prom
 	show(g.away, flag(t.Owner != t.Home.Node), t.Name)
 	show(g.paused, flag(t.Paused != ""), t.Name)
 	show(g.held, flag(t.Held != "" && st.ClosedTenant(t.ID) == nil), t.Name)
+	show(g.suspended, flag(st.SuspendedTenant(t.ID) != nil), t.Name)
 	show(g.unread, flag(tenant.Unread(t.Paused)), t.Name)
 	var waited time.Duration
 	if p := st.Plight(t.ID); p != nil && !p.Since.IsZero() {
@@ -113,7 +115,7 @@ func (g *stateGauges) tenant(st *tenant.State, t *tenant.Tenant, show func(*prom
 	month := tenant.WindowAt(tenant.Month, g.now())
 	for a := range st.AccountsOf(t.ID) {
 		most = max(most, spentOf(st, a.ID, month))
-		if a.Held != "" && st.ClosedAccount(a) == nil {
+		if a.Held != "" && st.ClosedAccount(a) == nil && st.Suspended(a) == nil {
 			held++
 		}
 	}

@@ -79,6 +79,8 @@ func TestStateGauges(t *testing.T) {
 	notices := tenant.Notices{Webhook: "https://hooks.test/", SealedSecret: []byte("s")}
 	st = applied(t, append(ops, tenant.OpenJournal{}, tenant.SetNotices{Notices: notices}, tenant.TestNotices{},
 		tenant.Hold{Account: 1, Reason: "spam"}, tenant.AddAccount{Tenant: 1, Username: "b@shoes.test", Secret: [32]byte{2}}, tenant.Close{Account: 2, Reason: "spam"},
+		tenant.AddAccount{Tenant: 1, Username: "c@shoes.test", Secret: [32]byte{3}}, tenant.Suspend{Account: 3, Kind: tenant.SuspendBilling, Reason: "unpaid"},
+		tenant.Suspend{Tenant: 2, Kind: tenant.SuspendBilling, Reason: "unpaid"},
 		tenant.Pause{Tenant: 2, Reason: tenant.ReasonUnread},
 		tenant.SetContain{Contain: tenant.Contain{Mode: tenant.AutomationShadow, Rule: tenant.DefaultContainRule()}},
 		tenant.Denied{Node: 1, Denials: []tenant.Denial{{Source: 1, At: now.Add(-2 * time.Minute), Attempts: 9, Refused: 3, Messages: 3,
@@ -91,6 +93,7 @@ func TestStateGauges(t *testing.T) {
 	for key, want := range map[string]float64{
 		"postern_node_up{node=n1}": 0, "postern_tenant_away{tenant=shoes}": 1,
 		"postern_tenant_paused{tenant=books}": 1, "postern_tenant_unread{tenant=books}": 1, "postern_tenant_accounts_held{tenant=shoes}": 1,
+		"postern_tenant_suspended{tenant=shoes}": 0, "postern_tenant_suspended{tenant=books}": 1, "postern_tenant_held{tenant=books}": 1,
 		"postern_automation_on{}": 0,
 	} {
 		if got, ok := readings(t, g)[key]; !ok || got != want {

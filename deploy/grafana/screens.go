@@ -30,7 +30,7 @@ func overview() screen {
 		{Title: "Sources listed", Kind: stat, Width: 4, Unit: "short", Queries: one(`sum(max by (cluster, source) (postern_listing_listed`+ofCluster+`))`, "sources"),
 			Warn: 1, Bad: 1, Do: "postern listing show ADDRESS tells the whole incident.", Pages: []string{"PosternSourceListed"}},
 		{Title: "Tenants stopped", Kind: stat, Width: 4, Unit: "short",
-			Queries: one(`sum(max by (cluster, tenant) (postern_tenant_paused`+ofCluster+` + postern_tenant_held`+ofCluster+` + (postern_tenant_waiting_seconds`+ofCluster+` > bool 0)) > bool 0)`, "tenants"),
+			Queries: one(`sum(max by (cluster, tenant) (postern_tenant_paused`+ofCluster+` + postern_tenant_held`+ofCluster+` - postern_tenant_suspended`+ofCluster+` + (postern_tenant_waiting_seconds`+ofCluster+` > bool 0)) > bool 0)`, "tenants"),
 			Warn:    1, Bad: 3, Do: "Paused, held or waiting: postern tenant list says why.", Pages: []string{"PosternTenantPaused", "PosternHeld", "PosternWaitingNearCap"}},
 		{Title: "Recipients a second", Kind: lines, Width: 12, Unit: "reqps", Queries: flow(ofCluster, ""),
 			Do: "Accepted far above delivered: the queue grows. Bounced near delivered: a tenant's list is bad.", Pages: []string{"PosternDeliveryStuck", "PosternBounceRate"}},
@@ -48,8 +48,8 @@ func ofTenants() screen {
 		return one(`max by (cluster, tenant) (`+metric+ofTenant+`)`, "{{tenant}}")
 	}
 	return screen{Name: "tenant", Title: "Postern: how is this tenant?", Tenant: true, Panels: []panel{
-		{Title: "May it send?", Kind: stat, Width: 4, Queries: one(`max by (cluster, tenant) (postern_tenant_paused`+ofTenant+` + 2 * postern_tenant_held`+ofTenant+` + 4 * (postern_tenant_waiting_seconds`+ofTenant+` > bool 0))`, "{{tenant}}"),
-			Warn: 1, Bad: 2, Words: map[int]string{0: "yes", 1: "paused", 2: "held", 4: "waits"}, Do: "postern tenant show TENANT has the reason, and what lifts it.", Pages: []string{"PosternTenantPaused", "PosternHeld", "PosternWaitingNearCap"}},
+		{Title: "May it send?", Kind: stat, Width: 4, Queries: one(`max by (cluster, tenant) (postern_tenant_paused`+ofTenant+` + 2 * postern_tenant_held`+ofTenant+` + 6 * postern_tenant_suspended`+ofTenant+` + 4 * (postern_tenant_waiting_seconds`+ofTenant+` > bool 0))`, "{{tenant}}"),
+			Warn: 1, Bad: 2, Words: map[int]string{0: "yes", 1: "paused", 2: "held", 4: "waits", 8: "suspended"}, Do: "postern tenant show TENANT has the reason, and what lifts it.", Pages: []string{"PosternTenantPaused", "PosternHeld", "PosternWaitingNearCap"}},
 		{Title: "Ready to move?", Kind: stat, Width: 4, Queries: one(`min by (cluster, tenant) (postern_tenant_armed`+ofTenant+` - postern_tenant_unprepared`+ofTenant+`)`, "{{tenant}}"),
 			Warn: 0.5, Bad: -0.5, Low: true, Words: map[int]string{1: "armed", 0: "not armed", -1: "unprepared"}, Do: "postern tenant show TENANT says what is missing, postern tenant dns TENANT what to publish.", Pages: []string{"PosternTenantUnprepared", "PosternTenantNotArmed"}},
 		{Title: "At home?", Kind: stat, Width: 4, Queries: state("postern_tenant_away"), Warn: 1, Bad: 2, Words: map[int]string{0: "at home", 1: "at backup"},
