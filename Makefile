@@ -18,7 +18,7 @@ TYPESCRIPT  = typescript@5.9.3
 # Where tests run with the race detector: the packages with concurrency.
 RACE = ./cluster ./node ./node/queue ./node/submission ./node/delivery ./node/admin ./node/dnsbl ./node/doctor
 
-.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package image test-package test-same test-monitoring test-dashboards pictures test-ansible lint-ansible ansible-packages
+.PHONY: build run test race soak bench culprit check fuzz packages bench-packages package image test-package test-same test-dashboards pictures test-ansible lint-ansible ansible-packages
 
 build:
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/postern ./cmd/postern
@@ -86,12 +86,6 @@ test-same:
 	@.ci/packages buildah crun
 	deploy/package/same $(NFPM) $(ARCHS)
 
-# Alerts and dashboards against a running cluster: a real Prometheus asks it, and
-# no query is empty. pictures goes on for a while and draws the dashboards.
-test-monitoring: packages
-	@.ci/packages prometheus-blackbox-exporter
-	POSTERN_MONITORING=1 go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
-
 # Are the dashboards what Grafana's own types say? By TypeScript, from npm.
 test-dashboards:
 	@command -v npm >/dev/null || .ci/packages npm
@@ -99,10 +93,10 @@ test-dashboards:
 		npm install --prefix "$$dir" --silent --no-audit --no-fund --ignore-scripts $(GRAFANA) $(TYPESCRIPT) && \
 		POSTERN_GRAFANA_SCHEMA=$$dir go test -count=1 -run TestSchema -v ./deploy/grafana
 
+# Draws the dashboards of a running cluster, which goes on for a while.
 pictures: packages
-	@.ci/packages prometheus-blackbox-exporter
 	go run ./deploy/grafana
-	POSTERN_MONITORING=1 POSTERN_PICTURES=150s go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
+	POSTERN_PICTURES=150s go test -count=1 -timeout 10m -run TestMonitoring -v ./cmd/postern
 
 # The playbooks of ansible/ on three machines that systemd boots, as root: from
 # bare Debian to mail, through kills, a listing, an upgrade, a restore, and back.
@@ -125,7 +119,7 @@ ansible-packages:
 
 # Debian packages the tests talk to: real clients and servers.
 packages:
-	@.ci/packages curl swaks libnet-ssleay-perl msmtp python3 postfix iproute2 nftables openssl rbldnsd prometheus haproxy systemd
+	@.ci/packages curl swaks libnet-ssleay-perl msmtp python3 postfix iproute2 nftables openssl rbldnsd prometheus prometheus-blackbox-exporter haproxy systemd
 
 bench-packages:
 	@.ci/packages postfix sasl2-bin libsasl2-modules libsasl2-modules-db

@@ -170,7 +170,7 @@ func (r *demoRun) spams(j demoJSON) {
 	for _, line := range []string{
 		source + " of n1: ", "n3: not known, not", "LISTED", "choir/daily@choir.test HELD ", spammer + " is refused now: 550 5.7.1 ",
 		"garden waits: its backup is not armed: SPF of garden.test lacks", "choir -> n3 pool: first delivery", "corner -> n2 pool: first delivery",
-		"@inbox.test: delivered from 127.77.3.",
+		"@inbox.test: delivered from 127.77.3.", "dbl.lab.test lists pills.test",
 	} {
 		r.waitLine(patience, line)
 	}
@@ -183,7 +183,7 @@ func (r *demoRun) spams(j demoJSON) {
 		r.t.Errorf("the spammer's neighbour in the house: %+v, %v", a, err)
 	}
 	g, err := c.Tenant(r.t.Context(), "garden")
-	if err != nil || g.State != "waiting" || !strings.HasPrefix(g.Waits, source+" is listed; its backup is not armed: ") || g.Mend == "" {
+	if err != nil || g.State != "waiting" || !strings.HasPrefix(g.Waits, source+" is listed; its backup is not armed: ") || g.Mend != "postern listing show "+source {
 		r.t.Errorf("garden: %+v, %v", g, err)
 	}
 }

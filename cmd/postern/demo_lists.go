@@ -26,7 +26,12 @@ type demoList struct {
 const (
 	demoHeavyList = "zen.lab.test"
 	demoLightList = "cop.lab.test"
+	// One of domains, which moves nobody.
+	demoDomainList = "dbl.lab.test"
 )
+
+// demoCodes are what lists of addresses answer in the demo.
+const demoCodes = "127.0.0.2-254"
 
 func parseDemoList(s string) (demoList, error) {
 	zone, at, ok := strings.Cut(s, "@")
@@ -55,7 +60,7 @@ func (d *demo) addLists(c *lab.Config) {
 		c.Views[nodeNamed(i)] = listView(i)
 	}
 	if len(d.lists) == 0 {
-		c.World.Lists = []string{demoHeavyList, demoLightList}
+		c.World.Lists, c.World.DomainLists = []string{demoHeavyList, demoLightList}, []string{demoDomainList}
 		return
 	}
 	c.Forwards = map[string][]netip.AddrPort{}
@@ -68,13 +73,14 @@ func (d *demo) addLists(c *lab.Config) {
 func (d *demo) zonesText() string {
 	var b strings.Builder
 	b.WriteString("zones:\n")
-	zone := func(name string, weight int, means string) {
-		fmt.Fprintf(&b, "  - name: %s\n    asks: [ipv4]\n    heavy: true\n    every: 5m\n    rate: 1000\n    delist: https://%s/?{}\n", name, name)
-		fmt.Fprintf(&b, "    codes: [{code: 127.0.0.2-254, weight: %d, means: %q}]\n", weight, means)
+	zone := func(name, asks, codes string, weight int, means string) {
+		fmt.Fprintf(&b, "  - name: %s\n    asks: [%s]\n    heavy: true\n    every: 5m\n    rate: 1000\n    delist: https://%s/?{}\n", name, asks, name)
+		fmt.Fprintf(&b, "    codes: [{code: %s, weight: %d, means: %q}]\n", codes, weight, means)
 	}
 	if len(d.lists) == 0 {
-		zone(demoHeavyList, 100, "spam source")
-		zone(demoLightList, 50, "reported spam")
+		zone(demoHeavyList, "ipv4", demoCodes, 100, "spam source")
+		zone(demoLightList, "ipv4", demoCodes, 50, "reported spam")
+		zone(demoDomainList, "domain", "127.0.1.2", 50, "spam domain")
 		return b.String()
 	}
 	zones := map[string]bool{}
@@ -82,7 +88,7 @@ func (d *demo) zonesText() string {
 		zones[l.zone] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(zones)) {
-		zone(name, 100, "listed")
+		zone(name, "ipv4", demoCodes, 100, "listed")
 	}
 	return b.String()
 }

@@ -148,7 +148,7 @@ func (d *demo) welcome(ctx context.Context) {
 	}
 	say("lab")
 	say("  DNS %s   API http://%s", d.lab.DNS(), d.lab.API())
-	say("  (GET /messages; PUT /mood/MX, /dns, /listing/IP)")
+	say("  (GET /messages; PUT /mood/MX, /dns, /listing/IP, /listing/DOMAIN)")
 	say("state, logs, CA (ca.pem), demo.json")
 	say("  %s", d.dir.path)
 	say("operator's verbs, such as postern tenant list or postern top, after")

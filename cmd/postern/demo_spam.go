@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +14,11 @@ import (
 
 // An account of the demo that sends spam does what spammers do: half of its
 // recipients do not exist, some are the list's traps, and people complain. Of
-// enough mail in its traps the lab's list names the IP.
+// enough mail in its traps the lab's lists name the IP, and what is advertised.
 const (
 	trapDomain = "trap.test"
+	// advertised is where the links of spam lead.
+	advertised = "pills.test"
 	// trapsList is how many messages to traps list the IP they came from.
 	trapsList = 15
 
@@ -116,7 +117,7 @@ func (d *demo) spamOf(parent context.Context, t demoTenant) error {
 	}
 	refused := ""
 	load := lab.Load{
-		Addrs: addrs, TLS: d.roots, Mailbox: "victim", Senders: []lab.Sender{spammer},
+		Addrs: addrs, TLS: d.roots, Mailbox: "victim", Line: "https://" + advertised + "/cheap", Senders: []lab.Sender{spammer},
 		Domains: spamDomains(), Size: 2000, Count: spamMessages, Rate: spamRate,
 		Timeout: 10 * time.Second, Backoff: time.Second,
 		Sent: func(s *lab.Submission) {
@@ -138,7 +139,7 @@ func (d *demo) spamOf(parent context.Context, t demoTenant) error {
 func (d *demo) sendOn(ctx context.Context, t demoTenant, load lab.Load) error {
 	d.screen.say("%s of the same customer sends on:", t.Username)
 	load.Senders = []lab.Sender{{Username: t.Username, Password: t.Password, From: t.Username}}
-	load.Mailbox, load.Domains, load.Count, load.Rate, load.PerConn, load.Sent = "friend", []string{"inbox.test"}, 3, 1, 1, d.sent
+	load.Line, load.Mailbox, load.Domains, load.Count, load.Rate, load.PerConn, load.Sent = "", "friend", []string{"inbox.test"}, 3, 1, 1, d.sent
 	return d.sendMarked(ctx, &load)
 }
 
@@ -190,23 +191,25 @@ func (d *demo) noteSpam(m *lab.Mail) {
 	}
 }
 
-// listTrapped has the lab's heavy list name an IP. The last node's resolver is
-// refused by it, as public ones are: its word is not counted.
+// listTrapped has the lab's lists name an IP, and what its mail advertises. The
+// last node's resolver is refused by the IP's list, as public ones are: its word
+// is not counted.
 func (d *demo) listTrapped(source string) {
-	ip, err := netip.ParseAddr(source)
-	if err != nil || len(d.lists) > 0 {
+	if len(d.lists) > 0 {
 		return
 	}
 	l := lab.Listing{Zone: demoHeavyList}
 	if n := len(d.nodes); n >= 3 {
 		l.Views = map[string]string{nodeNamed(n - 1): "127.255.255.254"}
 	}
-	if err := d.lab.SetListing(ip, l); err != nil {
+	if err := errors.Join(d.lab.SetListing(source, l), d.lab.SetListing(advertised, lab.Listing{})); err != nil {
 		d.screen.say("%v", err)
 		return
 	}
-	d.screen.say("%s brought %d messages into traps: %s lists it.", source, trapsList, demoHeavyList)
-	d.screen.say("  It is cleaned by: curl -X DELETE http://%s/listing/%s", d.lab.API(), source)
+	d.sayFolded("%s brought %d messages into traps: %s lists it, and %s lists %s, which they advertise.",
+		source, trapsList, demoHeavyList, demoDomainList, advertised)
+	d.screen.say("  all of it: bin/postern listing show %s", source)
+	d.screen.say("  cleaned by: curl -X DELETE http://%s/listing/%s", d.lab.API(), source)
 }
 
 // complain brings complaints to a node that takes them, until ctx ends.

@@ -18,16 +18,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"postern/node/admin"
 )
 
 // A real Prometheus watches three nodes that have mail of all kinds, a listing
 // and reports. Every metric that an alert or a dashboard asks for has a value, no
 // text of an alert is broken, and what the pages say to look at can be looked at.
 // With POSTERN_PICTURES it goes on for as long as that says, loses a node
-// meanwhile, and draws the dashboards. `make test-monitoring`, `make pictures`.
+// meanwhile, and draws the dashboards: `make pictures`.
 func TestMonitoring(t *testing.T) {
-	if os.Getenv("POSTERN_MONITORING") == "" {
-		t.Skip("only with POSTERN_MONITORING: make test-monitoring")
+	if testing.Short() {
+		t.Skip("real processes")
 	}
 	w := newMonitored(t)
 	w.trouble()
@@ -66,7 +68,8 @@ func newMonitored(t *testing.T) *monitored {
 }
 
 // trouble is what metrics of trouble need: mail that waits, mail that is refused
-// here and there, a listing, a complaint and a late bounce.
+// here and there, listings of addresses and domains, a spammer who is found, a
+// complaint, a late bounce, and a tenant that was erased.
 func (w *monitored) trouble() {
 	shoes, at := w.j.Tenants[0], w.j.Nodes[0].Submission[0]
 	w.lab(http.MethodPut, "/mood/mx.blocked.test", `{"mood":"blocked","list":"zen.lab.test"}`)
@@ -78,6 +81,9 @@ func (w *monitored) trouble() {
 		w.t.Error("mail of nobody was taken")
 	}
 	w.lab(http.MethodPut, "/listing/"+w.j.Nodes[2].Sources[2], `127.0.0.2`)
+	w.lab(http.MethodPut, "/spam/daily@choir.test", "")
+	w.lab(http.MethodPut, "/listing/"+demoDomain, "")
+	w.erase("leaver")
 	var got struct{ Messages []struct{ Text string } }
 	eventually(w.t, patience, "the message to report", func() bool {
 		err := json.Unmarshal(w.lab(http.MethodGet, "/messages?to=reported@inbox.test", ""), &got)
@@ -94,6 +100,19 @@ func (w *monitored) trouble() {
 			w.t.Fatalf("report: %v", err)
 		}
 	}
+}
+
+// erase makes a tenant and erases it.
+func (w *monitored) erase(name string) {
+	w.t.Helper()
+	c := w.api(w.j, 0)
+	if _, err := c.AddTenant(w.t.Context(), admin.NewTenant{Name: name, Hostname: name + "." + demoDomain, Home: admin.Place{Node: "n1"}}); err != nil {
+		w.t.Fatal(err)
+	}
+	eventually(w.t, patience, name+" to be erased", func() bool {
+		_, err := c.EraseTenant(w.t.Context(), name, admin.Erase{})
+		return err == nil
+	})
 }
 
 // bring delivers a report as a stranger's host does.
@@ -151,7 +170,7 @@ func (w *monitored) program(dir, name string, args ...string) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		w.t.Fatalf("%s: %v (Debian's prometheus and prometheus-blackbox-exporter; make test-monitoring gets them)", name, err)
+		w.t.Fatalf("%s: %v (Debian's prometheus and prometheus-blackbox-exporter; make packages gets them)", name, err)
 	}
 	w.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -320,7 +339,7 @@ func (w *monitored) looks() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	here := strings.NewReplacer("192.0.2.10", w.j.Nodes[2].Sources[2])
+	here := strings.NewReplacer("192.0.2.10", w.j.Nodes[2].Sources[2], "relay.example", demoDomain, "pills.example", advertised, "NAME", "leaver")
 	ran := map[string]bool{}
 	for _, p := range pages {
 		_, look, _ := strings.Cut(readText(w.t, p), "\n## Look\n")

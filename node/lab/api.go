@@ -19,9 +19,10 @@ const maxBody = 8 << 20 // octets of one API request
 //	GET  /messages?to=&from=&mx=&source=&uid=&received_id=&message_id=&after=&limit=
 //	GET  /exchangers
 //	PUT  /mood/{mx}   {"mood":"greylist","wait":"5s","tls":true}, or one word
-//	PUT  /listing/{ip}  {"zone":"bl.lab.test","code":"127.0.0.2","views":{"n3":"127.255.255.254"}},
-//	                    or one word: a code, or clean; nothing for 127.0.0.2
-//	DELETE /listing/{ip}?zone=
+//	PUT  /listing/{what}  {"zone":"bl.lab.test","code":"127.0.0.2","views":{"n3":"127.255.255.254"}},
+//	                    or one word: a code, or clean; nothing for the
+//	                    usual code. what is an address or a domain
+//	DELETE /listing/{what}?zone=
 //	PUT  /spam/{username}  has that account send spam, where Config.Spam does it
 //	PUT  /dns         {"shop.test":{"records":["MX 10 mx.inbox.test."]},"gone.test":null}
 func (l *Lab) serveAPI(ctx context.Context) error {
@@ -30,8 +31,8 @@ func (l *Lab) serveAPI(ctx context.Context) error {
 	mux.HandleFunc("GET /exchangers", l.getExchangers)
 	mux.HandleFunc("PUT /mood/{mx}", l.putMood)
 	mux.HandleFunc("PUT /dns", l.putDNS)
-	mux.HandleFunc("PUT /listing/{ip}", l.putListing)
-	mux.HandleFunc("DELETE /listing/{ip}", l.deleteListing)
+	mux.HandleFunc("PUT /listing/{what}", l.putListing)
+	mux.HandleFunc("DELETE /listing/{what}", l.deleteListing)
 	if l.cfg.Spam != nil {
 		mux.HandleFunc("PUT /spam/{username}", l.putSpam)
 	}

@@ -77,7 +77,7 @@ func New(cfg Config) (*Lab, error) {
 	if err := checkForwards(cfg.Forwards); err != nil {
 		return nil, err
 	}
-	if err := l.zones.addLists(cfg.World.Lists); err != nil {
+	if err := l.zones.addLists(cfg.World.Lists, cfg.World.DomainLists); err != nil {
 		return nil, err
 	}
 	if err := l.listen(); err != nil {

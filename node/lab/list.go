@@ -18,24 +18,53 @@ const DefaultCode = "127.0.0.2"
 // ErrNoList is the error of a listing in a zone that is no list of the lab.
 var ErrNoList = errors.New("no such DNS list")
 
-// Listing is what a DNS list (RFC 5782) of the lab says about an address.
+// Listing is what a DNS list (RFC 5782) of the lab says about an address or a domain.
 type Listing struct {
-	// Zone of the list; empty means the world's first.
+	// Zone of the list; empty means the world's first of its kind.
 	Zone string `json:"zone,omitempty"`
-	// Code is the A value of the answer: DefaultCode when empty. "clean" takes
-	// the address off the list.
+	// Code is the A value of the answer; when empty, DefaultCode or for a domain
+	// 127.0.1.2. "clean" takes it off the list.
 	Code string `json:"code,omitempty"`
 	// Views are those who hear something else than Code: a code each, or "clean".
 	Views map[string]string `json:"views,omitempty"`
 }
 
-const clean = "clean"
+const (
+	clean      = "clean"
+	domainCode = "127.0.1.2" // a list's answer about a domain, unless told otherwise
+)
 
 // lists are the DNS lists of the lab: an overlay of its zones that may differ
 // from view to view.
 type lists struct {
-	zones []string
-	views map[string]map[string]parsedName // by view; "" is what all see
+	ofAddresses, ofDomains []string
+	views                  map[string]map[string]parsedName // by view; "" is what all see
+}
+
+// subject is what a list is asked about: an address, or a domain.
+type subject struct {
+	text string // as written
+	ip   netip.Addr
+}
+
+func subjectOf(text string) (subject, error) {
+	ip, err := netip.ParseAddr(text)
+	if err == nil {
+		return subject{text: ip.Unmap().String(), ip: ip.Unmap()}, nil
+	}
+	last := text[strings.LastIndexByte(text, '.')+1:]
+	if _, ok := dns.IsDomainName(text); !ok || strings.ContainsAny(text, ":/ ") || strings.Trim(last, "0123456789") == "" {
+		return subject{}, fmt.Errorf("read address or domain: %w", err)
+	}
+	return subject{text: text}, nil
+}
+
+// name is the one under which a list is asked about it.
+func (s subject) name(zone string) string {
+	if s.ip.IsValid() {
+		return ListName(s.ip, zone)
+	}
+	return canonical(s.text) + canonical(zone)
 }
 
 // ListName is the name under which a list is asked about an address
@@ -48,19 +77,24 @@ func ListName(ip netip.Addr, zone string) string {
 	return name + canonical(zone)
 }
 
-// addLists gives each zone its test points: the one it must list (RFC 5782 §5).
-func (z *zones) addLists(names []string) error {
-	for _, zone := range names {
-		if err := z.set(zone, &Name{}); err != nil {
-			return err
-		}
-		for _, point := range []string{"127.0.0.2", "::ffff:127.0.0.2"} {
-			if err := z.set(ListName(netip.MustParseAddr(point), zone), listed(zone, point, DefaultCode)); err != nil {
+// addLists gives each zone its test points: what it must list (RFC 5782 §5).
+func (z *zones) addLists(ofAddresses, ofDomains []string) error {
+	point := func(zone, what, name, code string) error {
+		return errors.Join(z.set(zone, &Name{}), z.set(name, listed(zone, what, code)))
+	}
+	for _, zone := range ofAddresses {
+		for _, ip := range []string{"127.0.0.2", "::ffff:127.0.0.2"} {
+			if err := point(zone, ip, ListName(netip.MustParseAddr(ip), zone), DefaultCode); err != nil {
 				return err
 			}
 		}
 	}
-	z.lists = lists{zones: names, views: map[string]map[string]parsedName{}}
+	for _, zone := range ofDomains {
+		if err := point(zone, "test", canonical("test")+canonical(zone), domainCode); err != nil {
+			return err
+		}
+	}
+	z.lists = lists{ofAddresses: ofAddresses, ofDomains: ofDomains, views: map[string]map[string]parsedName{}}
 	return nil
 }
 
@@ -68,22 +102,26 @@ func listed(zone, what, code string) *Name {
 	return &Name{Records: []string{"A " + code, fmt.Sprintf("TXT %q", "Listed by "+zone+", see https://"+zone+"/?"+what)}, TTL: 1}
 }
 
-// list changes what the lists say of an address.
-func (z *zones) list(ip netip.Addr, l Listing, views []string) error {
+// list changes what the lists say of an address or a domain.
+func (z *zones) list(what subject, l Listing, views []string) error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if l.Zone == "" && len(z.lists.zones) > 0 {
-		l.Zone = z.lists.zones[0]
+	all, usual := z.lists.ofDomains, domainCode
+	if what.ip.IsValid() {
+		all, usual = z.lists.ofAddresses, DefaultCode
 	}
-	if !slices.Contains(z.lists.zones, l.Zone) {
-		return fmt.Errorf("list %s in %q: %w", ip, l.Zone, ErrNoList)
+	if l.Zone == "" && len(all) > 0 {
+		l.Zone = all[0]
 	}
-	key := canonical(ListName(ip, l.Zone))
+	if !slices.Contains(all, l.Zone) {
+		return fmt.Errorf("list %s in %q: %w", what.text, l.Zone, ErrNoList)
+	}
+	key := canonical(what.name(l.Zone))
 	says := map[string]parsedName{}
 	answers := map[string]string{"": l.Code}
 	for view, code := range l.Views {
 		if !slices.Contains(views, view) {
-			return fmt.Errorf("list %s: there is no view %q", ip, view)
+			return fmt.Errorf("list %s: there is no view %q", what.text, view)
 		}
 		answers[view] = code
 	}
@@ -91,13 +129,13 @@ func (z *zones) list(ip netip.Addr, l Listing, views []string) error {
 		p := parsedName{rcode: dns.RcodeNameError}
 		if code != clean {
 			if code == "" {
-				code = DefaultCode
+				code = usual
 			}
 			if a, err := netip.ParseAddr(code); err != nil || !a.Is4() {
-				return fmt.Errorf("list %s: code %q is neither an IPv4 address nor %q", ip, code, clean)
+				return fmt.Errorf("list %s: code %q is neither an IPv4 address nor %q", what.text, code, clean)
 			}
 			var err error
-			if p, err = parseName(key, *listed(l.Zone, ip.String(), code)); err != nil {
+			if p, err = parseName(key, *listed(l.Zone, what.text, code)); err != nil {
 				return err
 			}
 		}
@@ -128,25 +166,24 @@ func (z *zones) lookList(view, name string) (parsedName, bool) {
 	return parsedName{}, false
 }
 
-// SetListing changes what the lab's DNS lists say of an address.
-func (l *Lab) SetListing(ip netip.Addr, x Listing) error {
+// SetListing changes what the lab's DNS lists say of an address or a domain.
+func (l *Lab) SetListing(what string, x Listing) error {
+	s, err := subjectOf(what)
+	if err != nil {
+		return err
+	}
 	views := make([]string, 0, len(l.cfg.Views))
 	for v := range l.cfg.Views {
 		views = append(views, v)
 	}
-	return l.zones.list(ip.Unmap(), x, views)
+	return l.zones.list(s, x, views)
 }
 
 // putListing takes a code or "clean" as one word, a Listing, or nothing at all
-// for a listing with the default code.
+// for a listing with the usual code.
 func (l *Lab) putListing(w http.ResponseWriter, r *http.Request) {
 	b, ok := read(w, r)
 	if !ok {
-		return
-	}
-	ip, err := netip.ParseAddr(r.PathValue("ip"))
-	if err != nil {
-		refuse(w, http.StatusBadRequest, "read address: "+err.Error())
 		return
 	}
 	var x Listing
@@ -158,20 +195,15 @@ func (l *Lab) putListing(w http.ResponseWriter, r *http.Request) {
 	} else {
 		x.Code = strings.Trim(word, `"`)
 	}
-	l.answerListing(w, ip, x)
+	l.answerListing(w, r.PathValue("what"), x)
 }
 
 func (l *Lab) deleteListing(w http.ResponseWriter, r *http.Request) {
-	ip, err := netip.ParseAddr(r.PathValue("ip"))
-	if err != nil {
-		refuse(w, http.StatusBadRequest, "read address: "+err.Error())
-		return
-	}
-	l.answerListing(w, ip, Listing{Zone: r.URL.Query().Get("zone"), Code: clean})
+	l.answerListing(w, r.PathValue("what"), Listing{Zone: r.URL.Query().Get("zone"), Code: clean})
 }
 
-func (l *Lab) answerListing(w http.ResponseWriter, ip netip.Addr, x Listing) {
-	if err := l.SetListing(ip, x); err != nil {
+func (l *Lab) answerListing(w http.ResponseWriter, what string, x Listing) {
+	if err := l.SetListing(what, x); err != nil {
 		code := http.StatusBadRequest
 		if errors.Is(err, ErrNoList) {
 			code = http.StatusNotFound

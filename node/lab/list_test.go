@@ -17,7 +17,7 @@ import (
 // from view to view; test points are as RFC 5782 §5 wants them.
 func TestListing(t *testing.T) {
 	w := Usual()
-	w.Lists = []string{"bl.lab.test", "small.lab.test"}
+	w.Lists, w.DomainLists = []string{"bl.lab.test", "small.lab.test"}, []string{"dbl.lab.test"}
 	l := startLab(t, Config{
 		World: w,
 		Views: map[string]netip.Addr{"n1": netip.MustParseAddr("127.78.1.1"), "n3": netip.MustParseAddr("127.78.1.3")},
@@ -26,7 +26,11 @@ func TestListing(t *testing.T) {
 		t.Helper()
 		c := dns.Client{Timeout: 2 * time.Second}
 		q := new(dns.Msg)
-		q.SetQuestion(ListName(netip.MustParseAddr(ip), zone), dns.TypeA)
+		what, err := subjectOf(ip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.SetQuestion(what.name(zone), dns.TypeA)
 		m, _, err := c.Exchange(q, l.View(view))
 		if err != nil {
 			t.Fatal(err)
@@ -78,14 +82,24 @@ func TestListing(t *testing.T) {
 		t.Fatal(code, body)
 	}
 	check("clean", map[[3]string]string{{"n1", ip, "bl.lab.test"}: gone, {"n3", ip, "bl.lab.test"}: gone})
+	if code, body := put("/listing/Pills.test", `{"views":{"n3":"clean"}}`); code != http.StatusOK {
+		t.Fatal(code, body)
+	}
+	check("a domain", map[[3]string]string{
+		{"n1", "test", "dbl.lab.test"}: domainCode, {"n1", "invalid", "dbl.lab.test"}: gone, {"n1", "test", "bl.lab.test"}: gone,
+		{"n1", "pills.test", "dbl.lab.test"}: domainCode, {"n3", "pills.test", "dbl.lab.test"}: gone, {"n1", "pills.test", "bl.lab.test"}: gone,
+	})
+	if code, _ := put("/listing/pills.test", `{"zone":"bl.lab.test"}`); code != http.StatusNotFound {
+		t.Errorf("a domain in a list of addresses: %d", code)
+	}
 	for path, body := range map[string]string{
-		"/listing/" + ip: `{"code":"listed"}`, "/listing/127.0.0.256": "", "/listing/127.0.0.3": `{"views":{"n9":"clean"}}`,
+		"/listing/" + ip: `{"code":"listed"}`, "/listing/127.0.0.256": "", "/listing/::zz": "", "/listing/a..b": "", "/listing/127.0.0.3": `{"views":{"n9":"clean"}}`,
 	} {
 		if code, said := put(path, body); code != http.StatusBadRequest {
 			t.Errorf("%s %s: %d %s", path, body, code, said)
 		}
 	}
-	if err := l.SetListing(netip.MustParseAddr(ip), Listing{Zone: "no.lab.test"}); !errors.Is(err, ErrNoList) {
+	if err := l.SetListing(ip, Listing{Zone: "no.lab.test"}); !errors.Is(err, ErrNoList) {
 		t.Errorf("an unknown list: %v", err)
 	}
 }
@@ -98,7 +112,7 @@ func TestForward(t *testing.T) {
 		w := Usual()
 		w.Lists = []string{"real.test"}
 		l := startLab(t, Config{World: w, Addr: netip.AddrFrom4([4]byte{127, 78, 2, byte(1 + i)})})
-		if err := l.SetListing(netip.MustParseAddr("127.77.1.12"), Listing{Code: "127.0.0." + []string{"4", "5"}[i]}); err != nil {
+		if err := l.SetListing("127.77.1.12", Listing{Code: "127.0.0." + []string{"4", "5"}[i]}); err != nil {
 			t.Fatal(err)
 		}
 		servers = append(servers, netip.MustParseAddrPort(l.DNS()))

@@ -47,6 +47,7 @@ type Load struct {
 	Rcpts    int           // a message [1]
 	Sessions int           // [1]
 	PerConn  int           // messages a connection [unlimited]
+	Line     string        // the first of each body, such as a link
 	Size     int           // octets of a message, about [5,000]
 	Count    int64         // messages in all [unlimited]
 	Rate     float64       // messages a second in all [unlimited]
@@ -128,7 +129,7 @@ const lastReplies = 2 * time.Second
 // session keeps one connection busy, opening a new one when it breaks.
 func (r *loadRun) session(ctx context.Context, i int) {
 	from := r.Senders[i%len(r.Senders)]
-	body := newBody(r.Size)
+	body := newBody(r.Line, r.Size)
 	for turn := i; ctx.Err() == nil; turn++ {
 		c, err := r.connect(ctx, r.Addrs[turn%len(r.Addrs)], from)
 		if err != nil {

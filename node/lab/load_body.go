@@ -13,10 +13,13 @@ type body struct {
 	fill []byte
 }
 
-func newBody(size int) *body {
+func newBody(first string, size int) *body {
 	const line = "The quick brown fox jumps over the lazy dog, and nobody minds it.\r\n"
 	n := max(0, size-400)/len(line) + 1
-	return &body{fill: []byte(strings.Repeat(line, n))}
+	if first != "" {
+		first += "\r\n"
+	}
+	return &body{fill: []byte(first + strings.Repeat(line, n))}
 }
 
 // make writes s's message and notes its body's hash.

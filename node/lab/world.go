@@ -9,7 +9,8 @@ import (
 type World struct {
 	Exchangers []Exchanger
 	Names      map[string]Name
-	Lists      []string // zones of DNS lists, see Lab.SetListing
+	// Zones of DNS lists, of addresses and of domains, see Lab.SetListing.
+	Lists, DomainLists []string
 }
 
 // Usual is the world of the demo: one exchanger a mood, on 127.78.0.10 and up.
