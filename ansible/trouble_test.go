@@ -44,7 +44,7 @@ func testListing(t *testing.T, g *rig) {
 		return nil
 	})
 	s := g.send(t, 20)
-	must(t, g.lab.SetListing(home, lab.Listing{}))
+	must(t, g.lab.SetListing(home.String(), lab.Listing{}))
 	took := wait(t, 2*time.Minute, "mail of shoes comes from its backup", func() error {
 		if g.taken(func(m *lab.Mail) bool { return m.Source == backup && m.From == "mail@shoes.test" }) == 0 {
 			return fmt.Errorf("none from %s", backup)
@@ -53,7 +53,7 @@ func testListing(t *testing.T, g *rig) {
 	})
 	t.Logf("listed to the first mail from the backup: %.1f s", took.Seconds())
 	s.end(t, "listing", false)
-	must(t, g.lab.SetListing(home, lab.Listing{Code: "clean"}))
+	must(t, g.lab.SetListing(home.String(), lab.Listing{Code: "clean"}))
 	g.machines[1].do(t, "postern listing dismiss "+home.String()+" --reason 'end of the trial'")
 }
 
