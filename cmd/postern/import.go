@@ -259,7 +259,7 @@ func importAddresses(ctx context.Context, c *admin.Client, tenant string, p *mig
 		}
 		d, err := c.Suppress(ctx, tenant, admin.ChangeSuppressions{Addresses: part})
 		if err != nil {
-			return fmt.Errorf("%d addresses were put on the suppression list, then: %w", total, err)
+			return fmt.Errorf("%s put on the suppression list, then: %w", some(total, "address"), err)
 		}
 		total, part = total+d.Count, part[:0]
 		return nil

@@ -144,7 +144,7 @@ func TestImportedCustomer(t *testing.T) {
 	if err := r.send(at, "mail@boots.test", old, "bob@inbox.test"); err != nil {
 		t.Fatal(err)
 	}
-	if text := verb(exitRefused, "import", "undo", "--tenant", "boots"); !strings.Contains(text, "1 messages in the queue") {
+	if text := verb(exitRefused, "import", "undo", "--tenant", "boots"); !strings.Contains(text, "1 message in the queue") {
 		t.Errorf("%s", text)
 	}
 	verb(exitDone, "tenant", "resume", "boots")

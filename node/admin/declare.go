@@ -126,7 +126,7 @@ func (s *Server) mayApply(ctx context.Context, st *tenant.State, changes []tenan
 		}
 		if n := counts[t.ID].Messages; n > 0 {
 			return problem(http.StatusConflict, "let the mail expire, or end it: postern queue purge --tenant "+t.Name,
-				"tenant %q cannot go: it has %d messages in the queue", t.Name, n)
+				"tenant %q cannot go: it has %s in the queue", t.Name, messages(n))
 		}
 	}
 	return nil

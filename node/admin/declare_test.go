@@ -167,7 +167,7 @@ func TestApplyPruneMail(t *testing.T) {
 	w := newWorld(t)
 	s := newServer(t, w)
 	rec := tell(s, operatorToken, "POST", "/v1/apply", `{"prune":true,"declaration":{"tenants":[]}}`)
-	if rec.Code != http.StatusConflict || !strings.Contains(rec.Body.String(), "1 messages in the queue") {
+	if rec.Code != http.StatusConflict || !strings.Contains(rec.Body.String(), "1 message in the queue") {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
 	clear(w.mail)

@@ -74,7 +74,7 @@ func (s *Server) nothingWaits(ctx context.Context, st *tenant.State, who caller,
 	}
 	if n := counts[t.ID].Messages; n > 0 {
 		return problem(http.StatusConflict, "let the mail leave, or give --purge: it ends, and nobody is told",
-			"tenant %q has %d messages in the queue", t.Name, n)
+			"tenant %q has %s in the queue", t.Name, messages(n))
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func (s *Server) noMail(ctx context.Context, st *tenant.State, who caller, x *te
 		return nil
 	}
 	if x.New {
-		return problem(http.StatusConflict, mend, "tenant %q has %d messages in the queue", t.Name, n)
+		return problem(http.StatusConflict, mend, "tenant %q has %s in the queue", t.Name, messages(n))
 	}
 	for _, id := range x.Accounts {
 		a := st.Account(id)

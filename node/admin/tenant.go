@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"postern/tenant"
@@ -106,7 +107,7 @@ func (s *Server) tenantChanges() {
 			if n := counts[t.ID].Messages; n > 0 {
 				return nil, problem(http.StatusConflict,
 					"remove its accounts and let the mail expire, or end it: postern queue purge --tenant "+t.Name,
-					"tenant %q has %d messages in the queue", t.Name, n)
+					"tenant %q has %s in the queue", t.Name, messages(n))
 			}
 			_, _, err = s.propose(ctx, i.Keyed, tenant.RemoveTenant{Tenant: t.ID})
 			return nil, err
@@ -238,4 +239,12 @@ func viewTenant(st *tenant.State, t *tenant.Tenant, counts map[tenant.ID]numbers
 		}
 	}
 	return v
+}
+
+// messages counts some for a reader.
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
 }
