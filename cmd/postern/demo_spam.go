@@ -79,6 +79,7 @@ func (d *demo) startSpam(username string) error {
 	select {
 	case d.spam.who <- all[i]:
 		d.spam.running, d.spam.arrived = all[i].Daily, 0
+		clear(d.spam.traps) // who was cleaned since may be listed again
 		return nil
 	default:
 		return errors.New("the demo is about to end")
