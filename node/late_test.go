@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestLateBounceComesBack(t *testing.T) {
 	}
 	c.form(3, func(i int, cfg *Config) {
 		if i == 2 {
-			cfg.Intake.Listen = []string{port}
+			cfg.Intake.Listen, cfg.Intake.Domains = []string{port}, []string{"bounces.relay.test"}
 		}
 	})
 	shoes, who := c.prepare(0, 1)
@@ -79,11 +80,12 @@ func TestLateBounceComesBack(t *testing.T) {
 		}
 		return path() == "bounce.shoes.test"
 	})
-	if n := c.send(1, 1, who); n != 1 {
-		t.Fatalf("%d of 1 taken", n)
+	if n := c.send(1, 2, who); n != 2 {
+		t.Fatalf("%d of 2 taken", n)
 	}
-	c.delivered(1)
-	first := c.mails(func(lab.Mail) bool { return true })[0]
+	c.delivered(2)
+	both := c.mails(func(lab.Mail) bool { return true })
+	first, second := both[0], both[1]
 	local, ok := strings.CutSuffix(first.From, "@bounce.shoes.test")
 	firstPath, err := c.nodes[1].seal.references.ReadLocal(local)
 	if !ok || err != nil || firstPath.Tenant != shoes || firstPath.Rcpt != 0 {
@@ -121,6 +123,24 @@ func TestLateBounceComesBack(t *testing.T) {
 		t.Errorf("%v hard bounces", hard)
 	}
 
+	// Who bounced late, and who complained, is on the tenant's list: recipients of
+	// the message, and nobody else whom a report names.
+	claims := strings.NewReplacer("REF", second.Reference, "Version: 1\n", "Version: 1\nOriginal-Mail-From: <"+second.From+">\nOriginal-Rcpt-To: victim@far.test\n", "\n", "\r\n")
+	bring(t, port, "fbl@bounces.relay.test", claims.Replace(complaint))
+	suppressed := func(node int) map[string]queue.Reason {
+		list, _, err := c.nodes[node].queue.Suppressions(shoes, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]queue.Reason{}
+		for _, x := range list {
+			all[x.Addr] = x.Reason
+		}
+		return all
+	}
+	whole := map[string]queue.Reason{first.Rcpts[0]: queue.HardBounce, second.Rcpts[0]: queue.Complaint}
+	await(t, "the list", func() bool { return maps.Equal(suppressed(0), whole) })
+
 	// The owner is another one now: the copy that it took over tells it the sender.
 	c.stop(0)
 	await(t, "the new owner", func() bool {
@@ -129,6 +149,9 @@ func TestLateBounceComesBack(t *testing.T) {
 	})
 	bring(t, port, first.From, statusOf(first.Rcpts[0]))
 	await(t, "the notice of the new owner", func() bool { return len(toSender()) == 2 })
+	if got := suppressed(1); !maps.Equal(got, whole) {
+		t.Errorf("the new owner suppresses %v, want %v", got, whole)
+	}
 	if got := toSender()[1]; !strings.Contains(got.Text, "Final-Recipient: rfc822; "+first.Rcpts[0]) || got.Source != c.source(1).String() {
 		t.Errorf("by %s:\n%s", got.Source, got.Text)
 	}
