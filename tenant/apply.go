@@ -117,10 +117,7 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 		}
 	}
 	if err == nil && mayMove(op) {
-		if d.names {
-			d.lookup = buildIndex(&d.State) // review and check look for pools
-		}
-		d.review()
+		d.reviewNow()
 	}
 	if err == nil {
 		err = d.check(s)
@@ -135,6 +132,14 @@ func Apply(s *State, index uint64, c Command) (*State, []Event, error) {
 		d.names = true // what is looked up depends on it
 	}
 	return d.publish(), d.events, err
+}
+
+// reviewNow is a review of a draft in which something was just changed.
+func (d *draft) reviewNow() {
+	if d.names {
+		d.lookup = buildIndex(&d.State) // review and check look for pools
+	}
+	d.review()
 }
 
 // mayMove says whether open cases may have to be decided anew after an

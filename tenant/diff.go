@@ -57,6 +57,7 @@ func Diff(s *State, want Declared, prune bool, vet func(Op) Op) ([]Change, []Not
 		d.pruneSources(*want.Sources)
 	}
 	if len(d.bad) == 0 {
+		d.draft.reviewNow() // as the commands will
 		if err := d.draft.check(s); err != nil {
 			d.bad = append(d.bad, NotPossible{Reason: err.Error()})
 		}

@@ -373,3 +373,38 @@ func BenchmarkBatchFleet(b *testing.B) {
 		}
 	}
 }
+
+// A new tenant may be declared, and imported, for a place whose only source is
+// listed: its mail waits from the beginning.
+func TestDeclareWhileListed(t *testing.T) {
+	want := Declared{Tenants: &[]DeclaredTenant{{Name: "new", Hostname: "new.test", Home: &DeclaredPlace{Node: "one"}}}}
+	for name, diff := range map[string]func(*State) ([]Change, []NotPossible){
+		"declared": func(s *State) ([]Change, []NotPossible) { return Diff(s, want, false, nil) },
+		"imported": func(s *State) ([]Change, []NotPossible) {
+			all, _, bad := DiffImport(s, want, "old", nil)
+			return all, bad
+		},
+	} {
+		w := alley(t, 1)
+		version := uint32(NewestVersion)
+		w.must(t, SetNode{Node: 1, Version: &version}, OpenJournal{}, RemoveSource{Source: 2},
+			SetLists{Rule: DefaultListingRule(), Zones: []Zone{{Name: "zen.test", Spaces: []Space{SpaceIPv4}, Every: time.Minute, Codes: []ZoneCode{code("127.0.0.2", 100, PolicyMove)}}}})
+		d := w.s.draft()
+		put(d, &d.listings, 1, &Listing{Source: 1, Level: LevelMove, Since: d.Now(), Raised: d.Now()})
+		d.openCase(d.sources.get(1), nil, Case{Mode: AutomationOn, Seen: d.Now()})
+		d.review()
+		w.s = d.publish()
+		if why, of := w.s.Waits(1); of == nil || of.Source != 1 || !strings.HasPrefix(why, "127.77.1.1 is listed; ") {
+			t.Fatalf("who is there waits because %q, %+v", why, of)
+		}
+		changes, bad := diff(w.s)
+		if len(bad) > 0 || len(changes) == 0 {
+			t.Fatalf("%s: %v is not possible", name, bad)
+		}
+		w.must(t, batchOf(w.s, changes))
+		x := w.s.TenantByName("new")
+		if why, _ := w.s.Waits(x.ID); why == "" || x.Owner != 1 {
+			t.Errorf("%s: mail of %+v does not wait", name, x)
+		}
+	}
+}

@@ -39,6 +39,7 @@ func DiffImport(s *State, want Declared, from string, vet func(Op) Op) (all []Ch
 	}
 	d.noteImport()
 	if len(d.bad) == 0 {
+		d.draft.reviewNow() // as the commands will
 		if err := d.draft.check(s); err != nil {
 			d.bad = append(d.bad, NotPossible{Reason: err.Error()})
 		}
