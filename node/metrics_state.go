@@ -115,7 +115,8 @@ func (g *stateGauges) tenant(st *tenant.State, t *tenant.Tenant, show func(*prom
 	month := tenant.WindowAt(tenant.Month, g.now())
 	for a := range st.AccountsOf(t.ID) {
 		most = max(most, spentOf(st, a.ID, month))
-		if a.Held != "" && st.ClosedAccount(a) == nil && st.Suspended(a) == nil {
+		own := st.Suspended(a)
+		if a.Held != "" && st.ClosedAccount(a) == nil && (own == nil || own.Account == 0) {
 			held++
 		}
 	}

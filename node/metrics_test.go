@@ -80,6 +80,7 @@ func TestStateGauges(t *testing.T) {
 	st = applied(t, append(ops, tenant.OpenJournal{}, tenant.SetNotices{Notices: notices}, tenant.TestNotices{},
 		tenant.Hold{Account: 1, Reason: "spam"}, tenant.AddAccount{Tenant: 1, Username: "b@shoes.test", Secret: [32]byte{2}}, tenant.Close{Account: 2, Reason: "spam"},
 		tenant.AddAccount{Tenant: 1, Username: "c@shoes.test", Secret: [32]byte{3}}, tenant.Suspend{Account: 3, Kind: tenant.SuspendBilling, Reason: "unpaid"},
+		tenant.AddAccount{Tenant: 2, Username: "d@books.test", Secret: [32]byte{4}}, tenant.Hold{Account: 4, Reason: "spam"},
 		tenant.Suspend{Tenant: 2, Kind: tenant.SuspendBilling, Reason: "unpaid"},
 		tenant.Pause{Tenant: 2, Reason: tenant.ReasonUnread},
 		tenant.SetContain{Contain: tenant.Contain{Mode: tenant.AutomationShadow, Rule: tenant.DefaultContainRule()}},
@@ -94,6 +95,7 @@ func TestStateGauges(t *testing.T) {
 		"postern_node_up{node=n1}": 0, "postern_tenant_away{tenant=shoes}": 1,
 		"postern_tenant_paused{tenant=books}": 1, "postern_tenant_unread{tenant=books}": 1, "postern_tenant_accounts_held{tenant=shoes}": 1,
 		"postern_tenant_suspended{tenant=shoes}": 0, "postern_tenant_suspended{tenant=books}": 1, "postern_tenant_held{tenant=books}": 1,
+		"postern_tenant_accounts_held{tenant=books}": 1,
 		"postern_automation_on{}": 0,
 	} {
 		if got, ok := readings(t, g)[key]; !ok || got != want {

@@ -129,7 +129,7 @@ func (s *State) Waits(id ID) (why string, of *Case) {
 		return "", nil
 	}
 	for _, c := range slices.Backward(s.cases.vals) {
-		if f := c.fate(id); f != nil && f.Kind == FateWait && c.Ended.IsZero() {
+		if f := c.fate(id); f != nil && f.Kind == FateWait && c.Ended.IsZero() && s.mode(c, id) == AutomationOn {
 			return c.Addr.String() + " is listed; " + f.Why, c
 		}
 	}

@@ -42,6 +42,7 @@ type spamming struct {
 	complaints chan *lab.Mail
 
 	mu      sync.Mutex     // guards what follows
+	senders []demoTenant   // who may be named; nobody before the demo has begun
 	running string         // the address that sends spam now
 	arrived int            // of its messages
 	traps   map[string]int // mails in traps by source
@@ -66,28 +67,30 @@ func (d *demo) inviteSpam() {
 
 // startSpam has an account of the background send spam.
 func (d *demo) startSpam(username string) error {
-	all := d.dir.state.Tenants
+	d.spam.mu.Lock()
+	defer d.spam.mu.Unlock()
+	all := d.spam.senders
+	if len(all) == 0 {
+		return errors.New("the demo has not begun yet")
+	}
 	i := slices.IndexFunc(all, func(t demoTenant) bool { return strings.EqualFold(t.Daily, username) })
 	if i < 0 {
 		return fmt.Errorf("%s is none of the accounts that can: daily@ and a tenant's domain, such as %s", username, all[0].Daily)
 	}
-	d.spam.mu.Lock()
-	defer d.spam.mu.Unlock()
 	if d.spam.running != "" {
 		return fmt.Errorf("%s sends spam just now", d.spam.running)
 	}
-	select {
-	case d.spam.who <- all[i]:
-		d.spam.running, d.spam.arrived = all[i].Daily, 0
-		clear(d.spam.traps) // who was cleaned since may be listed again
-		return nil
-	default:
-		return errors.New("the demo is about to end")
-	}
+	d.spam.running, d.spam.arrived = all[i].Daily, 0
+	clear(d.spam.traps)  // who was cleaned since may be listed again
+	d.spam.who <- all[i] // there is room: nobody is running
+	return nil
 }
 
 // sendSpam sends for whoever was named, until ctx ends.
 func (d *demo) sendSpam(ctx context.Context) error {
+	d.spam.mu.Lock()
+	d.spam.senders = slices.Clone(d.dir.state.Tenants)
+	d.spam.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,9 +115,11 @@ func (d *demo) spamOf(parent context.Context, t demoTenant) error {
 		addrs = append(addrs, hostPort(m.ports.Submission))
 	}
 	spammer := lab.Sender{Username: t.Daily, Password: t.DailyKey, From: t.Daily}
-	if r, err := lab.Probe(ctx, addrs[0], d.roots, spammer); err == nil && r.Code/100 == 5 {
-		d.sayFolded("%s is refused: %d %s", t.Daily, r.Code, r.Text)
-		return nil
+	for _, addr := range addrs { // some may be dead
+		if r, err := lab.Probe(ctx, addr, d.roots, spammer); err == nil && r.Code/100 == 5 {
+			d.sayFolded("%s is refused: %d %s", t.Daily, r.Code, r.Text)
+			return nil
+		}
 	}
 	refused := ""
 	load := lab.Load{
@@ -213,7 +218,8 @@ func (d *demo) listTrapped(source string) {
 	d.screen.say("  cleaned by: curl -X DELETE http://%s/listing/%s", d.lab.API(), source)
 }
 
-// complain brings complaints to a node that takes them, until ctx ends.
+// complain brings complaints to a node that takes them, until ctx ends. What no
+// node takes is lost: providers do not ask again.
 func (d *demo) complain(ctx context.Context) error {
 	for {
 		select {
