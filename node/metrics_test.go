@@ -96,7 +96,7 @@ func TestStateGauges(t *testing.T) {
 		"postern_tenant_paused{tenant=books}": 1, "postern_tenant_unread{tenant=books}": 1, "postern_tenant_accounts_held{tenant=shoes}": 1,
 		"postern_tenant_suspended{tenant=shoes}": 0, "postern_tenant_suspended{tenant=books}": 1, "postern_tenant_held{tenant=books}": 1,
 		"postern_tenant_accounts_held{tenant=books}": 1,
-		"postern_automation_on{}": 0,
+		"postern_automation_on{}":                    0,
 	} {
 		if got, ok := readings(t, g)[key]; !ok || got != want {
 			t.Errorf("%s is %v (there: %v), want %v", key, got, ok, want)
